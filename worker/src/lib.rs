@@ -1,1 +1,2 @@
-
+//! The worker: see `agent` (network), `engine` (compute), `cuda`, `models`.
+pub mod engine;
