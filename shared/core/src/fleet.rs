@@ -1,0 +1,242 @@
+//! What a worker and the server say to each other (`functions/fleet`), as both sides compile it.
+//! A worker gets durations, never timestamps, and no table, bucket or key name.
+
+use crate::ids::{AccountId, InstanceId, JobId};
+use crate::machine::Failure;
+use crate::job::Priority;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Most artifacts of one job.
+pub const MAX_ARTIFACTS: usize = 64;
+/// Longest name of an artifact, in bytes.
+pub const MAX_NAME: usize = 128;
+/// Largest artifact: 512 MiB.
+pub const MAX_ARTIFACT_BYTES: u64 = 512 << 20;
+
+/// What a worker process says of itself when it starts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// The one-use token its machine was booted with; absent when it registers again with its own token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_token: Option<String>,
+    pub version: String,
+    /// What it can run: `image`.
+    pub capabilities: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegisterResponse {
+    pub instance_id: InstanceId,
+    /// `Authorization: Bearer` for every later call.
+    pub token: String,
+    pub heartbeat_s: u64,
+}
+
+/// SQS receive, delete and change-visibility on the job queues, for an hour at most.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CredentialsResponse {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: String,
+    pub expires_in_s: u64,
+    pub region: String,
+    /// Where SQS answers, when that isn't AWS itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// In the order in which the worker prefers them.
+    pub queues: Vec<Queue>,
+}
+
+impl std::fmt::Debug for CredentialsResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialsResponse").field("expires_in_s", &self.expires_in_s).field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Queue {
+    pub url: String,
+    pub capability: String,
+    pub priority: Priority,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Requested,
+    Loading,
+    Ready,
+    Busy,
+    Draining,
+    Stopped,
+    Lost,
+    Gone,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 8] = [Stage::Requested, Stage::Loading, Stage::Ready, Stage::Busy, Stage::Draining, Stage::Stopped, Stage::Lost, Stage::Gone];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Requested => "requested",
+            Stage::Loading => "loading",
+            Stage::Ready => "ready",
+            Stage::Busy => "busy",
+            Stage::Draining => "draining",
+            Stage::Stopped => "stopped",
+            Stage::Lost => "lost",
+            Stage::Gone => "gone",
+        }
+    }
+}
+
+/// Every `heartbeat_s`: that it lives, and how its attempt goes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRequest {
+    /// `loading`, `ready`, `busy` or `draining`; the server refuses others.
+    pub stage: Stage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<AttemptBeat>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptBeat {
+    pub job_id: JobId,
+    pub account_id: AccountId,
+    pub attempt: u32,
+    /// 0..=1.
+    pub progress: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct HeartbeatResponse {
+    /// The attempt's renewed lease; absent when no attempt was named or it was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<u64>,
+    /// Stop working on the attempt: `cancelled`, `superseded` or `ran_too_long`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<String>,
+    /// Take no more work and exit when the attempt is over.
+    pub drain: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRequest {
+    pub account_id: AccountId,
+    /// Chosen by the worker, anew for each received message; the same one again gets the same answer.
+    pub claim_id: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimResponse {
+    pub attempt: u32,
+    pub lease_s: u64,
+    pub heartbeat_s: u64,
+    /// The attempt is lost when it runs longer.
+    pub max_run_s: u64,
+    pub kind: String,
+    pub params: serde_json::Value,
+    pub inputs: Vec<ClaimInput>,
+    /// The customer's request, for the worker's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimInput {
+    /// A presigned GET.
+    pub url: String,
+    pub content_type: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// A file as the worker declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Declared {
+    pub name: String,
+    pub content_type: String,
+    pub bytes: u64,
+    /// SHA-256 of its bytes, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// `fleet/jobs/{id}/artifacts` and `/complete` take the same body: what the attempt made.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactsRequest {
+    pub account_id: AccountId,
+    pub attempt: u32,
+    pub artifacts: Vec<Declared>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ArtifactsResponse {
+    pub puts: Vec<Put>,
+}
+
+/// A presigned PUT; every header must be sent as it stands here. A 412 means that the file is already there.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Put {
+    pub name: String,
+    pub url: String,
+    pub headers: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailRequest {
+    pub account_id: AccountId,
+    pub attempt: u32,
+    pub failure: Failure,
+    pub code: String,
+    pub message: String,
+}
+
+/// The job's state after `complete` or `fail`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReportResponse {
+    pub state: crate::job::State,
+}
+
+/// Types that an artifact may have: nothing that a browser would execute.
+pub const ARTIFACT_TYPES: [&str; 8] =
+    ["image/png", "image/jpeg", "image/webp", "model/gltf-binary", "application/json", "text/plain", "application/zip", "video/mp4"];
+
+/// What is wrong with a list of declared artifacts, by field.
+pub fn check_declared(artifacts: &[Declared]) -> Result<(), crate::FieldError> {
+    let wrong = |i: usize, field: &str, message: String| Err(crate::FieldError::new(format!("artifacts[{i}].{field}"), message));
+    if artifacts.is_empty() || artifacts.len() > MAX_ARTIFACTS {
+        return Err(crate::FieldError::new("artifacts", format!("between 1 and {MAX_ARTIFACTS} artifacts")));
+    }
+    for (i, artifact) in artifacts.iter().enumerate() {
+        let name = &artifact.name;
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if name.is_empty() || name.len() > MAX_NAME || !plain || name.starts_with('.') {
+            return wrong(i, "name", format!("letters, digits, dot, dash and underscore, {MAX_NAME} bytes at most, no dot first"));
+        }
+        if artifacts[..i].iter().any(|other| other.name == *name) {
+            return wrong(i, "name", "the name stands twice".into());
+        }
+        if !ARTIFACT_TYPES.contains(&artifact.content_type.as_str()) {
+            return wrong(i, "content_type", format!("one of {}", ARTIFACT_TYPES.join(", ")));
+        }
+        if artifact.bytes == 0 || artifact.bytes > MAX_ARTIFACT_BYTES {
+            return wrong(i, "bytes", format!("between 1 and {MAX_ARTIFACT_BYTES}"));
+        }
+        if artifact.sha256.len() != 64 || !artifact.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return wrong(i, "sha256", "64 lower-case hex digits".into());
+        }
+    }
+    Ok(())
+}

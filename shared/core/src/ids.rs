@@ -1,0 +1,137 @@
+//! Prefixed ULIDs: `job_01J…`, sortable by time, 80 bits of randomness, one Rust type a kind of thing.
+//! The alphabet and layout are those of the ULID specification (Crockford's base 32, 48-bit milliseconds).
+
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The 26 characters of a ULID. `random` gives its low 80 bits.
+pub fn ulid(at: Millis, random: u128) -> String {
+    let value = ((at.max(0) as u128 & 0xFFFF_FFFF_FFFF) << 80) | (random & ((1 << 80) - 1));
+    (0..26).rev().map(|i| ALPHABET[(value >> (5 * i)) as usize & 31] as char).collect()
+}
+
+/// The milliseconds in a ULID's first ten characters, or `None` for what isn't one.
+pub fn ulid_time(text: &str) -> Option<Millis> {
+    if !is_ulid(text) {
+        return None;
+    }
+    text.bytes().take(10).try_fold(0i64, |sum, byte| {
+        let digit = ALPHABET.iter().position(|a| *a == byte)?;
+        Some(sum * 32 + digit as i64)
+    })
+}
+
+fn is_ulid(text: &str) -> bool {
+    text.len() == 26 && text.as_bytes()[0] <= b'7' && text.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
+/// What isn't an id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a {prefix}_ id")]
+pub struct BadId {
+    pub prefix: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id for this instant; `random` gives its low 80 bits.
+            pub fn new(at: Millis, random: u128) -> Self {
+                Self(format!("{}_{}", $prefix, ulid(at, random)))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// When it was made, as the id itself says.
+            pub fn time(&self) -> Millis {
+                ulid_time(&self.0[$prefix.len() + 1..]).unwrap_or(0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                text.strip_prefix(concat!($prefix, "_"))
+                    .filter(|rest| is_ulid(rest))
+                    .map(|_| Self(text.to_owned()))
+                    .ok_or(BadId { prefix: $prefix })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": concat!("^", $prefix, "_[0-7][0-9A-HJKMNP-TV-Z]{25}$") })
+            }
+        }
+    };
+}
+
+id!(/** Who owns credits, projects and jobs. */ AccountId, "acc");
+id!(/** A signed-in browser. */ SessionId, "ses");
+id!(/** A file that a client put into S3. */ UploadId, "upl");
+id!(/** One piece of work asked for. */ JobId, "job");
+id!(/** One immutable line of an account's history. */ EntryId, "led");
+id!(/** A link that shows a result signed out. */ ShareId, "shr");
+id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_sorts_by_time_and_gives_it_back() {
+        let early = JobId::new(1_763_721_600_000, u128::MAX);
+        let late = JobId::new(1_763_721_600_001, 0);
+        assert!(early < late);
+        assert_eq!(late.time(), 1_763_721_600_001);
+        assert_eq!(late.as_str().len(), 30);
+    }
+
+    #[test]
+    fn what_is_not_an_id_of_the_kind_is_refused() {
+        let job = JobId::new(1, 2).to_string();
+        assert!(job.parse::<JobId>().is_ok());
+        assert!(job.parse::<UploadId>().is_err());
+        for bad in ["", "job_", "job_01", "job_8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "job_0123456789abcdefghjkmnpqrs", "job_01J#00000000000000000000000"] {
+            assert!(bad.parse::<JobId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn it_agrees_with_the_specification_s_example_layout() {
+        assert_eq!(ulid(1_469_918_176_385, 0)[..10], *"01ARYZ6S41");
+    }
+}

@@ -1,0 +1,165 @@
+//! The arithmetic of credits. Two-phase, as double-entry ledgers do it: a hold sets credits aside, a capture or
+//! a release closes it. Each entry carries `d_available` and `d_held`, so that the sums of an account's entries
+//! are its balances, always (invariant 1). Amounts are integer millicredits.
+
+use crate::ids::{AccountId, EntryId, JobId};
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// The largest amount that one entry may carry: 10^15 millicredits, far inside an i64 and a JSON number.
+pub const MAX_MILLICREDITS: i64 = 1_000_000_000_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    Grant,
+    Hold,
+    Capture,
+    Release,
+}
+
+/// One immutable line of an account's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub id: EntryId,
+    pub account_id: AccountId,
+    pub at: Millis,
+    pub kind: EntryKind,
+    pub d_available: i64,
+    pub d_held: i64,
+    /// What caused it: a job id, or a word such as `signup`.
+    pub cause: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+}
+
+impl Entry {
+    /// The change of what the account owns in all: 0 for a hold or a release.
+    pub fn amount(&self) -> i64 {
+        self.d_available + self.d_held
+    }
+}
+
+/// An entry before it has its id and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move {
+    pub kind: EntryKind,
+    pub d_available: i64,
+    pub d_held: i64,
+}
+
+impl Move {
+    pub fn grant(amount: i64) -> Self {
+        Self { kind: EntryKind::Grant, d_available: amount, d_held: 0 }
+    }
+
+    /// Sets `quote` aside for a job.
+    pub fn hold(quote: i64) -> Self {
+        Self { kind: EntryKind::Hold, d_available: -quote, d_held: quote }
+    }
+
+    /// Closes a hold of `quote`, charging at most that; what is left of it goes back.
+    pub fn capture(quote: i64, charge: i64) -> Self {
+        let charge = charge.clamp(0, quote);
+        Self { kind: EntryKind::Capture, d_available: quote - charge, d_held: -quote }
+    }
+
+    /// Closes a hold of `quote` and charges nothing.
+    pub fn release(quote: i64) -> Self {
+        Self { kind: EntryKind::Release, d_available: quote, d_held: -quote }
+    }
+
+    pub fn entry(self, id: EntryId, account_id: AccountId, at: Millis, cause: &str) -> Entry {
+        Entry { id, account_id, at, kind: self.kind, d_available: self.d_available, d_held: self.d_held, cause: cause.to_owned(), external_id: None }
+    }
+}
+
+/// What an account's item says, beside what its entries and open holds sum to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub available: i64,
+    pub held: i64,
+}
+
+/// What is wrong with an account's books, one line each; empty when invariants 1 and 2 hold.
+///
+/// `open_holds` are the jobs whose hold is open, with its amount and whether the job has ended.
+pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let sums = entries.iter().fold(Sums::default(), |sums, entry| Sums {
+        available: sums.available + entry.d_available,
+        held: sums.held + entry.d_held,
+    });
+    if sums != account {
+        wrong.push(format!("the account says {account:?}, its entries sum to {sums:?}"));
+    }
+    let held: i64 = open_holds.iter().map(|(_, amount, _)| amount).sum();
+    if held != account.held {
+        wrong.push(format!("the account says held {}, its open holds sum to {held}", account.held));
+    }
+    for (job, _, ended) in open_holds {
+        if *ended {
+            wrong.push(format!("{job} has ended with an open hold"));
+        }
+    }
+    if account.available < 0 {
+        wrong.push(format!("available is {}", account.available));
+    }
+    let mut closed: std::collections::BTreeMap<&str, (i32, i32)> = Default::default();
+    for entry in entries {
+        let counts = closed.entry(entry.cause.as_str()).or_default();
+        match entry.kind {
+            EntryKind::Hold => counts.0 += 1,
+            EntryKind::Capture | EntryKind::Release => counts.1 += 1,
+            EntryKind::Grant => {}
+        }
+    }
+    for (cause, (holds, closes)) in closed {
+        if holds > 1 || closes > holds {
+            wrong.push(format!("{cause} has {holds} holds and {closes} closes"));
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(n: u128, step: Move, cause: &str) -> Entry {
+        step.entry(EntryId::new(1, n), AccountId::new(1, 1), 1, cause)
+    }
+
+    #[test]
+    fn a_capture_never_charges_above_the_quote_and_gives_the_rest_back() {
+        assert_eq!(Move::capture(1000, 5000), Move { kind: EntryKind::Capture, d_available: 0, d_held: -1000 });
+        assert_eq!(Move::capture(1000, 300).d_available, 700);
+        assert_eq!(Move::capture(1000, -5).d_available, 1000);
+    }
+
+    #[test]
+    fn clean_books_pass_the_audit() {
+        let job = JobId::new(1, 7);
+        let entries = [entry(1, Move::grant(10_000), "signup"), entry(2, Move::hold(1000), job.as_str()), entry(3, Move::capture(1000, 1000), job.as_str())];
+        assert_eq!(audit(Sums { available: 9000, held: 0 }, &entries, &[]), Vec::<String>::new());
+        assert_eq!(audit(Sums { available: 9000, held: 1000 }, &entries[..2], &[(job, 1000, false)]), Vec::<String>::new());
+    }
+
+    /// The canary: the audit must catch each planted fault.
+    #[test]
+    fn each_planted_fault_is_caught() {
+        let job = JobId::new(1, 7);
+        let hold = entry(2, Move::hold(1000), job.as_str());
+        let grant = entry(1, Move::grant(10_000), "signup");
+        let release = entry(3, Move::release(1000), job.as_str());
+        let cases: [(Sums, Vec<Entry>, Vec<(JobId, i64, bool)>); 4] = [
+            (Sums { available: 10_000, held: 0 }, vec![grant.clone(), hold.clone()], vec![]),
+            (Sums { available: 9000, held: 1000 }, vec![grant.clone(), hold.clone()], vec![(job.clone(), 1000, true)]),
+            (Sums { available: -1000, held: 1000 }, vec![hold.clone()], vec![(job.clone(), 1000, false)]),
+            (Sums { available: 11_000, held: -1000 }, vec![grant, hold, release.clone(), release], vec![]),
+        ];
+        for (account, entries, holds) in cases {
+            assert!(!audit(account, &entries, &holds).is_empty());
+        }
+    }
+}

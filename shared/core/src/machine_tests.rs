@@ -1,0 +1,275 @@
+//! The transitions one by one; `tests/` holds the model that attacks them together.
+use super::*;
+use crate::ids::{AccountId, JobId};
+use crate::job::Priority;
+
+const NOW: Millis = 1_763_721_600_000;
+
+pub(crate) fn draft() -> Job {
+    Job {
+        v: SCHEMA,
+        job_id: JobId::new(NOW, 1),
+        account_id: AccountId::new(NOW, 2),
+        kind: "noop".into(),
+        capability: "image".into(),
+        params: "{}".into(),
+        inputs: vec![],
+        priority: Priority::Standard,
+        project_id: None,
+        request_id: None,
+        state: State::Queued,
+        seq: 0,
+        attempt: 0,
+        failures: 0,
+        quote_millicredits: 1000,
+        charged_millicredits: 0,
+        hold_open: false,
+        created_at: 0,
+        queued_at: 0,
+        started_at: None,
+        attempt_started_at: None,
+        finished_at: None,
+        not_before: 0,
+        max_run_s: 900,
+        lease_until: None,
+        instance_id: None,
+        claim_id: None,
+        past_claims: vec![],
+        suspicion: None,
+        progress: 0.0,
+        stage: None,
+        error: None,
+        artifact_count: 0,
+        hints: 0,
+        owed_shard: None,
+        next_check_at: None,
+    }
+}
+
+fn queued() -> Job {
+    submit(draft(), &Counters::default(), &Settings::default(), NOW).after
+}
+
+struct Host {
+    id: InstanceId,
+    host: &'static str,
+    trusted: bool,
+    capabilities: Vec<String>,
+}
+
+fn host(n: u128, name: &'static str) -> Host {
+    Host { id: InstanceId::new(NOW, n), host: name, trusted: false, capabilities: vec!["image".into()] }
+}
+
+impl Host {
+    fn worker(&self) -> Worker<'_> {
+        Worker { instance_id: &self.id, host: self.host, trusted: self.trusted, capabilities: &self.capabilities, draining: false, busy: false }
+    }
+}
+
+fn claimed(job: &Job, host: &Host, claim_id: &str, now: Millis) -> Job {
+    match claim(job, &Counters::default(), &host.worker(), claim_id, &Settings::default(), now) {
+        Ok(Claim::New(change)) => change.after,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn oops() -> JobError {
+    JobError { code: "oops".into(), message: "It broke.".into(), retryable: true }
+}
+
+fn step(result: Result<Step, State>) -> Change {
+    match result {
+        Ok(Step::New(change)) => *change,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_submitted_job_is_queued_held_and_owed() {
+    let change = submit(draft(), &Counters::default(), &Settings::default(), NOW);
+    assert_eq!(change.after.state, State::Queued);
+    assert_eq!(change.money, Some(Move::hold(1000)));
+    assert_eq!(change.account.needs_available, Some(1000));
+    assert_eq!(change.account.queued_below, Some(100));
+    assert_eq!(change.after.next_check_at, Some(NOW + 60_000));
+    assert!(change.after.owed_shard.is_some());
+    assert_eq!(change.hint_after(NOW), Some(0));
+}
+
+#[test]
+fn a_repeated_claim_gets_the_same_attempt_and_a_late_copy_opens_none() {
+    let host = host(1, "a");
+    let running = claimed(&queued(), &host, "c1", NOW);
+    assert_eq!((running.state, running.attempt), (State::Running, 1));
+    let settings = Settings::default();
+    assert_eq!(claim(&running, &Counters::default(), &host.worker(), "c1", &settings, NOW + 1), Ok(Claim::Again));
+    assert_eq!(claim(&running, &Counters::default(), &host.worker(), "c2", &settings, NOW + 1), Err(Refusal::LeaseLive));
+    let back = step(fail(&running, &host.worker(), 1, Failure::Drained, oops(), &settings, NOW + 2)).after;
+    assert_eq!(claim(&back, &Counters::default(), &host.worker(), "c1", &settings, NOW + 3), Err(Refusal::ClaimUsed));
+}
+
+#[test]
+fn a_takeover_leaves_the_running_count_alone_and_shuts_the_late_worker_out() {
+    let (first, second) = (host(1, "a"), host(2, "b"));
+    let running = claimed(&queued(), &first, "c1", NOW);
+    let full = Counters { running: 4, ..Counters::default() };
+    let Ok(Claim::New(change)) = claim(&running, &full, &second.worker(), "c2", &Settings::default(), NOW + 60_000) else { panic!() };
+    assert_eq!(change.account, AccountDelta::default());
+    assert_eq!((change.after.attempt, change.after.failures), (2, 1));
+    assert_eq!(complete(&change.after, &first.id, 1, 1, NOW + 60_001), Err(State::Running));
+    assert!(!may_upload(&change.after, &first.id, 1));
+    assert_eq!(heartbeat(&change.after, &first.id, 1, 0.5, None, &Settings::default(), NOW + 60_001), Err(Lost::Superseded));
+}
+
+#[test]
+fn each_refusal_about_the_worker_leaves_the_message() {
+    let mut worker_host = host(1, "a");
+    let job = queued();
+    let settings = Settings::default();
+    let counters = Counters::default();
+    let busy = Worker { busy: true, ..worker_host.worker() };
+    assert_eq!(claim(&job, &counters, &busy, "c", &settings, NOW), Err(Refusal::WorkerBusy));
+    let draining = Worker { draining: true, ..worker_host.worker() };
+    assert_eq!(claim(&job, &counters, &draining, "c", &settings, NOW), Err(Refusal::WorkerDraining));
+    worker_host.capabilities = vec!["mesh".into()];
+    assert_eq!(claim(&job, &counters, &worker_host.worker(), "c", &settings, NOW), Err(Refusal::Incapable));
+    for refusal in Refusal::ALL {
+        assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
+    }
+    assert!(!Refusal::WorkerBusy.about_the_job() && Refusal::LeaseLive.about_the_job());
+}
+
+#[test]
+fn a_full_account_and_a_job_not_due_are_refused() {
+    let host = host(1, "a");
+    let full = Counters { running: 4, ..Counters::default() };
+    assert_eq!(claim(&queued(), &full, &host.worker(), "c", &Settings::default(), NOW), Err(Refusal::AccountFull));
+    let mut job = queued();
+    job.not_before = NOW + 5;
+    assert_eq!(claim(&job, &Counters::default(), &host.worker(), "c", &Settings::default(), NOW), Err(Refusal::NotDue));
+}
+
+#[test]
+fn a_success_captures_once_and_a_finished_job_never_changes() {
+    let host = host(1, "a");
+    let running = claimed(&queued(), &host, "c1", NOW);
+    let change = step(complete(&running, &host.id, 1, 1, NOW + 90_000));
+    assert_eq!(change.money, Some(Move::capture(1000, 1000)));
+    assert_eq!(change.account.running, -1);
+    let done = change.after;
+    assert!(done.owed_shard.is_none() && !done.hold_open);
+    assert_eq!(complete(&done, &host.id, 1, 1, NOW), Ok(Step::Again));
+    assert_eq!(cancel(&done, NOW), Err(State::Succeeded));
+    assert_eq!(fail(&done, &host.worker(), 1, Failure::Retryable, oops(), &Settings::default(), NOW), Err(State::Succeeded));
+    assert_eq!(claim(&done, &Counters::default(), &host.worker(), "c9", &Settings::default(), NOW), Err(Refusal::JobFinished));
+    assert_eq!(sweep(&done, Standing::Full, &Settings::default(), NOW), Sweep::Nothing);
+    assert_eq!(rearm(&done, &Settings::default(), NOW), None);
+}
+
+#[test]
+fn failures_back_off_and_the_last_one_releases_the_hold() {
+    let host = host(1, "a");
+    let settings = Settings::default();
+    let mut job = queued();
+    for (n, rest) in [(1, 2000), (2, 4000)] {
+        let running = claimed(&job, &host, &format!("c{n}"), job.not_before);
+        let now = NOW + 100_000 * n;
+        let change = step(fail(&running, &host.worker(), n as u32, Failure::Retryable, oops(), &settings, now));
+        assert_eq!(change.after.not_before, now + rest);
+        assert_eq!(fail(&change.after, &host.worker(), n as u32, Failure::Retryable, oops(), &settings, now), Ok(Step::Again));
+        job = change.after;
+    }
+    let running = claimed(&job, &host, "c3", job.not_before);
+    let change = step(fail(&running, &host.worker(), 3, Failure::Retryable, oops(), &settings, NOW + 1_000_000));
+    assert_eq!(change.after.state, State::Failed);
+    assert_eq!(change.money, Some(Move::release(1000)));
+}
+
+#[test]
+fn a_drained_attempt_uses_a_number_but_no_retry_and_is_bounded() {
+    let host = host(1, "a");
+    let settings = Settings { max_attempts: 4, ..Settings::default() };
+    let mut job = queued();
+    for n in 1.. {
+        let running = claimed(&job, &host, &format!("c{n}"), NOW);
+        job = step(fail(&running, &host.worker(), n, Failure::Drained, oops(), &settings, NOW)).after;
+        assert_eq!(job.failures, 0);
+        if job.state == State::Failed {
+            assert_eq!(n, 4);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_rented_host_s_permanent_failure_needs_a_second_host_or_five_minutes() {
+    let (a, b) = (host(1, "a"), host(2, "b"));
+    let settings = Settings::default();
+    let running = claimed(&queued(), &a, "c1", NOW);
+    let back = step(fail(&running, &a.worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after;
+    assert_eq!(back.state, State::Queued);
+    assert_eq!(claim(&back, &Counters::default(), &a.worker(), "c2", &settings, NOW + 1), Err(Refusal::Excluded));
+    let second = claimed(&back, &b, "c3", NOW + 1);
+    assert_eq!(step(fail(&second, &b.worker(), 2, Failure::Permanent, oops(), &settings, NOW + 2)).after.state, State::Failed);
+    let open = Standing::Open { first: true };
+    assert!(matches!(sweep(&back, open, &settings, NOW + 299_999), Sweep::Later { hint: true, .. }));
+    let Sweep::Act(change) = sweep(&back, open, &settings, NOW + 300_000) else { panic!() };
+    assert_eq!(change.after.state, State::Failed);
+    let trusted = Host { trusted: true, ..host(1, "a") };
+    assert_eq!(step(fail(&running, &trusted.worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after.state, State::Failed);
+}
+
+#[test]
+fn cancel_is_terminal_and_the_worker_learns_it_by_its_heartbeat() {
+    let host = host(1, "a");
+    let running = claimed(&queued(), &host, "c1", NOW);
+    let change = step(cancel(&running, NOW));
+    assert_eq!((change.account.running, change.money), (-1, Some(Move::release(1000))));
+    assert_eq!(heartbeat(&change.after, &host.id, 1, 0.5, None, &Settings::default(), NOW), Err(Lost::Cancelled));
+    assert_eq!(complete(&change.after, &host.id, 1, 1, NOW), Err(State::Cancelled));
+    assert_eq!(cancel(&change.after, NOW), Ok(Step::Again));
+    assert_eq!(step(cancel(&queued(), NOW)).account.queued, -1);
+}
+
+#[test]
+fn a_heartbeat_renews_the_lease_until_the_longest_run() {
+    let host = host(1, "a");
+    let running = claimed(&queued(), &host, "c1", NOW);
+    let beat = heartbeat(&running, &host.id, 1, 0.5, Some("network"), &Settings::default(), NOW + 15_000).unwrap().after;
+    assert_eq!((beat.lease_until, beat.progress, beat.seq), (Some(NOW + 75_000), 0.5, running.seq + 1));
+    assert_eq!(heartbeat(&beat, &host.id, 1, f32::NAN, None, &Settings::default(), NOW + 16_000).unwrap().after.progress, 0.5);
+    assert_eq!(heartbeat(&beat, &host.id, 1, 0.6, None, &Settings::default(), NOW + 900_001), Err(Lost::RanTooLong));
+}
+
+#[test]
+fn maintenance_requeues_a_dead_lease_and_ends_what_waited_too_long() {
+    let host = host(1, "a");
+    let settings = Settings::default();
+    let running = claimed(&queued(), &host, "c1", NOW);
+    let open = Standing::Open { first: true };
+    assert!(matches!(sweep(&running, open, &settings, NOW + 59_999), Sweep::Later { hint: false, .. }));
+    let Sweep::Act(change) = sweep(&running, open, &settings, NOW + 60_000) else { panic!() };
+    assert_eq!((change.after.state, change.account.running, change.account.queued), (State::Queued, -1, 1));
+    let Sweep::Act(change) = sweep(&queued(), open, &settings, NOW + 21_600_000) else { panic!() };
+    assert_eq!(change.after.error.unwrap().code, "waited_too_long");
+    let Sweep::Act(change) = sweep(&queued(), Standing::Gone, &settings, NOW + 60_000) else { panic!() };
+    assert_eq!(change.after.error.unwrap().code, "account_gone");
+    assert!(matches!(sweep(&queued(), Standing::Full, &settings, NOW + 60_000), Sweep::Later { hint: false, .. }));
+}
+
+#[test]
+fn hints_for_one_job_back_off() {
+    let settings = Settings::default();
+    let mut job = queued();
+    let mut now = NOW;
+    let mut waits = vec![];
+    for _ in 0..6 {
+        now = job.next_check_at.unwrap();
+        let Sweep::Later { change, hint: true } = sweep(&job, Standing::Open { first: true }, &settings, now) else { panic!() };
+        job = change.after;
+        waits.push((job.next_check_at.unwrap() - now) / 1000);
+    }
+    assert_eq!(waits, [120, 240, 480, 900, 900, 900]);
+    assert!(now > NOW);
+}
