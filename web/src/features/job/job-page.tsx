@@ -1,0 +1,213 @@
+// One job, from the line it waits in to the picture to keep. Its address is all that a refresh needs.
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { useParams } from "react-router";
+import { ApiError, errorText } from "../../api/client";
+import { jobs } from "../../api/endpoints";
+import type { Job } from "../../api/types";
+import { Button, ButtonLink } from "../../ui/button";
+import { credits, fileSize, percent, when } from "../../ui/format";
+import { DownloadIcon } from "../../ui/icons";
+import { Notice } from "../../ui/notice";
+import { Card, Page } from "../../ui/page";
+import { Progress } from "../../ui/progress";
+import { Spoken } from "../../ui/spoken";
+import { useAction } from "../../ui/use-load";
+import { useBalance } from "../credits/balance";
+import { SharePanel } from "../share/share-panel";
+import { originalUrl } from "../upload/originals";
+import { BeforeAfter } from "./before-after";
+import { saveFrom } from "./download";
+import css from "./job.module.css";
+import { doing, downloadName, ended, mainPicture, settingsText, spoken, title } from "./job-view";
+import { type FollowedJob, useJob } from "./use-job";
+
+export function JobPage() {
+  const { jobId = "" } = useParams();
+  // The key: another job is another page, with nothing left over of this one.
+  return <OneJob key={jobId} jobId={jobId} />;
+}
+
+function OneJob({ jobId }: { jobId: string }) {
+  const followed = useJob(jobId);
+  const { job, error, lost } = followed;
+  const { refresh: refreshBalance } = useBalance();
+
+  // The hold is closed in the same write that ends the job.
+  const isOver = job !== null && ended(job);
+  useEffect(() => {
+    if (isOver) refreshBalance();
+  }, [isOver, refreshBalance]);
+
+  if (error) {
+    const missing = error.status === 404;
+    return (
+      <Page title={missing ? "No such picture" : "This job can't be shown"} width="narrow">
+        <Notice tone="bad">
+          {missing ? "It was deleted, or the address is not complete." : errorText(error)}
+        </Notice>
+        <Onward />
+      </Page>
+    );
+  }
+  if (!job) {
+    return (
+      <Page title="Your picture">
+        {lost ? <Lost /> : null}
+        <Progress label="Loading the job" value={null} />
+      </Page>
+    );
+  }
+  return (
+    <Page title={title(job)}>
+      <Spoken>{spoken(job)}</Spoken>
+      {lost ? <Lost /> : null}
+      {job.state === "succeeded" ? <Done job={job} followed={followed} /> : null}
+      {job.state === "queued" || job.state === "running" ? <UnderWay job={job} tell={followed.tell} /> : null}
+      {job.state === "failed" ? (
+        <>
+          <Notice tone="bad">{job.error?.message ?? "The job failed without saying why."}</Notice>
+          <p>
+            You were not charged: {credits(job.quote_millicredits)} set aside for it are yours again.
+            {job.error?.retryable ? " Trying once more may help." : ""}
+          </p>
+          <Onward />
+        </>
+      ) : null}
+      {job.state === "cancelled" ? (
+        <>
+          <p>You were not charged: {credits(job.quote_millicredits)} set aside for it are yours again.</p>
+          <Onward />
+        </>
+      ) : null}
+    </Page>
+  );
+}
+
+function Lost() {
+  return <Notice>The connection to Kiln is lost; trying again. Your job goes on without it.</Notice>;
+}
+
+function Onward(): ReactNode {
+  return (
+    <div className={css.buttons}>
+      <ButtonLink look="primary" to="/">
+        Start with a photo
+      </ButtonLink>
+      <ButtonLink to="/creations">Your creations</ButtonLink>
+    </div>
+  );
+}
+
+function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
+  const running = job.state === "running";
+  const original = originalUrl(job.id) ?? job.inputs?.[0]?.url ?? null;
+
+  const cancel = useAction(async () => {
+    try {
+      tell(await jobs.cancel(job.id));
+    } catch (error) {
+      // It finished first: the next answer to the poll says how, and that is no error of the person's.
+      if (error instanceof ApiError && error.status === 409) return;
+      throw error;
+    }
+  });
+
+  return (
+    <Card label="Progress">
+      {original ? (
+        <div className={css.waiting}>
+          <img src={original} alt="The one being worked on" />
+        </div>
+      ) : null}
+      <div className={css.line}>
+        <strong data-testid="doing">{doing(job)}</strong>
+        {running ? <span className={css.number}>{percent(job.progress)}</span> : null}
+      </div>
+      <Progress label="Progress of the job" value={running ? job.progress : null} />
+      <div className={css.foot}>
+        <span>
+          {settingsText(job.params)} · {credits(job.quote_millicredits)} set aside
+        </span>
+        <Button onClick={cancel.run} busy={cancel.busy}>
+          Cancel
+        </Button>
+      </div>
+      {cancel.error ? <Notice tone="bad">{errorText(cancel.error)}</Notice> : null}
+      <p className={css.hint}>You can close this page: the job goes on, and its picture waits for you.</p>
+    </Card>
+  );
+}
+
+function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
+  const picture = mainPicture(job.artifacts);
+  const original = originalUrl(job.id) ?? job.inputs?.[0]?.url ?? null;
+  const [broken, setBroken] = useState(false);
+  const renewed = useRef(false);
+
+  const download = useAction(async () => {
+    // The URL on the page may be older than it lives.
+    const fresh = await jobs.get(job.id);
+    const file = mainPicture(fresh.artifacts);
+    if (file?.url) await saveFrom(file.url, downloadName(job.id, file.content_type));
+  });
+
+  if (!picture?.url) {
+    return (
+      <>
+        <Notice tone="bad">The job is finished, but its picture is no longer kept.</Notice>
+        <Onward />
+      </>
+    );
+  }
+  return (
+    <>
+      <Card label="The picture">
+        {broken ? (
+          <Notice
+            tone="bad"
+            action={
+              <Button
+                onClick={() => {
+                  setBroken(false);
+                  followed.refresh();
+                }}
+              >
+                Try again
+              </Button>
+            }
+          >
+            The picture did not load.
+          </Notice>
+        ) : (
+          <BeforeAfter
+            before={original}
+            after={picture.url}
+            onBroken={() => {
+              if (renewed.current) setBroken(true);
+              else {
+                renewed.current = true;
+                followed.refresh();
+              }
+            }}
+          />
+        )}
+        <div className={css.foot}>
+          <span>
+            {settingsText(job.params)} · {fileSize(picture.bytes)}
+            {job.charged_millicredits !== null ? ` · ${credits(job.charged_millicredits)} charged` : ""}
+            {job.finished_at ? ` · ${when(job.finished_at)}` : ""}
+          </span>
+          <div className={css.buttons}>
+            <ButtonLink to="/">Another photo</ButtonLink>
+            <Button look="primary" onClick={download.run} busy={download.busy}>
+              <DownloadIcon />
+              Download
+            </Button>
+          </div>
+        </div>
+        {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
+      </Card>
+      <SharePanel jobId={job.id} />
+    </>
+  );
+}
