@@ -117,8 +117,8 @@ def statements(t, role):
     found = []
     for policy in t["Resources"][role]["Properties"].get("Policies", []):
         found += as_list(policy["PolicyDocument"]["Statement"])
-    for attached in of_type(t, "AWS::IAM::RolePolicy").values():
-        if attached["Properties"]["RoleName"] == {"Ref": role}:
+    for attached in of_type(t, "AWS::IAM::Policy").values():
+        if {"Ref": role} in attached["Properties"].get("Roles", []):
             found += as_list(attached["Properties"]["PolicyDocument"]["Statement"])
     return found
 

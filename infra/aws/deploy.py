@@ -217,7 +217,7 @@ def need_target(architecture):
 def sam(arguments, **more):
     environment = dict(os.environ, SAM_CLI_TELEMETRY="0")
     # cargo-lambda's own place, when the machine has none; sam looks for it on the path.
-    if not shutil.which("cargo-lambda"):
+    if arguments[0] == "build" and not shutil.which("cargo-lambda"):
         made = subprocess.run([ROOT / "scripts/venv", "build", "infra/aws/build-requirements.txt"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         environment["PATH"] = made.stdout.strip() + os.pathsep + environment["PATH"]
     done = subprocess.run([Path(sys.executable).parent / "sam", *arguments], cwd=ROOT, env=environment, **more)
