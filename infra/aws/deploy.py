@@ -151,8 +151,9 @@ def check_value(name, value, rule):
         raise Refused(f"{name} is {value!r}; it takes {', '.join(str(v) for v in rule['AllowedValues'])}")
     if "AllowedPattern" in rule and not re.search(rule["AllowedPattern"], value):
         raise Refused(f"{name} is {value!r}; it takes {rule.get('ConstraintDescription', rule['AllowedPattern'])}")
-    if rule["Type"] == "Number" and (not value.isdigit() or int(value) < rule.get("MinValue", 0)):
-        raise Refused(f"{name} is {value!r}; it takes a whole number from {rule.get('MinValue', 0)}")
+    least, most = rule.get("MinValue", 0), rule.get("MaxValue", 10**15)
+    if rule["Type"] == "Number" and not (value.isdigit() and least <= int(value) <= most):
+        raise Refused(f"{name} is {value!r}; it takes a whole number from {least} to {most}")
 
 
 # ------------------------------------------------------------------ steps
