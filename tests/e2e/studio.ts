@@ -78,7 +78,9 @@ export async function look(page: Page, name: string): Promise<void> {
   const size = page.viewportSize();
   const shot = (kind: string) =>
     page.screenshot({ path: path.join(SCREENS, `${name}-${kind}.png`), fullPage: true });
-  await page.emulateMedia({ colorScheme: "light" });
+  // Without transitions, and away from what the mouse last pressed: the picture is of the page at rest.
+  await page.mouse.move(0, 0);
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
   await shot("light");
   await page.emulateMedia({ colorScheme: "dark" });
   await shot("dark");
@@ -89,4 +91,5 @@ export async function look(page: Page, name: string): Promise<void> {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   expect(wide, `${name} is wider than a phone`).toBeLessThanOrEqual(0);
   if (size) await page.setViewportSize(size);
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
 }

@@ -134,15 +134,21 @@ async function toError(response: Response): Promise<ApiError> {
 /** One sentence for a person, whatever was thrown. */
 export function errorText(error: unknown): string {
   if (error instanceof ApiError) {
-    const text = error.message;
+    const text = sentence(error.message);
     return error.retryAfterS ? `${text} Try again in ${error.retryAfterS} s.` : text;
   }
   return "Something went wrong in this page. Reload it and try again.";
+}
+
+/** "the file is empty" → "The file is empty." */
+function sentence(text: string): string {
+  const upper = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(upper) ? upper : `${upper}.`;
 }
 
 /** The message if the API blames `field`, else null. Accepts `params.sharpen` for `sharpen`. */
 export function fieldError(error: unknown, field: string): string | null {
   if (!(error instanceof ApiError) || !error.problem.field) return null;
   const blamed = error.problem.field;
-  return blamed === field || blamed.endsWith(`.${field}`) ? error.message : null;
+  return blamed === field || blamed.endsWith(`.${field}`) ? sentence(error.message) : null;
 }

@@ -3,8 +3,9 @@
 const decimals = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-const dateTime = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
-const day = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+// Dates as the reader's own system writes them; numbers in one form, the page's, since prices are compared.
+const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 /** Millicredits as credits: 1250 → "1.25". Exact, since a credit has three decimals. */
 export function creditsNumber(millicredits: number): string {

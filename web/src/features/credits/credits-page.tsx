@@ -3,14 +3,14 @@ import { useCallback, useEffect } from "react";
 import { errorText } from "../../api/client";
 import { credits as api } from "../../api/endpoints";
 import { Button } from "../../ui/button";
-import { creditsNumber, credits as inCredits, signedCredits, when } from "../../ui/format";
+import { creditsNumber, signedCredits, when } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { Progress } from "../../ui/progress";
 import { usePages } from "../../ui/use-pages";
 import { useBalance } from "./balance";
 import css from "./credits.module.css";
-import { entryText } from "./entry-text";
+import { entryText, movedText } from "./entry-text";
 
 export function CreditsPage() {
   const { balance, error, refresh } = useBalance();
@@ -73,12 +73,11 @@ export function CreditsPage() {
                 {when(entry.at)}
               </time>
               <span className={css.amount}>
-                <span title={`${inCredits(entry.d_available_millicredits)} to what is available`}>
-                  {signedCredits(entry.d_available_millicredits)}
-                </span>
-                {entry.d_held_millicredits !== 0 ? (
-                  <span className={css.held}>set aside {signedCredits(entry.d_held_millicredits)}</span>
-                ) : null}
+                {entry.amount_millicredits !== 0 ? (
+                  signedCredits(entry.amount_millicredits)
+                ) : (
+                  <span className={css.moved}>{movedText(entry)}</span>
+                )}
               </span>
             </li>
           ))}

@@ -37,12 +37,16 @@ export function BeforeAfter({ before, after, onBroken }: BeforeAfterProps) {
 
   useLayoutEffect(() => {
     const inner = picture.current;
-    if (!inner) return;
-    if (zoom === "full" && size) {
-      const ratio = window.devicePixelRatio || 1;
-      inner.style.width = `${size.width / ratio}px`;
+    const outer = frame.current;
+    if (!inner || !outer || !size) return;
+    if (zoom === "full") {
+      outer.style.width = "";
+      inner.style.width = `${size.width / (window.devicePixelRatio || 1)}px`;
     } else {
+      // As wide as fits, as high as leaves the buttons in sight; a tiny picture is shown somewhat larger than it is.
+      const byHeight = `min(70vh, 40rem) * ${size.width / size.height}`;
       inner.style.width = "";
+      outer.style.width = `min(100%, ${byHeight}, max(${size.width}px, 22rem))`;
     }
   }, [zoom, size]);
 
