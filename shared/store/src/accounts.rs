@@ -1,0 +1,164 @@
+//! Accounts, sign-in links, sessions, and the counters that limit requests for links.
+
+use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::{Error, hash, keys};
+use kiln_core::ids::{AccountId, EntryId, SessionId};
+use kiln_core::job::Counters;
+use kiln_core::ledger::{Entry, Move};
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// Who owns credits, projects and jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub v: u32,
+    pub account_id: AccountId,
+    pub email: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub created_at: Millis,
+    #[serde(flatten)]
+    pub counters: Counters,
+    #[serde(default)]
+    pub suspended: bool,
+}
+
+/// A mailed sign-in link; kept by the hash of its token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Link {
+    pub email: String,
+    pub expires_at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Millis>,
+    /// Seconds since 1970; only sweeps.
+    pub ttl: i64,
+}
+
+/// A signed-in browser; kept by the hash of its token, and once more under its account to be listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub session_id: SessionId,
+    pub account_id: AccountId,
+    pub token_hash: String,
+    pub created_at: Millis,
+    pub expires_at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    pub ttl: i64,
+}
+
+/// What a verified link leads to; all ids are chosen by the caller so that a repeat is recognisable.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    pub link_hash: String,
+    pub email: String,
+    pub session: Session,
+    pub now: Millis,
+    pub grant: i64,
+    pub entry_id: EntryId,
+}
+
+/// Addresses are compared without case and outer space.
+pub fn address_hash(email: &str) -> String {
+    hash(&email.trim().to_lowercase())
+}
+
+impl Table {
+    pub async fn account(&self, id: &AccountId) -> Result<Option<Account>, Error> {
+        self.get(&keys::account(id)).await
+    }
+
+    pub async fn put_link(&self, token_hash: &str, link: &Link) -> Result<(), Error> {
+        self.put(to_item(&keys::link(token_hash), link)?, Some(absent())).await?;
+        Ok(())
+    }
+
+    pub async fn link(&self, token_hash: &str) -> Result<Option<Link>, Error> {
+        self.get(&keys::link(token_hash)).await
+    }
+
+    /// The account that an address signs in to, if it has one.
+    pub async fn account_of(&self, email: &str) -> Result<Option<AccountId>, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            account_id: AccountId,
+        }
+        Ok(self.get::<Row>(&keys::address(&address_hash(email))).await?.map(|row| row.account_id))
+    }
+
+    /// One transaction: the link is used up, the account is made on its first sign-in (with its grant), the session
+    /// begins. `None` when the link was used or another sign-in of the same new address came first.
+    pub async fn sign_in(&self, wanted: &SignIn, new_account: bool) -> Result<Option<()>, Error> {
+        let mut parts = Parts::default();
+        let unused = Expr::new("attribute_not_exists(used_at) AND expires_at > :now AND email = :email").value("now", n(wanted.now)).value("email", s(&wanted.email));
+        self.add_update(&mut parts, &keys::link(&wanted.link_hash), Expr::new("SET used_at = :now"), Some(unused))?;
+        let session = &wanted.session;
+        let account_id = &session.account_id;
+        if new_account {
+            #[derive(Serialize)]
+            struct Row<'a> {
+                account_id: &'a AccountId,
+            }
+            self.add_put(&mut parts, to_item(&keys::address(&address_hash(&wanted.email)), &Row { account_id })?, Some(absent()))?;
+            let account = Account {
+                v: 1,
+                account_id: account_id.clone(),
+                email: wanted.email.clone(),
+                name: None,
+                created_at: wanted.now,
+                counters: Counters { available: wanted.grant, ..Counters::default() },
+                suspended: false,
+            };
+            self.add_put(&mut parts, to_item(&keys::account(account_id), &account)?, Some(absent()))?;
+            if wanted.grant > 0 {
+                let entry = Move::grant(wanted.grant).entry(wanted.entry_id.clone(), account_id.clone(), wanted.now, "signup");
+                self.add_put(&mut parts, to_item(&keys::entry(account_id, &entry.id), &entry)?, Some(absent()))?;
+            }
+        }
+        self.add_put(&mut parts, to_item(&keys::session(&session.token_hash), session)?, Some(absent()))?;
+        self.add_put(&mut parts, to_item(&keys::account_session(account_id, &session.session_id), session)?, Some(absent()))?;
+        match self.transact(parts).await? {
+            Written::Done => Ok(Some(())),
+            // Our own first try may have been the one that committed: the session says so.
+            Written::Refused(_) => Ok(self.session(&session.token_hash).await?.map(|_| ())),
+        }
+    }
+
+    pub async fn session(&self, token_hash: &str) -> Result<Option<Session>, Error> {
+        self.get(&keys::session(token_hash)).await
+    }
+
+    pub async fn sessions(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Session>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::SESSION, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
+    pub async fn account_session(&self, account: &AccountId, id: &SessionId) -> Result<Option<Session>, Error> {
+        self.get(&keys::account_session(account, id)).await
+    }
+
+    pub async fn end_session(&self, session: &Session) -> Result<(), Error> {
+        let mut parts = Parts::default();
+        self.add_delete(&mut parts, &keys::session(&session.token_hash), None)?;
+        self.add_delete(&mut parts, &keys::account_session(&session.account_id, &session.session_id), None)?;
+        self.transact(parts).await.map(|_| ())
+    }
+
+    /// Counts one more of `what` in the window; `false` when the window already holds `limit`.
+    pub async fn count_in_window(&self, what: &str, window: i64, limit: u64, ttl: i64) -> Result<bool, Error> {
+        let update = Expr::new("ADD used :one SET #ttl = :ttl").name("ttl").value("one", n(1)).value("ttl", n(ttl));
+        let room = Expr::new("attribute_not_exists(used) OR used < :limit").value("limit", n(limit));
+        Ok(self.update(&keys::rate(what, window), update, Some(room)).await?.is_some())
+    }
+
+    /// The account's history, newest first.
+    pub async fn entries(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Entry>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::LEDGER, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+}
+
+/// The account among items read together.
+pub(crate) fn account_from(item: Item) -> Result<Account, Error> {
+    from_item(item)
+}

@@ -1,0 +1,190 @@
+//! Instances, their tokens and slots, and the pool's policy. All of a fleet is one partition, so that the warm pool
+//! sees it by one consistent query.
+
+use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::{Error, accounts::account_from, keys};
+use kiln_core::fleet::Stage;
+use kiln_core::ids::{AccountId, InstanceId, JobId};
+use kiln_core::job::Job;
+use kiln_core::pool::Policy;
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// One rented machine (or one slot of it).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub v: u32,
+    pub instance_id: InstanceId,
+    pub pool: String,
+    pub provider: String,
+    /// Absent while the rental is only an intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    pub label: String,
+    /// The physical host; two instances on one are not two witnesses.
+    pub host: String,
+    pub trusted: bool,
+    pub stage: Stage,
+    pub requested_at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_at: Option<Millis>,
+    /// Since when its slot is empty.
+    pub idle_since: Millis,
+    #[serde(default)]
+    pub drain: bool,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Hash of the one-use boot token; gone once it was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_hash: Option<String>,
+    pub boot_expires_at: Millis,
+    /// Hash of the token that its worker speaks with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_job: Option<JobId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_account: Option<AccountId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_attempt: Option<u32>,
+}
+
+/// The attempt that an instance holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub job_id: JobId,
+    pub account_id: AccountId,
+    pub attempt: u32,
+}
+
+impl Instance {
+    pub fn slot(&self) -> Option<Slot> {
+        Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
+    }
+}
+
+/// The pool's policy as an operator last set it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolState {
+    #[serde(flatten)]
+    pub policy: Policy,
+}
+
+impl Table {
+    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, Error> {
+        self.get(&keys::instance(id)).await
+    }
+
+    /// What a call about an attempt decides by, in one call: the instance that speaks, the job and its account.
+    pub async fn instance_job_account(&self, instance: &InstanceId, account: &AccountId, job: &JobId) -> Result<(Option<Instance>, Option<Job>, Option<crate::Account>), Error> {
+        let (instance_key, job_key, account_key) = (keys::instance(instance), keys::job(account, job), keys::account(account));
+        let mut found = self.get_many(&[instance_key.clone(), job_key.clone(), account_key.clone()]).await?;
+        Ok((
+            found.remove(&instance_key).map(from_item).transpose()?,
+            found.remove(&job_key).map(from_item).transpose()?,
+            found.remove(&account_key).map(account_from).transpose()?,
+        ))
+    }
+
+    /// The intent to rent a machine; written before the provider is asked.
+    pub async fn put_instance(&self, instance: &Instance) -> Result<bool, Error> {
+        self.put(to_item(&keys::instance(&instance.instance_id), instance)?, Some(absent())).await
+    }
+
+    pub async fn set_provider_id(&self, id: &InstanceId, provider_id: &str) -> Result<bool, Error> {
+        let update = Expr::new("SET provider_id = :id").value("id", s(provider_id));
+        Ok(self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
+    }
+
+    /// The boot token is used up and the worker's own token begins. `None` when the boot token is wrong, used or late.
+    pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+        let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash)).value("now", n(now));
+        self.begin(id, Expr::new("SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu REMOVE boot_hash"), condition, token_hash, said, now).await
+    }
+
+    /// A restarted process registers with its own token, which is replaced.
+    pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+        let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("now", n(now));
+        self.begin(id, Expr::new("SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu"), condition, token_hash, said, now).await
+    }
+
+    async fn begin(&self, id: &InstanceId, update: Expr, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+        use aws_sdk_dynamodb::types::AttributeValue;
+        let update = update
+            .value("token", s(token_hash))
+            .value("stage", s(Stage::Loading.as_str()))
+            .value("now", n(now))
+            .value("capabilities", AttributeValue::L(said.capabilities.iter().map(s).collect()))
+            .value("version", s(said.version))
+            .value("gpu", said.gpu.map_or(AttributeValue::Null(true), s));
+        self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
+    }
+
+    /// It lives. `idle` renews nothing; `since` marks the moment it became idle.
+    pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, now: Millis) -> Result<Option<Instance>, Error> {
+        let update = Expr::new("SET heartbeat_at = :now, stage = :stage").value("now", n(now)).value("stage", s(stage.as_str()));
+        let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
+        self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
+    }
+
+    /// Asks the worker, by its next heartbeat, to take no more work and leave.
+    pub async fn drain(&self, id: &InstanceId) -> Result<(), Error> {
+        use aws_sdk_dynamodb::types::AttributeValue;
+        let update = Expr::new("SET drain = :yes").value("yes", AttributeValue::Bool(true));
+        self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?;
+        Ok(())
+    }
+
+    /// The machine is gone: its token dies with its row.
+    pub async fn forget_instance(&self, id: &InstanceId) -> Result<(), Error> {
+        self.delete(&keys::instance(id)).await
+    }
+
+    /// The whole fleet and the pool's policy, by one query.
+    pub async fn fleet(&self, pool: &str) -> Result<(Vec<Instance>, Option<PoolState>), Error> {
+        let pool_key = keys::pool(pool);
+        let mut instances = Vec::new();
+        let mut state = None;
+        let mut after: Option<String> = None;
+        loop {
+            let (items, next) = self.page(keys::FLEET, "", false, 500, after.as_deref()).await?;
+            for item in items {
+                let sk = crate::table::key_of(&item).sk;
+                if sk.starts_with(keys::INSTANCE) {
+                    instances.push(from_item::<Instance>(item)?);
+                } else if sk == pool_key.sk {
+                    state = Some(from_item::<PoolState>(item)?);
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok((instances, state)),
+            }
+        }
+    }
+
+    pub async fn set_policy(&self, pool: &str, policy: &Policy) -> Result<(), Error> {
+        let item: Item = to_item(&keys::pool(pool), &PoolState { policy: policy.clone() })?;
+        self.put(item, None).await.map(|_| ())
+    }
+
+    /// Ends an instance at once: neither of its tokens works any more.
+    pub async fn revoke(&self, id: &InstanceId) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        let update = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
+        self.add_update(&mut parts, &keys::instance(id), update, Some(Expr::new("attribute_exists(pk)")))?;
+        Ok(matches!(self.transact(parts).await?, Written::Done))
+    }
+}
+
+/// What a worker says of itself when it registers.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    pub capabilities: &'a [String],
+    pub version: &'a str,
+    pub gpu: Option<&'a str>,
+}

@@ -1,0 +1,323 @@
+//! Jobs: reads, and the one transaction that commits a [`Change`] of core's job machine with its money, its
+//! counters, its queue marker, its slot and its idempotency record.
+
+use crate::accounts::{Account, account_from};
+use crate::owed::Depth;
+use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::uploads::Upload;
+use crate::{Error, keys};
+use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
+use kiln_core::job::{Artifact, Job, Priority, State};
+use kiln_core::machine::{Change, SlotChange};
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// The record that makes a POST repeatable, written in the transaction of its effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotent {
+    pub account_id: AccountId,
+    pub route: &'static str,
+    pub key_hash: String,
+    pub body_hash: String,
+    pub status: u16,
+    /// The answer as JSON, without URLs and secrets.
+    pub answer: String,
+    pub expires_at: Millis,
+}
+
+/// An earlier answer to the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    pub body_hash: String,
+    pub status: u16,
+    pub answer: String,
+    pub expires_at: Millis,
+    pub ttl: i64,
+}
+
+/// What a succeeded job made; its child item, and a line of its account's creations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Creation {
+    pub v: u32,
+    pub job_id: JobId,
+    pub account_id: AccountId,
+    pub kind: String,
+    pub params: String,
+    pub created_at: Millis,
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A queued job's place in its account's queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Marker {
+    job_id: JobId,
+    capability: String,
+    priority: Priority,
+    not_before: Millis,
+}
+
+/// What one commit writes beside the change itself.
+#[derive(Debug, Default)]
+pub struct Commit<'a> {
+    pub entry_id: Option<EntryId>,
+    /// Uploads that the new job uses; each must be ready.
+    pub uses: &'a [UploadId],
+    pub idempotent: Option<&'a Idempotent>,
+    pub creation: Option<&'a Creation>,
+    /// The slot that the worker's instance was seen to hold, for a claim.
+    pub slot_seen: Option<&'a crate::Slot>,
+}
+
+/// Why a commit was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The job (or the worker's slot) is not what was read: read again and decide again.
+    Moved,
+    NoFunds,
+    RunningFull,
+    QueuedFull,
+    AccountGone,
+    Suspended,
+    /// This upload is gone or not ready.
+    Upload(usize),
+    /// The same idempotency key has been used; read its record.
+    Repeated,
+}
+
+/// What a submit reads before it decides, in one call.
+#[derive(Debug)]
+pub struct Submitted {
+    pub account: Option<Account>,
+    pub uploads: Vec<Option<Upload>>,
+    pub depth: Option<Depth>,
+    pub replay: Option<Replay>,
+}
+
+impl Table {
+    /// Reads a job; one of an older schema is upgraded here.
+    pub async fn job(&self, account: &AccountId, job: &JobId) -> Result<Option<Job>, Error> {
+        self.get(&keys::job(account, job)).await
+    }
+
+    /// A job and what it made, in one call.
+    pub async fn job_and_creation(&self, account: &AccountId, job: &JobId) -> Result<(Option<Job>, Option<Creation>), Error> {
+        let (job_key, creation_key) = (keys::job(account, job), keys::creation(account, job));
+        let mut found = self.get_many(&[job_key.clone(), creation_key.clone()]).await?;
+        Ok((found.remove(&job_key).map(from_item).transpose()?, found.remove(&creation_key).map(from_item).transpose()?))
+    }
+
+    /// A job and its account, in one call.
+    pub async fn job_and_account(&self, account: &AccountId, job: &JobId) -> Result<(Option<Job>, Option<Account>), Error> {
+        let (job_key, account_key) = (keys::job(account, job), keys::account(account));
+        let mut found = self.get_many(&[job_key.clone(), account_key.clone()]).await?;
+        Ok((found.remove(&job_key).map(from_item).transpose()?, found.remove(&account_key).map(account_from).transpose()?))
+    }
+
+    /// Everything a submit decides by: account, uploads, the queue's depth and an earlier answer to its key.
+    pub async fn before_submit(&self, account: &AccountId, uploads: &[UploadId], idempotency: Option<(&'static str, &str)>) -> Result<Submitted, Error> {
+        let account_key = keys::account(account);
+        let upload_keys: Vec<_> = uploads.iter().map(|id| keys::upload(account, id)).collect();
+        let replay_key = idempotency.map(|(route, hash)| keys::idempotency(account, route, hash));
+        let mut wanted = vec![account_key.clone(), keys::depth()];
+        wanted.extend(upload_keys.iter().cloned());
+        wanted.extend(replay_key.clone());
+        let mut found = self.get_many(&wanted).await?;
+        Ok(Submitted {
+            account: found.remove(&account_key).map(account_from).transpose()?,
+            uploads: upload_keys.iter().map(|key| found.get(key).cloned().map(from_item).transpose()).collect::<Result<_, _>>()?,
+            depth: found.remove(&keys::depth()).map(from_item).transpose()?,
+            replay: replay_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
+        })
+    }
+
+    pub async fn replay(&self, account: &AccountId, route: &'static str, key_hash: &str) -> Result<Option<Replay>, Error> {
+        self.get(&keys::idempotency(account, route, key_hash)).await
+    }
+
+    pub(crate) fn add_idempotency(&self, parts: &mut Parts, record: &Idempotent) -> Result<usize, Error> {
+        let replay = Replay {
+            body_hash: record.body_hash.clone(),
+            status: record.status,
+            answer: record.answer.clone(),
+            expires_at: record.expires_at,
+            ttl: record.expires_at / 1000,
+        };
+        let key = keys::idempotency(&record.account_id, record.route, &record.key_hash);
+        self.add_put(parts, to_item(&key, &replay)?, Some(absent()))
+    }
+
+    /// Commits a change: all of it or nothing. `Ok(Err(why))` says what stood in the way.
+    pub async fn commit(&self, change: &Change, with: Commit<'_>, now: Millis) -> Result<Result<(), Why>, Error> {
+        let job = &change.after;
+        let job_key = keys::job(&job.account_id, &job.job_id);
+        let guard = match &change.before {
+            None => absent(),
+            Some(before) => Expr::new("seq = :seq AND #state = :state AND attempt = :attempt")
+                .name("state")
+                .value("seq", n(before.seq))
+                .value("state", s(before.state.as_str()))
+                .value("attempt", n(before.attempt)),
+        };
+        let item = to_item(&job_key, job)?;
+        let alone = change.account == Default::default() && change.money.is_none() && change.slot == SlotChange::Keep;
+        let same_state = change.before.as_ref().is_some_and(|before| before.state == job.state);
+        if alone && same_state {
+            return Ok(if self.put(item, Some(guard)).await? { Ok(()) } else { Err(Why::Moved) });
+        }
+        let mut free_slot = true;
+        loop {
+            let mut parts = Parts::default();
+            let job_part = self.add_put(&mut parts, item.clone(), Some(guard.clone()))?;
+            let account_part = self.add_account(&mut parts, change)?;
+            self.add_marker(&mut parts, change)?;
+            let slot_part = self.add_slot(&mut parts, change, with.slot_seen, free_slot)?;
+            if let (Some(money), Some(id)) = (change.money, &with.entry_id) {
+                let entry = money.entry(id.clone(), job.account_id.clone(), now, job.job_id.as_str());
+                self.add_put(&mut parts, to_item(&keys::entry(&job.account_id, id), &entry)?, Some(absent()))?;
+            }
+            let mut upload_parts = Vec::new();
+            for upload in with.uses {
+                let used = Expr::new("SET last_job_at = :now REMOVE owed_shard, next_check_at").value("now", n(now));
+                let ready = Expr::new("#state = :ready").name("state").value("ready", s("ready"));
+                upload_parts.push(self.add_update(&mut parts, &keys::upload(&job.account_id, upload), used, Some(ready))?);
+            }
+            let repeat_part = with.idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
+            if let Some(creation) = with.creation {
+                self.add_put(&mut parts, to_item(&keys::creation(&job.account_id, &job.job_id), creation)?, Some(absent()))?;
+            }
+            let refused = match self.transact(parts).await? {
+                Written::Done => return Ok(Ok(())),
+                Written::Refused(refused) => refused,
+            };
+            if refused.has(repeat_part) {
+                return Ok(Err(Why::Repeated));
+            }
+            if refused.has(Some(job_part)) {
+                return Ok(Err(Why::Moved));
+            }
+            if refused.has(account_part) {
+                let account = refused.found(account_part).cloned().map(account_from).transpose()?;
+                return Ok(Err(why_account(change, account)));
+            }
+            if let Some(i) = upload_parts.iter().position(|part| refused.has(Some(*part))) {
+                return Ok(Err(Why::Upload(i)));
+            }
+            if refused.has(slot_part) && matches!(change.slot, SlotChange::Free { .. }) && free_slot {
+                // The slot has moved on (its process restarted, its machine is gone): nothing to free.
+                free_slot = false;
+                continue;
+            }
+            return Ok(Err(Why::Moved));
+        }
+    }
+
+    fn add_account(&self, parts: &mut Parts, change: &Change) -> Result<Option<usize>, Error> {
+        let delta = &change.account;
+        if *delta == Default::default() && change.money.is_none() {
+            return Ok(None);
+        }
+        let money = change.money.map_or((0, 0), |step| (step.d_available, step.d_held));
+        let update = Expr::new("ADD available :available, held :held, running :running, queued :queued")
+            .value("available", n(money.0))
+            .value("held", n(money.1))
+            .value("running", n(delta.running))
+            .value("queued", n(delta.queued));
+        let mut condition = Expr::new("attribute_exists(pk)");
+        if change.before.is_none() {
+            condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
+        }
+        if let Some(needed) = delta.needs_available {
+            condition = condition.and("available >= :needed").value("needed", n(needed));
+        }
+        if let Some(cap) = delta.running_below {
+            condition = condition.and("running < :running_cap").value("running_cap", n(cap));
+        }
+        if let Some(cap) = delta.queued_below {
+            condition = condition.and("queued < :queued_cap").value("queued_cap", n(cap));
+        }
+        self.add_update(parts, &keys::account(&change.after.account_id), update, Some(condition)).map(Some)
+    }
+
+    /// A marker stands exactly while the job is queued.
+    fn add_marker(&self, parts: &mut Parts, change: &Change) -> Result<(), Error> {
+        let job = &change.after;
+        let key = keys::queued(&job.account_id, &job.job_id);
+        let was = change.before.as_ref().is_some_and(|before| before.state == State::Queued);
+        match (was, job.state == State::Queued) {
+            (_, true) => {
+                let marker = Marker { job_id: job.job_id.clone(), capability: job.capability.clone(), priority: job.priority, not_before: job.not_before };
+                self.add_put(parts, to_item(&key, &marker)?, None)?;
+            }
+            (true, false) => {
+                self.add_delete(parts, &key, None)?;
+            }
+            (false, false) => {}
+        }
+        Ok(())
+    }
+
+    fn add_slot(&self, parts: &mut Parts, change: &Change, seen: Option<&crate::Slot>, free: bool) -> Result<Option<usize>, Error> {
+        let job = &change.after;
+        match &change.slot {
+            SlotChange::Take { instance_id } => {
+                let update = Expr::new("SET slot_job = :job, slot_account = :account, slot_attempt = :attempt")
+                    .value("job", s(job.job_id.as_str()))
+                    .value("account", s(job.account_id.as_str()))
+                    .value("attempt", n(job.attempt));
+                let condition = match seen {
+                    None => Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)"),
+                    Some(slot) => Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
+                        .value("seen_job", s(slot.job_id.as_str()))
+                        .value("seen_attempt", n(slot.attempt)),
+                };
+                self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
+            }
+            SlotChange::Free { instance_id } if free => {
+                let update = Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(job.finished_at.unwrap_or(job.queued_at)));
+                let condition = Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt").value("seen_job", s(job.job_id.as_str())).value("seen_attempt", n(job.attempt));
+                self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The account's jobs, newest first.
+    pub async fn jobs(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Job>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::JOB, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
+    pub async fn creation(&self, account: &AccountId, job: &JobId) -> Result<Option<Creation>, Error> {
+        self.get(&keys::creation(account, job)).await
+    }
+
+    pub async fn creations(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Creation>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::CREATION, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
+    pub async fn forget_creation(&self, creation: &Creation) -> Result<(), Error> {
+        self.delete(&keys::creation(&creation.account_id, &creation.job_id)).await
+    }
+
+    /// The account's oldest queued jobs that are due, `limit` at most: by base-table key, consistently.
+    pub async fn due_jobs(&self, account: &AccountId, limit: u32, now: Millis) -> Result<Vec<(JobId, String, Priority)>, Error> {
+        let (items, _) = self.page(&keys::account_pk(account), keys::QUEUED, false, limit.max(1) * 2, None).await?;
+        let markers: Vec<Marker> = items.into_iter().map(from_item).collect::<Result<_, _>>()?;
+        Ok(markers.into_iter().filter(|marker| marker.not_before <= now).take(limit as usize).map(|marker| (marker.job_id, marker.capability, marker.priority)).collect())
+    }
+}
+
+fn why_account(change: &Change, account: Option<Account>) -> Why {
+    let Some(account) = account else { return Why::AccountGone };
+    let delta = &change.account;
+    if account.suspended && change.before.is_none() {
+        Why::Suspended
+    } else if delta.queued_below.is_some_and(|cap| account.counters.queued >= cap) {
+        Why::QueuedFull
+    } else if delta.running_below.is_some_and(|cap| account.counters.running >= cap) {
+        Why::RunningFull
+    } else {
+        Why::NoFunds
+    }
+}

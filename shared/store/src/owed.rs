@@ -1,0 +1,127 @@
+//! The owed index: every unfinished job and every upload that may become an orphan, by when it is looked at next.
+//! Sixteen shards; eventually consistent, so that it only suggests and the base table decides.
+
+use crate::table::{Item, Table, n, s, to_item};
+use crate::{Error, keys};
+use kiln_core::job::{OWED_SHARDS, Priority, State};
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A row of the index: a key to read, and enough of a job to count it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct OwedRow {
+    pub pk: String,
+    pub sk: String,
+    pub next_check_at: Millis,
+    #[serde(default)]
+    pub state: Option<String>,
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub capability: Option<String>,
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    #[serde(default)]
+    pub queued_at: Option<Millis>,
+}
+
+/// Unfinished jobs as maintenance last counted them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    pub at: Millis,
+    pub queued: u64,
+    pub running: u64,
+    /// When the longest-waiting queued job was queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_queued_at: Option<Millis>,
+    /// `kind/state` to how many.
+    #[serde(default)]
+    pub by_kind: BTreeMap<String, u64>,
+}
+
+impl Depth {
+    pub fn unfinished(&self) -> u64 {
+        self.queued + self.running
+    }
+}
+
+impl Table {
+    /// Rows of one shard that are due, oldest first, `limit` at most.
+    pub async fn owed(&self, what: &str, shard: u32, due_by: Millis, limit: u32) -> Result<Vec<OwedRow>, Error> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name("owed")
+            .key_condition_expression("owed_shard = :shard AND next_check_at <= :due")
+            .expression_attribute_values(":shard", s(format!("{what}#{shard:02}")))
+            .expression_attribute_values(":due", n(due_by))
+            .limit(limit as i32)
+            .send()
+            .await
+            .map_err(Error::aws)?;
+        output.items.unwrap_or_default().into_iter().map(crate::table::from_item).collect()
+    }
+
+    /// Counts the unfinished jobs over all shards.
+    pub async fn count_unfinished(&self, now: Millis) -> Result<Depth, Error> {
+        let mut depth = Depth { at: now, ..Depth::default() };
+        for shard in 0..OWED_SHARDS {
+            let mut start: Option<Item> = None;
+            loop {
+                let output = self
+                    .client
+                    .query()
+                    .table_name(&self.name)
+                    .index_name("owed")
+                    .key_condition_expression("owed_shard = :shard")
+                    .expression_attribute_values(":shard", s(format!("job#{shard:02}")))
+                    .set_exclusive_start_key(start)
+                    .send()
+                    .await
+                    .map_err(Error::aws)?;
+                for item in output.items.unwrap_or_default() {
+                    depth.add(&crate::table::from_item(item)?);
+                }
+                start = output.last_evaluated_key;
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(depth)
+    }
+
+    /// Keeps the count for the functions that admit new jobs.
+    pub async fn put_depth(&self, depth: &Depth) -> Result<(), Error> {
+        self.put(to_item(&keys::depth(), depth)?, None).await.map(|_| ())
+    }
+
+    pub async fn depth(&self) -> Result<Option<Depth>, Error> {
+        self.get(&keys::depth()).await
+    }
+
+    /// A row's base item, read consistently, as whatever it is.
+    pub async fn owed_item<T: serde::de::DeserializeOwned>(&self, row: &OwedRow) -> Result<Option<T>, Error> {
+        self.get(&crate::table::Key { pk: row.pk.clone(), sk: row.sk.clone() }).await
+    }
+}
+
+impl Depth {
+    fn add(&mut self, row: &OwedRow) {
+        let state = row.state.as_deref().unwrap_or("queued");
+        if state == State::Running.as_str() {
+            self.running += 1;
+        } else {
+            self.queued += 1;
+            self.oldest_queued_at = match (self.oldest_queued_at, row.queued_at) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        if let Some(kind) = &row.kind {
+            *self.by_kind.entry(format!("{kind}/{state}")).or_default() += 1;
+        }
+    }
+}

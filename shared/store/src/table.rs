@@ -1,0 +1,346 @@
+//! The one table, low down: typed gets, conditional writes, transactions, queries. What an item means is said by
+//! the modules beside this one.
+//!
+//! Promises: reads are consistent; a cancelled transaction says which of its parts refused; a
+//! `TransactionConflict` is retried with jitter, because DynamoDB returns it whenever two transactions touch one item.
+
+use crate::Error;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
+use std::time::Duration;
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// A base-table key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub pk: String,
+    pub sk: String,
+}
+
+impl Key {
+    pub fn item(&self) -> Item {
+        HashMap::from([("pk".to_owned(), s(&self.pk)), ("sk".to_owned(), s(&self.sk))])
+    }
+}
+
+pub fn s(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub fn n(number: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// A value as an item under its key.
+pub fn to_item<T: Serialize>(key: &Key, value: &T) -> Result<Item, Error> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(|error| Error::internal(format!("item of {}: {error}", key.sk)))?;
+    item.extend(key.item());
+    Ok(item)
+}
+
+pub fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
+    let key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+    serde_dynamo::from_item(item).map_err(|error| Error::internal(format!("stored item {key}: {error}")))
+}
+
+/// The table and the client that speaks to it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+}
+
+/// Which parts of a cancelled transaction refused: index into its items, with the item as it was found.
+#[derive(Debug)]
+pub struct Refused(pub Vec<(usize, Option<Item>)>);
+
+impl Refused {
+    pub fn has(&self, index: Option<usize>) -> bool {
+        index.is_some_and(|index| self.0.iter().any(|(i, _)| *i == index))
+    }
+
+    /// The item that part `index` found.
+    pub fn found(&self, index: Option<usize>) -> Option<&Item> {
+        self.0.iter().find(|(i, _)| Some(*i) == index).and_then(|(_, item)| item.as_ref())
+    }
+}
+
+#[derive(Debug)]
+pub enum Written {
+    Done,
+    Refused(Refused),
+}
+
+/// The parts of one transaction, in order; each `push` gives its index.
+#[derive(Debug, Default)]
+pub struct Parts(Vec<TransactWriteItem>);
+
+impl Parts {
+    fn push(&mut self, item: TransactWriteItem) -> usize {
+        self.0.push(item);
+        self.0.len() - 1
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A condition or update with its names and values.
+#[derive(Debug, Default, Clone)]
+pub struct Expr {
+    text: String,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expr {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// `#name` stands for the attribute of that name (reserved words need it).
+    pub fn name(mut self, name: &str) -> Self {
+        self.names.insert(format!("#{name}"), name.to_owned());
+        self
+    }
+
+    pub fn value(mut self, name: &str, value: AttributeValue) -> Self {
+        self.values.insert(format!(":{name}"), value);
+        self
+    }
+
+    pub fn and(mut self, text: &str) -> Self {
+        if self.text.is_empty() {
+            self.text = text.to_owned();
+        } else {
+            self.text = format!("{} AND {text}", self.text);
+        }
+        self
+    }
+}
+
+/// True where no such item exists yet.
+pub fn absent() -> Expr {
+    Expr::new("attribute_not_exists(pk)")
+}
+
+fn some<K, V>(map: HashMap<K, V>) -> Option<HashMap<K, V>> {
+    (!map.is_empty()).then_some(map)
+}
+
+impl Table {
+    pub fn new(config: &aws_config::SdkConfig, name: impl Into<String>) -> Self {
+        Self { client: Client::new(config), name: name.into() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One consistent read.
+    pub async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
+        let output = self.client.get_item().table_name(&self.name).set_key(Some(key.item())).consistent_read(true).send().await.map_err(Error::aws)?;
+        output.item.map(from_item).transpose()
+    }
+
+    /// Consistent reads of up to 100 keys in one call; what does not exist is missing from the answer.
+    pub async fn get_many(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, Error> {
+        let mut found = HashMap::new();
+        let mut wanted: Vec<Key> = Vec::new();
+        for key in keys {
+            if !wanted.contains(key) {
+                wanted.push(key.clone());
+            }
+        }
+        let mut wait = 10;
+        while !wanted.is_empty() {
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted.iter().map(Key::item).collect())).consistent_read(true).build().map_err(Error::internal)?;
+            let output = self.client.batch_get_item().request_items(&self.name, keys).send().await.map_err(Error::aws)?;
+            for item in output.responses.into_iter().flat_map(|mut tables| tables.remove(&self.name).unwrap_or_default()) {
+                found.insert(key_of(&item), item);
+            }
+            wanted = output
+                .unprocessed_keys
+                .and_then(|mut tables| tables.remove(&self.name))
+                .map(|keys| keys.keys.iter().map(key_of).collect())
+                .unwrap_or_default();
+            if !wanted.is_empty() {
+                pause(&mut wait).await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes the whole item if `condition` holds; `false` when it does not.
+    pub async fn put(&self, item: Item, condition: Option<Expr>) -> Result<bool, Error> {
+        let mut call = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        if let Some(condition) = condition {
+            call = call
+                .condition_expression(condition.text)
+                .set_expression_attribute_names(some(condition.names))
+                .set_expression_attribute_values(some(condition.values));
+        }
+        match call.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
+            Err(error) => Err(Error::aws(error)),
+        }
+    }
+
+    /// Changes attributes of one item if `condition` holds; gives the item as it is then, or `None`.
+    pub async fn update(&self, key: &Key, update: Expr, condition: Option<Expr>) -> Result<Option<Item>, Error> {
+        let both = merge(update, condition);
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.item()))
+            .update_expression(both.update)
+            .set_condition_expression(both.condition)
+            .set_expression_attribute_names(some(both.names))
+            .set_expression_attribute_values(some(both.values))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
+        match call.send().await {
+            Ok(output) => Ok(Some(output.attributes.unwrap_or_default())),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(None),
+            Err(error) => Err(Error::aws(error)),
+        }
+    }
+
+    pub async fn delete(&self, key: &Key) -> Result<(), Error> {
+        self.client.delete_item().table_name(&self.name).set_key(Some(key.item())).send().await.map_err(Error::aws)?;
+        Ok(())
+    }
+
+    pub fn add_put(&self, parts: &mut Parts, item: Item, condition: Option<Expr>) -> Result<usize, Error> {
+        let mut put = Put::builder().table_name(&self.name).set_item(Some(item)).return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(condition) = condition {
+            put = put
+                .condition_expression(condition.text)
+                .set_expression_attribute_names(some(condition.names))
+                .set_expression_attribute_values(some(condition.values));
+        }
+        Ok(parts.push(TransactWriteItem::builder().put(put.build().map_err(Error::internal)?).build()))
+    }
+
+    pub fn add_update(&self, parts: &mut Parts, key: &Key, update: Expr, condition: Option<Expr>) -> Result<usize, Error> {
+        let both = merge(update, condition);
+        let update = Update::builder()
+            .table_name(&self.name)
+            .set_key(Some(key.item()))
+            .update_expression(both.update)
+            .set_condition_expression(both.condition)
+            .set_expression_attribute_names(some(both.names))
+            .set_expression_attribute_values(some(both.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(Error::internal)?;
+        Ok(parts.push(TransactWriteItem::builder().update(update).build()))
+    }
+
+    pub fn add_delete(&self, parts: &mut Parts, key: &Key, condition: Option<Expr>) -> Result<usize, Error> {
+        let mut delete = Delete::builder().table_name(&self.name).set_key(Some(key.item()));
+        if let Some(condition) = condition {
+            delete = delete
+                .condition_expression(condition.text)
+                .set_expression_attribute_names(some(condition.names))
+                .set_expression_attribute_values(some(condition.values));
+        }
+        Ok(parts.push(TransactWriteItem::builder().delete(delete.build().map_err(Error::internal)?).build()))
+    }
+
+    /// All of the parts or none. Conflicts with other transactions are retried here; refused conditions are told.
+    pub async fn transact(&self, parts: Parts) -> Result<Written, Error> {
+        let mut wait = 10;
+        for try_no in 1.. {
+            let result = self.client.transact_write_items().set_transact_items(Some(parts.0.clone())).send().await;
+            let error = match result {
+                Ok(_) => return Ok(Written::Done),
+                Err(error) => error,
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+                return Err(Error::aws(error));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            let refused: Vec<_> = reasons
+                .iter()
+                .enumerate()
+                .filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"))
+                .map(|(i, reason)| (i, reason.item.clone().filter(|item| !item.is_empty())))
+                .collect();
+            if !refused.is_empty() {
+                return Ok(Written::Refused(Refused(refused)));
+            }
+            let passing = reasons.iter().any(|reason| matches!(reason.code(), Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")));
+            if !passing {
+                return Err(Error::aws(error));
+            }
+            if try_no == CONFLICT_TRIES {
+                return Err(Error::Busy);
+            }
+            pause(&mut wait).await;
+        }
+        unreachable!("the loop returns at its last try")
+    }
+
+    /// One page of a partition: items whose sort key begins with `prefix`, from `after` (a sort key) on.
+    pub async fn page(&self, pk: &str, prefix: &str, newest_first: bool, limit: u32, after: Option<&str>) -> Result<(Vec<Item>, Option<String>), Error> {
+        let start = after.map(|sk| Key { pk: pk.to_owned(), sk: sk.to_owned() }.item());
+        let output = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", s(pk))
+            .expression_attribute_values(":prefix", s(prefix))
+            .consistent_read(true)
+            .scan_index_forward(!newest_first)
+            .limit(limit as i32)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(Error::aws)?;
+        let next = output.last_evaluated_key.map(|key| key_of(&key).sk);
+        Ok((output.items.unwrap_or_default(), next))
+    }
+}
+
+/// Tries of one transaction that only conflicts.
+const CONFLICT_TRIES: u32 = 12;
+
+/// Full jitter over a window that doubles up to 400 ms.
+async fn pause(window: &mut u64) {
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=*window))).await;
+    *window = (*window * 2).min(400);
+}
+
+pub fn key_of(item: &Item) -> Key {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+    Key { pk: text("pk"), sk: text("sk") }
+}
+
+struct Both {
+    update: String,
+    condition: Option<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+fn merge(update: Expr, condition: Option<Expr>) -> Both {
+    let mut both = Both { update: update.text, condition: None, names: update.names, values: update.values };
+    if let Some(condition) = condition {
+        both.condition = Some(condition.text);
+        both.names.extend(condition.names);
+        both.values.extend(condition.values);
+    }
+    both
+}

@@ -1,0 +1,86 @@
+//! Uploads: waiting for their bytes, verified, used by a job or forgotten by maintenance.
+
+use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::{Error, Idempotent, keys};
+use kiln_core::ids::{AccountId, UploadId};
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    /// Its presigned PUT may be used.
+    Waiting,
+    /// Verified, and copied to a key that no client can write.
+    Ready,
+}
+
+/// A file that a client put into S3 and the server has verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Upload {
+    pub v: u32,
+    pub upload_id: UploadId,
+    pub account_id: AccountId,
+    pub filename: String,
+    /// As declared by the client until it is verified; then as the bytes say.
+    pub content_type: String,
+    pub bytes: u64,
+    /// Lower-case hex; as declared (if it was) until verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub state: UploadState,
+    pub created_at: Millis,
+    pub expires_at: Millis,
+    pub width: u32,
+    pub height: u32,
+    /// Where the verified copy is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The job that used it last; an upload that a job used is not an orphan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_job_at: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed_shard: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<Millis>,
+}
+
+impl Table {
+    /// Records a new upload; an idempotency record that exists already is told by `false`.
+    pub async fn put_upload(&self, upload: &Upload, idempotent: Option<&Idempotent>) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        self.add_put(&mut parts, to_item(&keys::upload(&upload.account_id, &upload.upload_id), upload)?, Some(absent()))?;
+        if let Some(record) = idempotent {
+            self.add_idempotency(&mut parts, record)?;
+        }
+        Ok(matches!(self.transact(parts).await?, Written::Done))
+    }
+
+    pub async fn upload(&self, account: &AccountId, id: &UploadId) -> Result<Option<Upload>, Error> {
+        self.get(&keys::upload(account, id)).await
+    }
+
+    pub async fn uploads(&self, account: &AccountId, ids: &[UploadId]) -> Result<Vec<Upload>, Error> {
+        let keys: Vec<_> = ids.iter().map(|id| keys::upload(account, id)).collect();
+        self.get_many(&keys).await?.into_values().map(from_item).collect()
+    }
+
+    /// Waiting becomes ready, once. `false` when it is not waiting any more.
+    pub async fn ready_upload(&self, upload: &Upload) -> Result<bool, Error> {
+        let waiting = Expr::new("#state = :waiting").name("state").value("waiting", s("waiting"));
+        self.put(to_item(&keys::upload(&upload.account_id, &upload.upload_id), upload)?, Some(waiting)).await
+    }
+
+    /// Forgets the row; its files are deleted by the caller.
+    pub async fn forget_upload(&self, upload: &Upload) -> Result<(), Error> {
+        self.delete(&keys::upload(&upload.account_id, &upload.upload_id)).await
+    }
+
+    /// Maintenance forgets an upload that no job has used, if that is still so.
+    pub async fn forget_orphan(&self, upload: &Upload) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        let unused = Expr::new("attribute_not_exists(last_job_at) AND next_check_at = :at").value("at", n(upload.next_check_at.unwrap_or(0)));
+        self.add_delete(&mut parts, &keys::upload(&upload.account_id, &upload.upload_id), Some(unused))?;
+        Ok(matches!(self.transact(parts).await?, Written::Done))
+    }
+}
