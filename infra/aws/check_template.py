@@ -657,7 +657,8 @@ def faults():
     def at(p, path):
         value = p
         for key in path:
-            value = value[key]
+            # In a list of statements a name is a Sid, so that a new statement doesn't shift what is planted.
+            value = next(s for s in value if s.get("Sid") == key) if isinstance(value, list) and isinstance(key, str) else value[key]
         return value
 
     def put(*path_and_value):
@@ -702,14 +703,14 @@ def faults():
         ("a worker role that anybody in the account assumes", "roles", put(*props("WorkerRole"), "AssumeRolePolicyDocument", "Statement", 0, "Principal", {"AWS": {"Ref": "AWS::AccountId"}})),
         ("a worker role for a day", "roles", put(*props("WorkerRole"), "MaxSessionDuration", 43200)),
         ("a right that the table lacks", "rights", add(*rights("CreditsRole"), {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["JobsDlq", "Arn"]}})),
-        ("credits that may write", "rights", add(*rights("CreditsRole"), 1, "Action", "dynamodb:PutItem")),
+        ("credits that may write", "rights", add(*rights("CreditsRole"), "Read", "Action", "dynamodb:PutItem")),
         ("a right that the template lacks", "rights", add("rights", "functions", "OpsFunction", "rights", {"may": ["s3:GetObject"], "what": ["WebBucket/*"], "why": "x"})),
-        ("a worker that may send hints", "rights", add(*rights("WorkerRole"), 0, "Action", "sqs:SendMessage")),
-        ("more partition keys than listed", "rights", add(*rights("CreditsRole"), 1, "Condition", "ForAllValues:StringLike", "dynamodb:LeadingKeys", "FLEET")),
-        ("mail in anybody's name", "rights", drop(*rights("AuthRole"), 2, "Condition")),
+        ("a worker that may send hints", "rights", add(*rights("WorkerRole"), "TakeHints", "Action", "sqs:SendMessage")),
+        ("more partition keys than listed", "rights", add(*rights("CreditsRole"), "Read", "Condition", "ForAllValues:StringLike", "dynamodb:LeadingKeys", "FLEET")),
+        ("mail in anybody's name", "rights", drop(*rights("AuthRole"), "SendLinks", "Condition")),
         ("a right without a reason", "rights", put("rights", "functions", "OpsFunction", "rights", 0, "why", "")),
-        ("a statement on the whole table", "keys", drop(*rights("JobsRole"), 2, "Condition")),
-        ("a scan", "keys", add(*rights("OpsRole"), 1, "Action", "dynamodb:Scan")),
+        ("a statement on the whole table", "keys", drop(*rights("JobsRole"), "Read", "Condition")),
+        ("a scan", "keys", add(*rights("OpsRole"), "Read", "Action", "dynamodb:Scan")),
         ("a secret that a stranger reads", "secrets", add("template", "Metadata", "Kiln", "SecureStrings", 0, "Functions", "CreditsFunction")),
         ("a secret that nobody declared", "secrets", drop("template", "Metadata", "Kiln", "SecureStrings", 1)),
         ("a secret as a parameter", "secrets", put("template", "Parameters", "AdminKey", {"Type": "String", "NoEcho": True, "Description": "x"})),
@@ -726,7 +727,7 @@ def faults():
         ("a batch that fails as a whole", "queues", drop(*props("MaintenanceFunction"), "Events", "DeadLetters", "Properties", "FunctionResponseTypes")),
         ("a log kept for ever", "logs", drop(*props("JobsLogs"), "RetentionInDays")),
         ("a function without a log", "logs", drop(*props("JobsFunction"), "LoggingConfig")),
-        ("a function that writes another's log", "logs", put(*rights("JobsRole"), 0, "Resource", {"Fn::GetAtt": ["AuthLogs", "Arn"]})),
+        ("a function that writes another's log", "logs", put(*rights("JobsRole"), "WriteLogs", "Resource", {"Fn::GetAtt": ["AuthLogs", "Arn"]})),
         ("an access log with paths", "logs", put(*props("Api"), "AccessLogSettings", "Format", '{"path":"$context.path"}')),
         ("an access log with addresses", "logs", put(*props("Api"), "AccessLogSettings", "Format", '{"ip":"$context.identity.sourceIp"}')),
         ("no point-in-time recovery", "table", put(*props("Table"), "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled", False)),
