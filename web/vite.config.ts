@@ -26,7 +26,8 @@ export default defineConfig({
     },
   },
   test: {
-    environment: "jsdom",
+    // A test that needs a page asks for jsdom in its first line.
+    environment: "node",
     include: ["src/**/*.test.{ts,tsx}"],
     restoreMocks: true,
     unstubGlobals: true,

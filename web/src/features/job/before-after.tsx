@@ -30,7 +30,7 @@ export function BeforeAfter({ before, after, onBroken }: BeforeAfterProps) {
     const box = scroller.current;
     const inner = picture.current;
     if (!frame.current || !box || !inner) return;
-    const shown = pictureCut(cut, box.clientWidth, inner.offsetWidth, box.scrollLeft);
+    const shown = pictureCut(cut, box.clientWidth, inner.offsetWidth, inner.offsetLeft - box.scrollLeft);
     frame.current.style.setProperty("--divide", `${cut * 100}%`);
     inner.style.setProperty("--cut", `${shown * 100}%`);
   }, [cut]);

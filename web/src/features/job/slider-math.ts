@@ -33,8 +33,9 @@ export function cutByKey(cut: number, key: string): number | null {
 
 /**
  * How much of the picture's left side shows "before", as a fraction of the picture, when the divide stands at
- * `cut` of the window, the picture is `pictureWidth` wide and scrolled by `scroll` (pixels, both).
+ * `cut` of the window. `left` is where the picture begins in the window (pixels, like the widths): below zero
+ * when it is scrolled, above when it is narrower than the window and stands in its middle.
  */
-export function pictureCut(cut: number, windowWidth: number, pictureWidth: number, scroll: number): number {
-  return pictureWidth > 0 ? clamp((scroll + cut * windowWidth) / pictureWidth, 0, 1) : cut;
+export function pictureCut(cut: number, windowWidth: number, pictureWidth: number, left: number): number {
+  return pictureWidth > 0 ? clamp((cut * windowWidth - left) / pictureWidth, 0, 1) : cut;
 }

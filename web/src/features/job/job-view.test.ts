@@ -1,0 +1,76 @@
+import { expect, test } from "vitest";
+import type { Job } from "../../api/types";
+import { doing, downloadName, mainPicture, newer, settingsText, smallPicture, spoken } from "./job-view";
+
+const job = (changes: Partial<Job>): Job => ({
+  id: "job_1",
+  kind: "upscale",
+  state: "running",
+  attempt: 1,
+  progress: 0,
+  stage: null,
+  queue_position: null,
+  quote_millicredits: 1000,
+  charged_millicredits: null,
+  artifacts: [],
+  created_at: "2026-01-01T00:00:00Z",
+  ...changes,
+});
+
+test("a finished job never changes back, however late an answer comes", () => {
+  const done = job({ state: "cancelled" });
+  expect(newer(done, job({ state: "running" }))).toBe(done);
+});
+
+test("an answer of an older attempt is not believed", () => {
+  const second = job({ attempt: 2 });
+  expect(newer(second, job({ attempt: 1, progress: 0.9 }))).toBe(second);
+});
+
+test("a fresh answer about a finished job brings fresh URLs", () => {
+  const fresh = job({ state: "succeeded" });
+  expect(newer(job({ state: "succeeded" }), fresh)).toBe(fresh);
+  expect(newer(job({ id: "job_0", state: "succeeded" }), fresh)).toBe(fresh);
+});
+
+test("a place in line is said in words", () => {
+  const queued = { state: "queued", stage: null, attempt: 0 } as const;
+  expect(doing({ ...queued, queue_position: null })).toBe("A machine is being found");
+  expect(doing({ ...queued, queue_position: 1 })).toBe("You are next in line");
+  expect(doing({ ...queued, queue_position: 12 })).toBe("Number 12 in line");
+  expect(doing({ ...queued, attempt: 1, queue_position: 1 })).toMatch(/^The machine was lost/);
+});
+
+test("a stage that the page has no words for is shown as it is", () => {
+  expect(doing(job({ stage: "network" }))).toBe("Drawing the fine detail");
+  expect(doing(job({ stage: "bake_normals" }))).toBe("Bake normals");
+});
+
+test("a screen reader hears quarters, not each percent", () => {
+  expect(spoken(job({ stage: "network", progress: 0.26 }))).toBe(
+    spoken(job({ stage: "network", progress: 0.49 })),
+  );
+  expect(spoken(job({ stage: "network", progress: 0.5 }))).toBe("Drawing the fine detail, 50 percent");
+});
+
+test("the picture to keep is no preview, and the picture to show small is no giant", () => {
+  const preview = { name: "preview.webp", content_type: "image/webp", bytes: 9_000 };
+  const big = { name: "result.png", content_type: "image/png", bytes: 9_000_000 };
+  const facts = { name: "facts.json", content_type: "application/json", bytes: 10 };
+  expect(mainPicture([facts, preview, big])).toBe(big);
+  expect(smallPicture([facts, preview, big])).toBe(preview);
+  expect(smallPicture([big])).toBeNull();
+  expect(mainPicture([facts])).toBeNull();
+});
+
+test("settings read as a sentence would", () => {
+  expect(settingsText({ scale: 2 })).toBe("2× larger");
+  expect(settingsText({ scale: 4, auto_exposure: true, auto_white_balance: true, sharpen: 0.5 })).toBe(
+    "4× larger, exposure and colours corrected, sharpened",
+  );
+  expect(settingsText(undefined)).toBe("Picture");
+});
+
+test("a download's name is safe, and tells two pictures apart", () => {
+  expect(downloadName("job_01J8ZQ4M7W3N5R6T8V9X0Y1Z2A", "image/png")).toBe("kiln-0y1z2a.png");
+});
