@@ -631,6 +631,19 @@ def check_origin(p):
             yield f"{name}: an error page would hide the API's own 404s"
 
 
+def check_dashboards(p):
+    for name, r in of_type(p["template"], "AWS::CloudWatch::Dashboard").items():
+        if "Condition" not in r:
+            yield f"{name}: beyond three of an account it costs money, so it needs a condition"
+        try:
+            widgets = json.loads(re.sub(r"\$\{[^}]+\}", "x", as_list(r["Properties"]["DashboardBody"]["Fn::Sub"])[0]))["widgets"]
+        except ValueError as problem:
+            yield f"{name}: its body is no JSON ({problem})"
+            continue
+        if sum(len(w["properties"]["metrics"]) for w in widgets) > 50:
+            yield f"{name}: a free dashboard shows 50 metrics at most"
+
+
 def check_cost(p):
     hourly = ("AWS::EC2::NatGateway", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::EC2::Instance", "AWS::EC2::VPCEndpoint", "AWS::KMS::Key",
               "AWS::SecretsManager::Secret", "AWS::RDS::DBInstance", "AWS::ElastiCache::CacheCluster", "AWS::WAFv2::WebACL", "AWS::Route53::HostedZone")
@@ -758,6 +771,8 @@ def faults():
         ("a cached API", "origin", put(*props("Cdn"), "DistributionConfig", "CacheBehaviors", 0, "CachePolicyId", "658327ea-f89d-4fab-a63d-7e88639e58f6")),
         ("a page without security headers", "origin", drop(*props("Cdn"), "DistributionConfig", "DefaultCacheBehavior", "ResponseHeadersPolicyId")),
         ("an error page over the API", "origin", put(*props("Cdn"), "DistributionConfig", "CustomErrorResponses", [{"ErrorCode": 404, "ResponsePagePath": "/index.html"}])),
+        ("a dashboard that nobody asked for", "dashboards", drop(*res, "OperatorsDashboard", "Condition")),
+        ("a dashboard with a comma too many", "dashboards", put(*props("OperatorsDashboard"), "DashboardBody", {"Fn::Sub": '{"widgets": [],}'})),
         ("a gateway paid by the hour", "cost", put(*res, "Nat", {"Type": "AWS::EC2::NatGateway", "Properties": {}})),
     ]
 

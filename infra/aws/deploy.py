@@ -111,6 +111,7 @@ def settle(options, template):
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,47}", stack):
         raise Refused(f"{stack!r} is no name for a stack: a letter, then letters, digits and dashes, 48 at most")
     old_region, parameters = remembered(stack)
+    old_domain = parameters.get("DomainName")
     region = options.region or old_region or boto3.session.Session().region_name
     region = region if options.yes or options.region else ask("region", region or "eu-central-1", False)
     if not region:
@@ -139,8 +140,11 @@ def settle(options, template):
             check_value(name, value, known[name])
         if bool(parameters.get("DomainName")) != bool(parameters.get("CertificateArn")):
             raise Refused("DomainName and CertificateArn go together")
-        if parameters.get("DomainName") and "PublicUrl" not in given:
-            parameters["PublicUrl"] = f"https://{parameters['DomainName']}"
+        if "PublicUrl" not in given:
+            if parameters.get("DomainName"):
+                parameters["PublicUrl"] = f"https://{parameters['DomainName']}"
+            elif old_domain and parameters.get("PublicUrl") == f"https://{old_domain}":
+                del parameters["PublicUrl"]  # the domain was taken away, so the distribution's own name is asked for again
         parameters.setdefault("PublicUrl", PENDING_URL)
     return stack, region, {k: v for k, v in parameters.items() if v != ""}
 
@@ -232,7 +236,7 @@ def overrides(parameters):
 
 def build(parameters):
     need_target(parameters["Architecture"])
-    say(f"building nine functions for {parameters['Architecture']}; the first time takes a quarter of an hour")
+    say(f"building the functions for {parameters['Architecture']}; the first time takes a quarter of an hour")
     sam(["build", "--template-file", "template.yaml", *overrides(parameters)])
 
 
