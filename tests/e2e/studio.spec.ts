@@ -159,6 +159,22 @@ test("a file that is no photo is refused before it is sent", async ({ page }) =>
   expect(asked).toBe(0);
 });
 
+test("a photo that is dropped beside the box is taken all the same", async ({ page }) => {
+  await signIn(page);
+  const { buffer, name, mimeType } = await photo(page, 480, 320);
+  const dropped = await page.evaluateHandle(
+    ({ base64, name, mimeType }) => {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name, { type: mimeType }));
+      return transfer;
+    },
+    { base64: buffer.toString("base64"), name, mimeType },
+  );
+  await page.getByRole("banner").dispatchEvent("drop", { dataTransfer: dropped });
+  await expect(page.getByRole("button", { name: /^Enlarge for/ })).toBeEnabled();
+});
+
 test("a damaged photo is refused in the server's own words, and can't be bought", async ({ page }) => {
   await signIn(page);
   const whole = await photo(page, 480, 320, "truncated.jpg");
@@ -185,7 +201,7 @@ test("a cancelled job gives its credits back", async ({ page }) => {
   await look(page, "cancelled");
 });
 
-test("an address of nobody's asks to sign in, and a wrong one says so", async ({ page }) => {
+test("a job's address asks a stranger to sign in, and a wrong one says that nothing is there", async ({ page }) => {
   await page.goto("/jobs/job_01J00000000000000000000000");
   await expect(page.getByRole("heading", { name: "Sign in" })).toBeVisible();
   await signIn(page);
