@@ -117,8 +117,8 @@ def statements(t, role):
     found = []
     for policy in t["Resources"][role]["Properties"].get("Policies", []):
         found += as_list(policy["PolicyDocument"]["Statement"])
-    for attached in of_type(t, "AWS::IAM::Policy").values():
-        if {"Ref": role} in attached["Properties"].get("Roles", []):
+    for attached in of_type(t, "AWS::IAM::RolePolicy").values():
+        if attached["Properties"]["RoleName"] == {"Ref": role}:
             found += as_list(attached["Properties"]["PolicyDocument"]["Statement"])
     return found
 
@@ -265,6 +265,9 @@ def check_roles(p):
         trust = as_list(t["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"])
         if [s.get("Principal") for s in trust] != [{"Service": "lambda.amazonaws.com"}]:
             yield f"{role}: only Lambda may assume it"
+    for name, r in t["Resources"].items():
+        if r["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::UserPolicy", "AWS::IAM::User"):
+            yield f"{name}: rights are written in a role or a RolePolicy, where this check reads them"
     for name, r in of_type(t, "AWS::IAM::Role").items():
         if "ManagedPolicyArns" in r["Properties"]:
             yield f"{name}: a managed policy grants more than is listed here"
@@ -713,6 +716,7 @@ def faults():
         ("a shared role", "roles", put(*props("CreditsFunction"), "Role", {"Fn::GetAtt": ["JobsRole", "Arn"]})),
         ("no role", "roles", drop(*props("CreditsFunction"), "Role")),
         ("a managed policy", "roles", put(*props("JobsRole"), "ManagedPolicyArns", ["arn:aws:iam::aws:policy/AdministratorAccess"])),
+        ("rights in a policy apart", "roles", put(*res, "Extra", {"Type": "AWS::IAM::Policy", "Properties": {}})),
         ("a worker role that anybody in the account assumes", "roles", put(*props("WorkerRole"), "AssumeRolePolicyDocument", "Statement", 0, "Principal", {"AWS": {"Ref": "AWS::AccountId"}})),
         ("a worker role for a day", "roles", put(*props("WorkerRole"), "MaxSessionDuration", 43200)),
         ("a right that the table lacks", "rights", add(*rights("CreditsRole"), {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["JobsDlq", "Arn"]}})),
