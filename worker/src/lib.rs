@@ -1,2 +1,3 @@
 //! The worker: see `agent` (network), `engine` (compute), `cuda`, `models`.
+pub mod agent;
 pub mod engine;

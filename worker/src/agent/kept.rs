@@ -1,0 +1,46 @@
+//! The instance's token on disk, if a folder for it is set: readable by this user alone, replaced as a whole.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+pub struct Kept(Option<PathBuf>);
+
+impl Kept {
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self(folder)
+    }
+
+    pub fn read(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.0.as_ref()?.join("token")).ok()?;
+        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    }
+
+    pub fn write(&self, token: &str) -> std::io::Result<()> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let part = folder.join("token.part");
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(token.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(part, folder.join("token"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_kept_token_is_read_back_and_is_nobody_else_s() {
+        let folder = std::env::temp_dir().join(format!("kiln-kept-{:x}", fastrand::u64(..)));
+        let kept = Kept::new(Some(folder.clone()));
+        assert_eq!(kept.read(), None);
+        kept.write("first").unwrap();
+        kept.write("second").unwrap();
+        assert_eq!(kept.read().as_deref(), Some("second"));
+        assert_eq!(std::fs::metadata(folder.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,368 @@
+//! The worker's way with the network: registers, keeps a long poll parked on each of its queues, and takes one
+//! job at a time from claim to report. DESIGN.md section 4 fixes the protocol; docs/WORKER.md tells how to run it.
+//!
+//! [`work`] is one job, [`fate`] the rules of a claim's answer, [`beat`] the heartbeat, [`slot`] what they share.
+
+mod api;
+mod backoff;
+mod beat;
+mod drill;
+mod fate;
+mod files;
+mod kept;
+mod queue;
+mod registry;
+mod settings;
+mod slot;
+mod work;
+
+pub use drill::Point;
+pub use registry::{LoadError, Registry, load};
+pub use settings::{LogForm, Settings};
+pub use slot::{Drain, Drains};
+
+use api::{Api, CallError, retrying};
+use backoff::Backoff;
+use drill::Drill;
+use fate::Next;
+use kiln_core::fleet::{Queue, RegisterRequest, RegisterResponse};
+use queue::{QueueError, Queues, Received};
+use slot::{Slot, Stop};
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+/// About three minutes: a system that is just starting gets its time, a wrong address is told within it.
+const REGISTER: Backoff = Backoff::new(200, 10_000, 24);
+const HEARTBEAT: Backoff = Backoff::new(500, 5_000, u32::MAX);
+const PAUSE: Backoff = Backoff::new(250, 15_000, u32::MAX);
+/// How long after a drain's limit a stopped attempt's report may take.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// How the process ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    Drained,
+    /// It could not start.
+    Failed(String),
+    WrongSettings(String),
+    /// The server ended this instance.
+    Over,
+    MissingModels(String),
+}
+
+impl Exit {
+    pub fn code(&self) -> i32 {
+        match self {
+            Exit::Drained => 0,
+            Exit::Failed(_) => 1,
+            Exit::WrongSettings(_) => 2,
+            Exit::Over => 3,
+            Exit::MissingModels(_) => 4,
+        }
+    }
+}
+
+/// What the parts of the agent share.
+pub(crate) struct Agent {
+    api: Api,
+    http: reqwest::Client,
+    queues: Queues,
+    registry: OnceLock<Registry>,
+    slot: Slot,
+    drains: Drains,
+    drill: Drill,
+    kept: kept::Kept,
+    capabilities: Vec<String>,
+    /// Held by whoever speaks as the instance while its token may change.
+    identity: tokio::sync::Mutex<()>,
+}
+
+impl Agent {
+    /// The engines; nothing is polled before they are loaded.
+    fn registry(&self) -> &Registry {
+        self.registry.get().expect("engines are loaded before the first poll")
+    }
+
+    /// Registers with the token it has, or with the boot token.
+    async fn register(&self, boot_token: Option<String>) -> Result<RegisterResponse, CallError> {
+        let _identity = self.identity.lock().await;
+        let body = RegisterRequest { boot_token, version: env!("CARGO_PKG_VERSION").into(), capabilities: self.capabilities.clone(), gpu: gpu() };
+        let answer = retrying(REGISTER, "register", || self.api.register(&body)).await?;
+        self.api.set_token(&answer.token);
+        if let Err(error) = self.kept.write(&answer.token) {
+            tracing::warn!(%error, "the instance's token could not be kept; a restart needs a new boot token");
+        }
+        tracing::info!(instance_id = %answer.instance_id, heartbeat_s = answer.heartbeat_s, "registered");
+        Ok(answer)
+    }
+
+    /// A kept token first, since the boot token works once.
+    async fn first_register(&self, boot_token: Option<String>) -> Result<RegisterResponse, CallError> {
+        if let Some(token) = self.kept.read() {
+            self.api.set_token(&token);
+            match self.register(None).await {
+                Err(CallError::Refused { status: 401, .. }) if boot_token.is_some() => self.api.set_token(""),
+                other => return other,
+            }
+        }
+        self.register(boot_token).await
+    }
+}
+
+/// The graphics card's name, as its driver tells it.
+fn gpu() -> Option<String> {
+    let card = std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.next()?.ok()?;
+    let text = std::fs::read_to_string(card.path().join("information")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Model:")).map(|name| name.trim().to_owned())
+}
+
+/// Runs until the worker has drained or can't go on. `load` makes the engines while the instance registers.
+pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, LoadError> + Send + 'static, drains: Drains) -> Exit {
+    let (base, boot_token) = match (settings.api(), settings.read_boot_token()) {
+        (Ok(base), Ok(token)) => (base, token),
+        (Err(message), _) | (_, Err(message)) => return Exit::WrongSettings(message),
+    };
+    let http = match api::http_client() {
+        Ok(http) => http,
+        Err(error) => return Exit::Failed(format!("no HTTP client: {error}")),
+    };
+    let agent = Arc::new(Agent {
+        api: Api::new(http.clone(), base),
+        http,
+        queues: Queues::new(settings.poll()),
+        registry: OnceLock::new(),
+        slot: Slot::default(),
+        drains,
+        drill: Drill::of(&settings),
+        kept: kept::Kept::new(settings.state_dir.clone()),
+        capabilities: settings.capabilities.clone(),
+        identity: tokio::sync::Mutex::new(()),
+    });
+    if boot_token.is_none() && agent.kept.read().is_none() {
+        return Exit::WrongSettings("there is no token: set KILN_BOOT_TOKEN or KILN_BOOT_TOKEN_FILE".into());
+    }
+    let loading = tokio::task::spawn_blocking(load);
+    let registered = match agent.first_register(boot_token).await {
+        Ok(registered) => registered,
+        Err(error) if error.status() == Some(401) => {
+            tracing::error!(%error, "the server doesn't accept this worker's token");
+            return Exit::Over;
+        }
+        Err(error) => return Exit::Failed(format!("registering: {error}")),
+    };
+    let period = Duration::from_secs(registered.heartbeat_s.max(1));
+    let beating = tokio::spawn({
+        let agent = agent.clone();
+        async move { beat::beat(&agent, period).await }
+    });
+    let lent = retrying(REGISTER, "credentials", || agent.queues.renew(&agent.api)).await;
+    if let Err(error) = lent {
+        beating.abort();
+        return if error.status() == Some(401) { Exit::Over } else { Exit::Failed(format!("credentials for the queues: {error}")) };
+    }
+    let exit = match loading.await {
+        Ok(Ok(registry)) => {
+            tracing::info!(kinds = ?registry.kinds(), "ready");
+            let _ = agent.registry.set(registry);
+            agent.slot.loaded();
+            Loop::new(agent, &settings, beating).run().await
+        }
+        Ok(Err(error @ LoadError::MissingModels(_))) => Exit::MissingModels(error.to_string()),
+        Ok(Err(error)) => Exit::Failed(error.to_string()),
+        Err(error) => Exit::Failed(format!("loading the engines: {error}")),
+    };
+    exit
+}
+
+type Polled = (Queue, Result<Option<Received>, QueueError>);
+
+/// The worker's one loop. It alone decides who has the slot, so that no two jobs can.
+struct Loop {
+    agent: Arc<Agent>,
+    beating: JoinHandle<()>,
+    drain_limit: Duration,
+    polls: JoinSet<Polled>,
+    /// URLs of the queues that a poll is parked on.
+    parked: HashSet<String>,
+    /// Who has the slot: a job, or a registration that frees it on the server too.
+    taken: Option<JoinHandle<Next>>,
+    troubles: u32,
+    rest_until: Option<Instant>,
+    renew_at: Instant,
+    /// When a draining worker's attempt is stopped, and when the process goes whatever is still under way.
+    limit: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Loop {
+    fn new(agent: Arc<Agent>, settings: &Settings, beating: JoinHandle<()>) -> Self {
+        let renew_at = agent.queues.now().renew_at().into();
+        Self {
+            agent,
+            beating,
+            drain_limit: Duration::from_secs(settings.drain_s),
+            polls: JoinSet::new(),
+            parked: HashSet::new(),
+            taken: None,
+            troubles: 0,
+            rest_until: None,
+            renew_at,
+            limit: None,
+            last: None,
+        }
+    }
+
+    async fn run(mut self) -> Exit {
+        let mut drain = self.agent.drains.watch();
+        loop {
+            let wish = *drain.borrow_and_update();
+            if wish != Drain::No && self.taken.is_none() && self.polls.is_empty() {
+                tracing::info!("drained");
+                return Exit::Drained;
+            }
+            if wish == Drain::No && self.taken.is_none() && self.rest_until.is_none() {
+                self.park();
+            }
+            tokio::select! {
+                Some(polled) = self.polls.join_next() => self.polled(polled, wish).await,
+                next = ended(&mut self.taken) => {
+                    self.taken = None;
+                    self.next(next, wish);
+                }
+                () = until(self.rest_until), if self.taken.is_none() => self.rest_until = None,
+                () = tokio::time::sleep_until(self.renew_at) => self.renew().await,
+                _ = drain.changed() => self.drain(*drain.borrow()),
+                () = until(self.limit) => self.stop(),
+                () = until(self.last) => return Exit::Drained,
+                _ = &mut self.beating => return Exit::Over,
+            }
+        }
+    }
+
+    /// Parks a poll on each queue that has none.
+    fn park(&mut self) {
+        for queue in self.agent.queues.now().queues.iter().filter(|queue| !self.parked.contains(&queue.url)).cloned().collect::<Vec<_>>() {
+            self.parked.insert(queue.url.clone());
+            let agent = self.agent.clone();
+            self.polls.spawn(async move {
+                let received = agent.queues.receive(&queue).await;
+                (queue, received)
+            });
+        }
+    }
+
+    /// A poll has ended, and with it perhaps others: takes the most urgent message and gives the others back.
+    async fn polled(&mut self, first: Result<Polled, tokio::task::JoinError>, wish: Drain) {
+        let mut came = Vec::new();
+        let mut refused = false;
+        let mut ended = Some(first);
+        while let Some(polled) = ended {
+            ended = self.polls.try_join_next();
+            let Ok((queue, received)) = polled else { continue };
+            self.parked.remove(&queue.url);
+            let rank = self.agent.queues.now().queues.iter().position(|known| known.url == queue.url).unwrap_or(usize::MAX);
+            match received {
+                Ok(Some(message)) => came.push((rank, message)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, priority = queue.priority.as_str(), "a poll failed");
+                    refused |= matches!(error, QueueError::Unauthorised(_));
+                    self.rest();
+                }
+            }
+        }
+        if let Some(((_, message), others)) = fate::choose(came) {
+            let free = self.taken.is_none() && wish == Drain::No;
+            let mut back: Vec<_> = others.into_iter().map(|(_, message)| message).collect();
+            if free {
+                self.taken = Some(tokio::spawn(work::take(self.agent.clone(), message)));
+            } else {
+                back.push(message);
+            }
+            for message in back {
+                let agent = self.agent.clone();
+                tokio::spawn(async move { agent.queues.give_back(&message).await });
+            }
+        }
+        if refused {
+            self.renew().await;
+        }
+    }
+
+    /// The slot is free: what it does now.
+    fn next(&mut self, next: Next, wish: Drain) {
+        match next {
+            Next::Poll => self.troubles = 0,
+            Next::Pause => self.rest(),
+            Next::RegisterAgain if wish != Drain::No => {}
+            Next::RegisterAgain => {
+                let agent = self.agent.clone();
+                self.taken = Some(tokio::spawn(async move {
+                    match agent.register(None).await {
+                        Ok(_) => Next::Pause,
+                        Err(error) => {
+                            tracing::warn!(%error, "registering again failed");
+                            Next::Pause
+                        }
+                    }
+                }));
+            }
+        }
+    }
+
+    /// No poll for a while, longer with each trouble in a row.
+    fn rest(&mut self) {
+        self.troubles += 1;
+        let until = Instant::now() + PAUSE.wait(self.troubles, fastrand::f64());
+        self.rest_until = Some(self.rest_until.map_or(until, |before| before.max(until)));
+    }
+
+    async fn renew(&mut self) {
+        match self.agent.queues.renew(&self.agent.api).await {
+            Ok(()) => self.renew_at = self.agent.queues.now().renew_at().into(),
+            Err(error) => {
+                tracing::warn!(%error, "new credentials for the queues were not to be had");
+                self.troubles += 1;
+                self.renew_at = Instant::now() + PAUSE.wait(self.troubles, fastrand::f64());
+            }
+        }
+    }
+
+    fn drain(&mut self, wish: Drain) {
+        tracing::info!(?wish, busy = self.taken.is_some(), "draining: no new work is taken");
+        self.agent.slot.draining();
+        if wish == Drain::Soon && self.limit.is_none() {
+            self.limit = Some(Instant::now() + self.drain_limit);
+        }
+    }
+
+    /// The drain's time is over: the attempt goes back to the queue, and the process ends when that is told.
+    fn stop(&mut self) {
+        self.limit = None;
+        self.last = Some(Instant::now() + if self.taken.is_some() { LAST_WORD } else { Duration::ZERO });
+        if let Some(attempt) = self.agent.slot.attempt() {
+            attempt.stop(Stop::Drained);
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for who has the slot; a task that broke down leaves it to be registered anew.
+async fn ended(taken: &mut Option<JoinHandle<Next>>) -> Next {
+    match taken {
+        Some(task) => task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the job's task broke down");
+            Next::RegisterAgain
+        }),
+        None => std::future::pending().await,
+    }
+}
