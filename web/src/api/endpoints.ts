@@ -32,6 +32,7 @@ export const uploads = {
     idempotencyKey: string,
     signal?: Signal,
   ) => call<UploadTicket>("POST", "/uploads", { body, idempotencyKey, signal }),
+  get: (uploadId: string, signal?: Signal) => call<Upload>("GET", `/uploads/${id(uploadId)}`, { signal }),
   complete: (uploadId: string, signal?: Signal) =>
     call<Upload>("POST", `/uploads/${id(uploadId)}/complete`, { signal }),
 };

@@ -41,6 +41,8 @@ export interface Upload {
   width: number | null;
   height: number | null;
   duration_s: number | null;
+  /** Where its owner may see it, for a while. */
+  url?: string | null;
 }
 
 export type Scale = 2 | 3 | 4;
@@ -86,10 +88,15 @@ export interface Job {
   stage: string | null;
   queue_position: number | null;
   quote_millicredits: number;
-  charged_millicredits: number | null;
+  /** 0 until it has succeeded. */
+  charged_millicredits: number;
   error?: { code: string; message: string; retryable: boolean } | null;
-  params?: Partial<UpscaleParams>;
-  inputs?: { upload_id: string; url?: string | null }[];
+  params: Partial<UpscaleParams>;
+  /** Upload ids. */
+  inputs: string[];
+  priority: Priority;
+  /** Rises with every change. */
+  seq: number;
   artifacts: Artifact[];
   created_at: string;
   started_at?: string | null;

@@ -14,7 +14,7 @@ import { Spoken } from "../../ui/spoken";
 import { useAction } from "../../ui/use-load";
 import { useBalance } from "../credits/balance";
 import { SharePanel } from "../share/share-panel";
-import { originalUrl } from "../upload/originals";
+import { useOriginal } from "../upload/use-original";
 import { BeforeAfter } from "./before-after";
 import { saveFrom } from "./download";
 import css from "./job.module.css";
@@ -100,7 +100,7 @@ function Onward(): ReactNode {
 
 function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
   const running = job.state === "running";
-  const original = originalUrl(job.id) ?? job.inputs?.[0]?.url ?? null;
+  const original = useOriginal(job);
 
   const cancel = useAction(async () => {
     try {
@@ -140,7 +140,7 @@ function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
 
 function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
   const picture = mainPicture(job.artifacts);
-  const original = originalUrl(job.id) ?? job.inputs?.[0]?.url ?? null;
+  const original = useOriginal(job);
   const [broken, setBroken] = useState(false);
   const renewed = useRef(false);
 
@@ -194,7 +194,7 @@ function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
         <div className={css.foot}>
           <span>
             {settingsText(job.params)} · {fileSize(picture.bytes)}
-            {job.charged_millicredits !== null ? ` · ${credits(job.charged_millicredits)} charged` : ""}
+            {` · ${credits(job.charged_millicredits)} charged`}
             {job.finished_at ? ` · ${when(job.finished_at)}` : ""}
           </span>
           <div className={css.buttons}>

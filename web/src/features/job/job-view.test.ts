@@ -11,20 +11,24 @@ const job = (changes: Partial<Job>): Job => ({
   stage: null,
   queue_position: null,
   quote_millicredits: 1000,
-  charged_millicredits: null,
+  charged_millicredits: 0,
+  params: { scale: 2 },
+  inputs: ["upl_1"],
+  priority: "standard",
+  seq: 1,
   artifacts: [],
   created_at: "2026-01-01T00:00:00Z",
   ...changes,
 });
 
 test("a finished job never changes back, however late an answer comes", () => {
-  const done = job({ state: "cancelled" });
-  expect(newer(done, job({ state: "running" }))).toBe(done);
+  const done = job({ state: "cancelled", seq: 5 });
+  expect(newer(done, job({ state: "running", seq: 4 }))).toBe(done);
 });
 
-test("an answer of an older attempt is not believed", () => {
-  const second = job({ attempt: 2 });
-  expect(newer(second, job({ attempt: 1, progress: 0.9 }))).toBe(second);
+test("a new attempt is believed though its progress starts again", () => {
+  const second = job({ attempt: 2, progress: 0, seq: 9 });
+  expect(newer(job({ attempt: 1, progress: 0.9, seq: 8 }), second)).toBe(second);
 });
 
 test("a fresh answer about a finished job brings fresh URLs", () => {

@@ -8,9 +8,8 @@ export function ended(job: Pick<Job, "state">): boolean {
 /** Which of two answers to believe. They can arrive out of order; a finished job never changes back. */
 export function newer(old: Job | null, fresh: Job): Job {
   if (!old || old.id !== fresh.id) return fresh;
-  if (ended(old) && !ended(fresh)) return old;
-  if (fresh.attempt < old.attempt) return old;
-  return fresh;
+  // Equal is welcome: the same state with fresh URLs.
+  return fresh.seq < old.seq ? old : fresh;
 }
 
 export function title(job: Pick<Job, "state">): string {

@@ -14,7 +14,7 @@ afterEach(() => {
 });
 
 const job = (state: Job["state"]): Job =>
-  ({ id: "job_1", state, attempt: 1, progress: 0, artifacts: [] }) as unknown as Job;
+  ({ id: "job_1", state, attempt: 1, seq: 1, progress: 0, artifacts: [] }) as unknown as Job;
 const refusal = (status: number, retryAfterS: number | null = null) =>
   new ApiError({ type: "about:blank", title: "no", status, code: "no" }, retryAfterS);
 const pass = (ms: number) => act(() => vi.advanceTimersByTimeAsync(ms));
