@@ -12,6 +12,8 @@ export default defineConfig({
     // Assets stay files: an inlined one would need data: in more of the policy than images.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // The notices of what is bundled, which their licences ask for, served beside it.
+    license: { fileName: "licenses.txt" },
     rollupOptions: {
       onwarn(warning, warn) {
         // "use client" marks a file for frameworks that render on a server; here all of it is the client.

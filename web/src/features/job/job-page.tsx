@@ -1,9 +1,9 @@
 // One job, from the line it waits in to the picture to keep. Its address is all that a refresh needs.
-import { type ReactNode, useEffect, useRef, useState } from "react";
-import { useParams } from "react-router";
-import { ApiError, errorText } from "../../api/client";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useNavigate, useParams } from "react-router";
+import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
 import { jobs } from "../../api/endpoints";
-import type { Job } from "../../api/types";
+import type { Job, JobRequest } from "../../api/types";
 import { Button, ButtonLink } from "../../ui/button";
 import { credits, fileSize, percent, when } from "../../ui/format";
 import { DownloadIcon } from "../../ui/icons";
@@ -11,7 +11,7 @@ import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { Progress } from "../../ui/progress";
 import { Spoken } from "../../ui/spoken";
-import { useAction } from "../../ui/use-load";
+import { useAction, useLoad } from "../../ui/use-load";
 import { useBalance } from "../credits/balance";
 import { SharePanel } from "../share/share-panel";
 import { useOriginal } from "../upload/use-original";
@@ -66,20 +66,53 @@ function OneJob({ jobId }: { jobId: string }) {
       {job.state === "failed" ? (
         <>
           <Notice tone="bad">{job.error?.message ?? "The job failed without saying why."}</Notice>
-          <p>
-            You were not charged: {credits(job.quote_millicredits)} set aside for it are yours again.
-            {job.error?.retryable ? " Trying once more may help." : ""}
-          </p>
+          <NotCharged job={job} />
+          {job.error?.retryable ? <Again job={job} /> : null}
           <Onward />
         </>
       ) : null}
       {job.state === "cancelled" ? (
         <>
-          <p>You were not charged: {credits(job.quote_millicredits)} set aside for it are yours again.</p>
+          <NotCharged job={job} />
           <Onward />
         </>
       ) : null}
     </Page>
+  );
+}
+
+function NotCharged({ job }: { job: Job }) {
+  return (
+    <p>You were not charged: the {credits(job.quote_millicredits)} that were set aside are yours again.</p>
+  );
+}
+
+/** The same job once more, at the price of today. Shows nothing if that can't be had: the photo may be gone. */
+function Again({ job }: { job: Job }) {
+  const navigate = useNavigate();
+  const { refresh } = useBalance();
+  const [key] = useState(newIdempotencyKey);
+  const request = useMemo(
+    () => ({ kind: job.kind, params: job.params, inputs: job.inputs, priority: job.priority }) as JobRequest,
+    [job.kind, job.params, job.inputs, job.priority],
+  );
+  const { data } = useLoad(useCallback((signal: AbortSignal) => jobs.quote(request, signal), [request]));
+  const again = useAction(async () => {
+    const next = await jobs.create(request, key);
+    refresh();
+    navigate(`/jobs/${next.id}`);
+  });
+  if (!data) return null;
+  return (
+    <>
+      <p>This may pass by itself; trying once more can help.</p>
+      <div>
+        <Button onClick={again.run} busy={again.busy}>
+          Try again for {credits(data.quote_millicredits)}
+        </Button>
+      </div>
+      {again.error ? <Notice tone="bad">{errorText(again.error)}</Notice> : null}
+    </>
   );
 }
 
