@@ -82,9 +82,7 @@ function OneJob({ jobId }: { jobId: string }) {
 }
 
 function NotCharged({ job }: { job: Job }) {
-  return (
-    <p>You were not charged: the {credits(job.quote_millicredits)} that were set aside are yours again.</p>
-  );
+  return <p>Nothing was charged: what was set aside, {credits(job.quote_millicredits)}, is yours again.</p>;
 }
 
 /** The same job once more, at the price of today. Shows nothing if that can't be had: the photo may be gone. */
