@@ -597,7 +597,7 @@ def check_environment(p):
             target = resource.split("/")[0]
             if t["Resources"].get(target, {}).get("Type") in ("AWS::S3::Bucket", "AWS::SQS::Queue") and target not in told | sources:
                 yield f"{name}: it has a right on {target} and isn't told of it"
-        if any(v in own or v in everyone for v in ("KILN_DEMO", "KILN_AWS_ENDPOINT")):
+        if any(v in own or v in everyone for v in ("KILN_DEMO", "KILN_TEST_ENGINES", "KILN_AWS_ENDPOINT", "KILN_S3_PATH_STYLE")):
             yield f"{name}: that variable is for a laptop only"
 
 
@@ -630,6 +630,9 @@ def check_origin(p):
                 yield f"{name}: {b.get('PathPattern', 'the default behaviour')} has no security headers"
             if b.get("ViewerProtocolPolicy") == "allow-all":
                 yield f"{name}: {b.get('PathPattern', 'the default behaviour')} answers without TLS"
+        sent = [h for o in config["Origins"] if o["Id"] == "api" for h in o.get("OriginCustomHeaders", [])]
+        if sent != [{"HeaderName": "x-kiln-edge", "HeaderValue": {"Ref": "AWS::StackId"}}]:
+            yield f"{name}: without x-kiln-edge the functions can't tell a visitor's address from a forged one"
         if config.get("CustomErrorResponses"):
             yield f"{name}: an error page would hide the API's own 404s"
 
@@ -774,6 +777,7 @@ def faults():
         ("a parameter without words", "parameters", drop("template", "Parameters", "LeaseS", "Description")),
         ("a cached API", "origin", put(*props("Cdn"), "DistributionConfig", "CacheBehaviors", 0, "CachePolicyId", "658327ea-f89d-4fab-a63d-7e88639e58f6")),
         ("a page without security headers", "origin", drop(*props("Cdn"), "DistributionConfig", "DefaultCacheBehavior", "ResponseHeadersPolicyId")),
+        ("an API that can't know its edge", "origin", drop(*props("Cdn"), "DistributionConfig", "Origins", 1, "OriginCustomHeaders")),
         ("an error page over the API", "origin", put(*props("Cdn"), "DistributionConfig", "CustomErrorResponses", [{"ErrorCode": 404, "ResponsePagePath": "/index.html"}])),
         ("a dashboard that nobody asked for", "dashboards", drop(*res, "OperatorsDashboard", "Condition")),
         ("a dashboard with a comma too many", "dashboards", put(*props("OperatorsDashboard"), "DashboardBody", {"Fn::Sub": '{"widgets": [],}'})),
