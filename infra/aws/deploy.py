@@ -53,6 +53,7 @@ def parse(arguments):
     p.add_argument("--architecture", choices=TARGETS, help="what to build for (arm64 by default, a fifth cheaper to run)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of template.yaml; repeatable")
     p.add_argument("--yes", action="store_true", help="ask nothing: take what is remembered, given by --set, or the default")
+    p.add_argument("--function", metavar="NAME", help="with --build-only: this function of template.yaml alone, such as OpsFunction")
     only = p.add_mutually_exclusive_group()
     only.add_argument("--build-only", action="store_true", help="stop after sam build; needs no account")
     only.add_argument("--secrets-only", action="store_true", help="make the secrets that are absent, and stop")
@@ -234,10 +235,10 @@ def overrides(parameters):
     return ["--parameter-overrides", *(f"{k}={v}" for k, v in parameters.items())]
 
 
-def build(parameters):
+def build(parameters, function=None):
     need_target(parameters["Architecture"])
-    say(f"building the functions for {parameters['Architecture']}; the first time takes a quarter of an hour")
-    sam(["build", "--template-file", "template.yaml", *overrides(parameters)])
+    say(f"building {function or 'the functions'} for {parameters['Architecture']}; the first time takes minutes")
+    sam(["build", *([function] if function else []), "--template-file", "template.yaml", *overrides(parameters)])
 
 
 def outputs(session, stack):
@@ -289,11 +290,15 @@ def send_web(session, bucket):
 def main():
     options = parse(sys.argv[1:])
     template = yaml.load((ROOT / "template.yaml").read_text(), CfnLoader)
+    if options.function and not options.build_only:
+        raise Refused("--function goes with --build-only: a stack is deployed as a whole")
+    if options.function and template["Resources"].get(options.function, {}).get("Type") != "AWS::Serverless::Function":
+        raise Refused(f"template.yaml has no function {options.function}")
     if options.build_only:
         options.yes, options.region = True, options.region or "us-east-1"  # neither is looked at
     stack, region, parameters = settle(options, template)
     if options.build_only:
-        build({k: v for k, v in parameters.items() if k == "Architecture"})
+        build({"Architecture": parameters["Architecture"]}, options.function)
         return
     session = boto3.session.Session(region_name=region)
     need_account(session)
