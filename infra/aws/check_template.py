@@ -810,12 +810,12 @@ def self_test(project):
 
 
 def print_rights(project):
-    groups = {tuple(v): k for k, v in project["rights"]["groups"].items()}
+    groups = project["rights"]["groups"]
     print("| function | may | on | only for | why |\n| --- | --- | --- | --- | --- |")
     rows = [(n.removesuffix("Function"), r) for n, row in project["rights"]["functions"].items() for r in row["rights"]]
     rows += [(n, r) for n, row in project["rights"]["others"].items() for r in row["rights"]]
     for name, r in rows:
-        may = ", ".join(f"`{a}`" if a not in groups.values() else "read and write" for a in r["may"])
+        may = ", ".join(a.removeprefix("table-") if a in groups else f"`{a}`" for a in r["may"])
         bound = ", ".join(f"`{k}`" for k in r.get("keys", [])) or (f"`{r['only']}`" if r.get("only") else "")
         print(f"| {name} | {may} | {', '.join(f'`{x}`' for x in r['what'])} | {bound} | {r['why']} |")
     return 0
