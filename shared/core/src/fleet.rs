@@ -4,7 +4,6 @@
 use crate::ids::{AccountId, InstanceId, JobId};
 use crate::machine::Failure;
 use crate::job::Priority;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most artifacts of one job.
@@ -15,7 +14,8 @@ pub const MAX_NAME: usize = 128;
 pub const MAX_ARTIFACT_BYTES: u64 = 512 << 20;
 
 /// What a worker process says of itself when it starts.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// The one-use token its machine was booted with; absent when it registers again with its own token.
@@ -28,7 +28,8 @@ pub struct RegisterRequest {
     pub gpu: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterResponse {
     pub instance_id: InstanceId,
     /// `Authorization: Bearer` for every later call.
@@ -37,7 +38,8 @@ pub struct RegisterResponse {
 }
 
 /// SQS receive, delete and change-visibility on the job queues, for an hour at most.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CredentialsResponse {
     pub access_key_id: String,
     pub secret_access_key: String,
@@ -57,14 +59,16 @@ impl std::fmt::Debug for CredentialsResponse {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Queue {
     pub url: String,
     pub capability: String,
     pub priority: Priority,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     Requested,
@@ -95,7 +99,8 @@ impl Stage {
 }
 
 /// Every `heartbeat_s`: that it lives, and how its attempt goes.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatRequest {
     /// `loading`, `ready`, `busy` or `draining`; the server refuses others.
@@ -104,7 +109,8 @@ pub struct HeartbeatRequest {
     pub job: Option<AttemptBeat>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AttemptBeat {
     pub job_id: JobId,
@@ -116,7 +122,8 @@ pub struct AttemptBeat {
     pub stage: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatResponse {
     /// The attempt's renewed lease; absent when no attempt was named or it was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +135,8 @@ pub struct HeartbeatResponse {
     pub drain: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     pub account_id: AccountId,
@@ -136,7 +144,8 @@ pub struct ClaimRequest {
     pub claim_id: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClaimResponse {
     pub attempt: u32,
     pub lease_s: u64,
@@ -151,7 +160,8 @@ pub struct ClaimResponse {
     pub request_id: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClaimInput {
     /// A presigned GET.
     pub url: String,
@@ -161,7 +171,8 @@ pub struct ClaimInput {
 }
 
 /// A file as the worker declares it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Declared {
     pub name: String,
@@ -172,7 +183,8 @@ pub struct Declared {
 }
 
 /// `fleet/jobs/{id}/artifacts` and `/complete` take the same body: what the attempt made.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactsRequest {
     pub account_id: AccountId,
@@ -180,20 +192,23 @@ pub struct ArtifactsRequest {
     pub artifacts: Vec<Declared>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ArtifactsResponse {
     pub puts: Vec<Put>,
 }
 
 /// A presigned PUT; every header must be sent as it stands here. A 412 means that the file is already there.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Put {
     pub name: String,
     pub url: String,
     pub headers: std::collections::BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
     pub account_id: AccountId,
@@ -204,7 +219,8 @@ pub struct FailRequest {
 }
 
 /// The job's state after `complete` or `fail`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReportResponse {
     pub state: crate::job::State,
 }

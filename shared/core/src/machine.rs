@@ -305,7 +305,8 @@ pub fn complete(job: &Job, instance: &InstanceId, attempt: u32, artifacts: u32, 
 }
 
 /// How an attempt failed, in its worker's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// Another try may succeed.
@@ -428,7 +429,7 @@ pub enum Standing {
 /// What maintenance does with one row of the owed index.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sweep {
-    /// The row is stale: the job has ended.
+    /// The row is stale: the job has ended, or its next look is not due.
     Nothing,
     /// Look again later, and hint the workers after the write if `hint`.
     Later { change: Box<Change>, hint: bool },
@@ -436,8 +437,12 @@ pub enum Sweep {
     Act(Box<Change>),
 }
 
-/// Maintenance looks at an unfinished job whose `next_check_at` has come.
+/// Maintenance looks at an unfinished job whose `next_check_at` has come. The row that led here may be an old copy
+/// (the index lags, ticks overlap), so the job itself must say so: else one due row is hinted over and over.
 pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) -> Sweep {
+    if job.next_check_at.is_some_and(|at| at > now) {
+        return Sweep::Nothing;
+    }
     match job.state {
         State::Running => {
             let until = job.lease_until.unwrap_or(now);
@@ -467,15 +472,17 @@ pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) ->
                 return later(job, job.not_before, false);
             }
             let hint = standing == Standing::Open { first: true };
-            let mut next = now + settings.hint_after(job.hints + u32::from(hint));
-            next = next.min(job.queued_at + seconds(settings.max_wait_s));
-            if let Some(suspicion) = &job.suspicion {
-                next = next.min(suspicion.at + seconds(settings.second_host_s));
-            }
+            let next = deadline(job, settings).min(now + settings.hint_after(job.hints + u32::from(hint)));
             later(job, next.max(now + 1), hint)
         }
         _ => Sweep::Nothing,
     }
+}
+
+/// When a queued job that nobody claims must be ended; no look at it may be put off past this.
+fn deadline(job: &Job, settings: &Settings) -> Millis {
+    let waited = job.queued_at + seconds(settings.max_wait_s);
+    job.suspicion.as_ref().map_or(waited, |suspicion| waited.min(suspicion.at + seconds(settings.second_host_s)))
 }
 
 fn later(job: &Job, at: Millis, hint: bool) -> Sweep {
@@ -486,13 +493,14 @@ fn later(job: &Job, at: Millis, hint: bool) -> Sweep {
     Sweep::Later { change: Box::new(Change::of(job, after)), hint }
 }
 
-/// A message about this job fell into the dead-letter queue: it is hinted again, later each time.
+/// A message about this job fell into the dead-letter queue: it is hinted again, later each time. Any number of such
+/// messages (a host that is refused gives each back until it falls) leaves the job's deadline where it is.
 pub fn rearm(job: &Job, settings: &Settings, now: Millis) -> Option<Change> {
     (job.state == State::Queued).then(|| {
         let mut after = job.clone();
         after.seq += 1;
         after.hints += 1;
-        after.next_check_at = Some(now + settings.hint_after(after.hints));
+        after.next_check_at = Some(deadline(job, settings).min(now + settings.hint_after(after.hints)));
         Change::of(job, after)
     })
 }

@@ -248,7 +248,9 @@ fn maintenance_requeues_a_dead_lease_and_ends_what_waited_too_long() {
     let settings = Settings::default();
     let running = claimed(&queued(), &host, "c1", NOW);
     let open = Standing::Open { first: true };
-    assert!(matches!(sweep(&running, open, &settings, NOW + 59_999), Sweep::Later { hint: false, .. }));
+    assert_eq!(sweep(&running, open, &settings, NOW + 59_999), Sweep::Nothing);
+    let beat = heartbeat(&running, &host.id, 1, 0.5, None, &settings, NOW + 15_000).unwrap().after;
+    assert!(matches!(sweep(&beat, open, &settings, NOW + 60_000), Sweep::Later { hint: false, .. }));
     let Sweep::Act(change) = sweep(&running, open, &settings, NOW + 60_000) else { panic!() };
     assert_eq!((change.after.state, change.account.running, change.account.queued), (State::Queued, -1, 1));
     let Sweep::Act(change) = sweep(&queued(), open, &settings, NOW + 21_600_000) else { panic!() };
@@ -256,6 +258,28 @@ fn maintenance_requeues_a_dead_lease_and_ends_what_waited_too_long() {
     let Sweep::Act(change) = sweep(&queued(), Standing::Gone, &settings, NOW + 60_000) else { panic!() };
     assert_eq!(change.after.error.unwrap().code, "account_gone");
     assert!(matches!(sweep(&queued(), Standing::Full, &settings, NOW + 60_000), Sweep::Later { hint: false, .. }));
+}
+
+#[test]
+fn a_stale_row_of_the_owed_index_brings_no_second_hint() {
+    let settings = Settings::default();
+    let Sweep::Later { change, hint: true } = sweep(&queued(), Standing::Open { first: true }, &settings, NOW + 60_000) else { panic!() };
+    assert_eq!(sweep(&change.after, Standing::Open { first: true }, &settings, NOW + 60_100), Sweep::Nothing);
+    assert_eq!(sweep(&change.after, Standing::Gone, &settings, NOW + 60_100), Sweep::Nothing);
+}
+
+#[test]
+fn dead_letters_never_put_a_job_off_past_its_deadline() {
+    let settings = Settings::default();
+    let wait = seconds(settings.max_wait_s);
+    let late = rearm(&queued(), &settings, NOW + wait - 1000).unwrap().after;
+    assert_eq!(late.next_check_at, Some(NOW + wait));
+    let running = claimed(&queued(), &host(1, "a"), "c1", NOW);
+    let mut suspected = step(fail(&running, &host(1, "a").worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after;
+    for second in 1..20 {
+        suspected = rearm(&suspected, &settings, NOW + 1000 * second).unwrap().after;
+    }
+    assert_eq!(suspected.next_check_at, Some(NOW + seconds(settings.second_host_s)));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use crate::time::{Millis, seconds};
 use serde::{Deserialize, Serialize};
 
 /// What the operator asks of the pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Policy {
     /// Machines kept whatever the demand.
     pub desired_size: u32,

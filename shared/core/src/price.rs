@@ -2,7 +2,6 @@
 
 use crate::FieldError;
 use crate::job::{JobInput, Priority};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,13 +14,15 @@ const INCLUDED_PIXELS: u64 = 4_000_000;
 /// The largest picture that an upscale may make.
 pub const MAX_OUTPUT_PIXELS: u64 = 100_000_000;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Line {
     pub what: String,
     pub millicredits: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Quote {
     pub quote_millicredits: i64,
     pub lines: Vec<Line>,

@@ -1,1 +1,20 @@
+//! What every function shares: the app and its environment, who calls, problem+json, idempotency keys, paging,
+//! telemetry, OpenAPI. A function adds its endpoints and nothing of these.
 
+mod app;
+pub mod body;
+pub mod caller;
+pub mod doc;
+pub mod idempotency;
+pub mod lambda;
+pub mod paging;
+pub mod problem;
+pub mod telemetry;
+pub mod view;
+
+pub use app::{App, Env, Secret, new_secret};
+pub use body::Body;
+pub use caller::{Admin, Caller, RequestId, Worker};
+pub use idempotency::{Key, Once};
+pub use paging::{Page, Paging};
+pub use problem::{Problem, Result};

@@ -32,6 +32,23 @@ impl Error {
         Self::Aws(text)
     }
 
+    /// As [`Error::aws`], by the error's code alone: these services quote addresses, or answer with secrets.
+    pub fn aws_code<E, R>(what: &str, error: SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let code = match &error {
+            SdkError::ServiceError(service) => service.err().code().unwrap_or("service error"),
+            SdkError::TimeoutError(_) => "timed out",
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => "timed out",
+            SdkError::DispatchFailure(failure) if failure.is_io() => "no connection",
+            SdkError::DispatchFailure(_) => "not sent",
+            SdkError::ResponseError(_) => "unreadable answer",
+            _ => "not sent",
+        };
+        Self::Aws(format!("{what}: {code}"))
+    }
+
     pub fn internal(text: impl ToString) -> Self {
         Self::Internal(text.to_string())
     }

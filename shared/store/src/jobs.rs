@@ -22,6 +22,7 @@ pub struct Idempotent {
     pub status: u16,
     /// The answer as JSON, without URLs and secrets.
     pub answer: String,
+    pub now: Millis,
     pub expires_at: Millis,
 }
 
@@ -143,7 +144,9 @@ impl Table {
             ttl: record.expires_at / 1000,
         };
         let key = keys::idempotency(&record.account_id, record.route, &record.key_hash);
-        self.add_put(parts, to_item(&key, &replay)?, Some(absent()))
+        // An expired record that the sweep has not removed yet is as good as none.
+        let free = Expr::new("attribute_not_exists(pk) OR expires_at <= :now").value("now", n(record.now));
+        self.add_put(parts, to_item(&key, &replay)?, Some(free))
     }
 
     /// Commits a change: all of it or nothing. `Ok(Err(why))` says what stood in the way.

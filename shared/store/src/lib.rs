@@ -14,17 +14,19 @@ mod queues;
 mod secrets;
 mod shares;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod uploads;
 
 pub use accounts::{Account, Link, Session, SignIn};
 pub use error::Error;
-pub use files::{Files, Presigned, Stored};
+pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
 pub use fleet::{Instance, PoolState, Said, Slot};
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use lend::{Lender, Lent};
 pub use mail::Mail;
 pub use owed::{Depth, OwedRow};
-pub use queues::{Queue, Queues};
+pub use queues::{Queue, QueueDepth, Queues};
 pub use secrets::Secrets;
 pub use shares::Share;
 pub use table::Table;

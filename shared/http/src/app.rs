@@ -1,0 +1,152 @@
+//! What a function needs to run: its environment (as template.yaml gives it), the settings, the AWS clients (made when
+//! first used, so that a function links and connects only what it uses), the clock and randomness.
+
+use aws_config::SdkConfig;
+use kiln_core::settings::Settings;
+use kiln_core::time::Millis;
+use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// A function's environment variables.
+pub type Env = BTreeMap<String, String>;
+
+/// Shared by all requests of one function; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    env: Env,
+    settings: Settings,
+    sdk: SdkConfig,
+    table: Table,
+    test_engines: bool,
+    files: OnceLock<Files>,
+    queues: OnceLock<Queues>,
+    mail: OnceLock<Mail>,
+    secrets: OnceLock<Secrets>,
+    lender: OnceLock<Lender>,
+}
+
+impl App {
+    /// Reads the settings; a missing or bad one is told by its name.
+    pub async fn new(env: Env) -> anyhow::Result<Self> {
+        let settings = Settings::from_env(|name| env.get(name).cloned()).map_err(anyhow::Error::msg)?;
+        let stage = required(&env, "KILN_STAGE")?;
+        let deployed = stage == "staging" || stage == "production";
+        for name in ["KILN_DEMO", "KILN_TEST_ENGINES"] {
+            if deployed && env.get(name).is_some_and(|value| value == "1") {
+                anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
+            }
+        }
+        let sdk = kiln_store::sdk_config().await;
+        let table = Table::new(&sdk, required(&env, "KILN_TABLE")?);
+        let test_engines = env.get("KILN_TEST_ENGINES").is_some_and(|value| value == "1");
+        Ok(Self(Arc::new(Inner {
+            env,
+            settings,
+            sdk,
+            table,
+            test_engines,
+            files: OnceLock::new(),
+            queues: OnceLock::new(),
+            mail: OnceLock::new(),
+            secrets: OnceLock::new(),
+            lender: OnceLock::new(),
+        })))
+    }
+
+    /// From the process's own environment, as a deployed function does.
+    pub async fn from_process() -> anyhow::Result<Self> {
+        Self::new(std::env::vars().collect()).await
+    }
+
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.0.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.0.table
+    }
+
+    /// Whether kinds for tests exist in this deployment.
+    pub fn test_engines(&self) -> bool {
+        self.0.test_engines
+    }
+
+    pub fn files(&self) -> &Files {
+        self.0.files.get_or_init(|| Files::new(&self.0.sdk, |name| self.env(name).map(str::to_owned)))
+    }
+
+    pub fn queues(&self) -> &Queues {
+        self.0.queues.get_or_init(|| Queues::new(&self.0.sdk, |name| self.env(name).map(str::to_owned)))
+    }
+
+    pub fn mail(&self) -> &Mail {
+        self.0.mail.get_or_init(|| Mail::new(&self.0.sdk, self.env("KILN_MAIL_FROM").unwrap_or_default().to_owned()))
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        self.0.secrets.get_or_init(|| Secrets::new(&self.0.sdk, self.env("KILN_SECRETS_PREFIX").unwrap_or_default().to_owned()))
+    }
+
+    pub fn lender(&self) -> &Lender {
+        self.0.lender.get_or_init(|| Lender::new(&self.0.sdk, self.env("KILN_WORKER_ROLE_ARN").unwrap_or_default().to_owned()))
+    }
+
+    pub fn region(&self) -> String {
+        self.0.sdk.region().map_or_else(|| "us-east-1".to_owned(), ToString::to_string)
+    }
+
+    /// Where AWS answers, when that isn't AWS itself.
+    pub fn aws_endpoint(&self) -> Option<&str> {
+        self.0.sdk.endpoint_url()
+    }
+
+    /// Where people reach the system: `https://…`, without a slash at its end.
+    pub fn public_url(&self) -> &str {
+        self.env("KILN_PUBLIC_URL").unwrap_or("http://localhost:8080").trim_end_matches('/')
+    }
+
+    /// The name of this deployment, in labels and metrics.
+    pub fn deployment(&self) -> &str {
+        self.env("KILN_DEPLOYMENT").unwrap_or("kiln")
+    }
+
+    pub fn now(&self) -> Millis {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        since.as_millis() as Millis
+    }
+
+    /// Randomness for an id.
+    pub fn random(&self) -> u128 {
+        u128::from_le_bytes(random_bytes())
+    }
+}
+
+fn required<'a>(env: &'a Env, name: &str) -> anyhow::Result<&'a str> {
+    env.get(name).map(String::as_str).filter(|value| !value.is_empty()).ok_or_else(|| anyhow::anyhow!("the environment variable {name} is not set"))
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // The kernel's generator does not fail once the machine has booted; without it no secret may be made.
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
+/// A new random 256-bit token, base64url, and the hash that is stored instead of it.
+pub struct Secret {
+    pub token: String,
+    pub hash: String,
+}
+
+pub fn new_secret(prefix: &str) -> Secret {
+    use base64::Engine;
+    let token = format!("{prefix}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random_bytes::<32>()));
+    Secret { hash: kiln_store::hash(&token), token }
+}

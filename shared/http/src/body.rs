@@ -1,0 +1,73 @@
+//! A JSON body: bounded, typed, and refused by the name of the field that is wrong.
+
+use crate::problem::Problem;
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use kiln_core::FieldError;
+use serde::de::DeserializeOwned;
+
+/// Largest JSON body.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The typed body, and its bytes for the comparison of repeated requests.
+pub struct Body<T> {
+    pub value: T,
+    pub bytes: bytes::Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json")));
+        if !json {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be sent as application/json."));
+        }
+        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
+            .await
+            .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("The body is larger than {MAX_BODY_BYTES} bytes.")))?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let inner = error.into_inner();
+            if inner.is_syntax() || inner.is_eof() {
+                return Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {inner}"));
+            }
+            Problem::bad_field(field_of(&path, &inner.to_string()))
+        })?;
+        reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {error}")))?;
+        Ok(Self { value, bytes })
+    }
+}
+
+/// Serde names an unknown or missing field in its message only; everything else by its path.
+fn field_of(path: &str, message: &str) -> FieldError {
+    let parent = if path == "." { "" } else { path };
+    let plain = message.split(" at line ").next().unwrap_or(message);
+    let named = ["unknown field", "missing field"].iter().any(|start| plain.starts_with(start)).then(|| plain.split('`').nth(1)).flatten();
+    let field = match named {
+        Some(name) if parent.is_empty() || parent == name => name.to_owned(),
+        Some(name) if parent.ends_with(&format!(".{name}")) => parent.to_owned(),
+        Some(name) => format!("{parent}.{name}"),
+        None if parent.is_empty() => "body".to_owned(),
+        None => parent.to_owned(),
+    };
+    FieldError::new(field, plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_field_is_named_by_its_path() {
+        assert_eq!(field_of(".", "missing field `kind` at line 1 column 2").field, "kind");
+        assert_eq!(field_of("colour", "unknown field `colour`, expected one of …").field, "colour");
+        assert_eq!(field_of("inputs[0]", "not a upl_ id").field, "inputs[0]");
+        assert_eq!(field_of(".", "invalid type: string").field, "body");
+    }
+}
