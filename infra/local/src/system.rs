@@ -1,0 +1,221 @@
+//! The order of things: what is prepared before threads exist, what starts after what, what stops before what.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::aws::Clients;
+use crate::config::Config;
+use crate::data::DataDir;
+use crate::failure::{Failure, Reason};
+use crate::gateway::Gateway;
+use crate::headers::{Cors, Security};
+use crate::mail::Mailbox;
+use crate::pages::Pages;
+use crate::provision::provision;
+use crate::resolve::{Place, Resolver};
+use crate::routes::Routes;
+use crate::standin::{self, StandIn};
+use crate::template::Template;
+use crate::{model, secrets};
+
+/// The stack's name: it is in the names of all resources.
+pub const STACK: &str = "kiln-local";
+const SENDER: &str = "no-reply@kiln.local";
+/// What requests that are still running get at the end.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// All that is decided before the first thread starts.
+pub struct Prepared {
+    config: Config,
+    root: PathBuf,
+    data: DataDir,
+    template: Template,
+    listener: TcpListener,
+    public_url: String,
+    endpoint: String,
+    /// The port and program of the stand-in; none where another is used.
+    standin: Option<(u16, PathBuf)>,
+}
+
+/// Checks what can be checked without starting anything, and sets the environment that the AWS SDK reads. Call it before any thread starts.
+pub fn prepare(config: Config) -> Result<Prepared, Failure> {
+    let root = config.find_root()?;
+    let template = Template::read(&root.join("template.yaml"))?;
+    // Each setting is checked here once, by the rules that the functions apply to it.
+    kiln_core::settings::Settings::from_env(|name| std::env::var(name).ok()).map_err(|message| Failure::new(Reason::Template, message))?;
+    let data = DataDir::open(&config.data_dir.clone().unwrap_or_else(|| root.join(".kiln")))?;
+    let address = SocketAddr::new(config.bind, config.port);
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(Reason::PortInUse, format!("port {} is in use; set KILN_PORT to a free one", config.port)),
+        _ => Failure::new(Reason::Unexpected, format!("can't listen on {address}: {error}")),
+    })?;
+    let port = listener.local_addr().map_err(|error| Failure::new(Reason::Unexpected, error))?.port();
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{port}"));
+    let (endpoint, standin) = match &config.aws_endpoint {
+        Some(endpoint) => (endpoint.trim_end_matches('/').to_owned(), None),
+        None => {
+            let program = standin::find_program(&root, config.ministack.clone())?;
+            let port = standin::choose_port(&data, config.aws_port)?;
+            (format!("http://127.0.0.1:{port}"), Some((port, program)))
+        }
+    };
+    set_aws_environment(&endpoint, standin.is_some());
+    Ok(Prepared { config, root, data, template, listener, public_url, endpoint, standin })
+}
+
+/// Our own stand-in is spoken to with made-up credentials, whatever the person at this machine has set for AWS; another one gets
+/// theirs where they have set any. With none at all the SDK would look for a cloud machine's.
+fn set_aws_environment(endpoint: &str, ours: bool) {
+    // SAFETY: main calls this before it starts any thread.
+    let set = |name: &str, value: &str| unsafe { std::env::set_var(name, value) };
+    let absent = |name: &str| std::env::var_os(name).is_none();
+    let clear = |name: &str| unsafe { std::env::remove_var(name) };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL_")) {
+        clear(&name.to_string_lossy());
+    }
+    set("AWS_ENDPOINT_URL", endpoint);
+    if ours {
+        for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"] {
+            clear(name);
+        }
+        set("AWS_CONFIG_FILE", "/dev/null");
+        set("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    }
+    if ours || absent("AWS_REGION") {
+        set("AWS_REGION", "us-east-1");
+    }
+    if ours || (absent("AWS_ACCESS_KEY_ID") && absent("AWS_PROFILE")) {
+        set("AWS_ACCESS_KEY_ID", "local");
+        set("AWS_SECRET_ACCESS_KEY", "local");
+    }
+    set("AWS_EC2_METADATA_DISABLED", "true");
+    // Stand-ins have one host for all buckets.
+    set("KILN_S3_PATH_STYLE", "1");
+}
+
+pub fn run(prepared: Prepared) -> Result<(), Failure> {
+    // One TLS provider for every client of this process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new(Reason::Unexpected, error))?;
+    let done = runtime.block_on(supervise(prepared));
+    // A task that hangs must not keep the program.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+/// Starts the stand-in first and stops it last, and between them runs the system until it is asked to stop or can't go on.
+async fn supervise(prepared: Prepared) -> Result<(), Failure> {
+    let stop = stop_signal()?;
+    let mut standin = match &prepared.standin {
+        Some((port, program)) => Some(StandIn::start(&prepared.data, *port, program.clone()).await?),
+        None => None,
+    };
+    let done = serve(&prepared, &mut standin, stop).await;
+    if let Some(standin) = standin {
+        info!("saving the data");
+        standin.stop(&prepared.data).await;
+    }
+    done
+}
+
+/// Turns true at the first Ctrl-C or SIGTERM; the second ends the program at once.
+fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
+    let failed = |error| Failure::new(Reason::Unexpected, format!("signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let (tell, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut times = 0;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            times += 1;
+            if times > 1 {
+                // The stand-in has a session of its own: it lives on, unsaved but unharmed, and the next start adopts it.
+                eprintln!("kiln-local: stopped at once; the stand-in for AWS goes on and is adopted by the next start");
+                std::process::exit(130);
+            }
+            info!("stopping; once more stops at once");
+            tell.send_replace(true);
+        }
+    });
+    Ok(stop)
+}
+
+async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    let Prepared { config, root, data, template, endpoint, public_url, .. } = prepared;
+    let clients = Clients::new().await;
+    let account = clients.account().await.map_err(|error| Failure::new(Reason::StandIn, format!("{endpoint} does not answer as AWS does: {error:#}")))?;
+    let place = Place {
+        stack: STACK.into(),
+        region: std::env::var("AWS_REGION").unwrap_or_default(),
+        account,
+        endpoint: endpoint.clone(),
+    };
+    let mut resolver = Resolver::new(template, place, &parameters(public_url))?;
+    let urls = provision(&clients, &resolver).await?;
+    resolver.set_queue_urls(urls);
+    let given: BTreeMap<_, _> = config.admin_key.iter().map(|key| ("admin-key".to_owned(), key.clone())).collect();
+    let _secrets = secrets::ensure(&clients.ssm, data, &model::secrets(&resolver)?, &given).await?;
+    let functions = model::functions(&resolver)?;
+    let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint));
+    let gateway = Gateway {
+        routes: Routes::new(&functions)?,
+        functions: BTreeMap::new(),
+        pages: Pages::new(root.join("web/dist")),
+        security: Security::new(&resolver, endpoint)?,
+        cors: Cors::new(&resolver)?,
+        mailbox,
+        public_url: public_url.clone(),
+        watch: Box::new(|_| {}),
+    };
+    let listener = listener(prepared)?;
+    println!("kiln-local ready {public_url}");
+    let app = gateway.into_router().into_make_service_with_connect_info::<SocketAddr>();
+    let mut stopped = stop.clone();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    });
+    let server = tokio::spawn(async move { server.await });
+    let done = loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break Ok(()),
+            revived = revive(standin, data) => {
+                revived?;
+                provision(&clients, &resolver).await?;
+            }
+        }
+    };
+    if tokio::time::timeout(FINISH_WITHIN, server).await.is_err() {
+        warn!("requests that took more than {} s were cut off", FINISH_WITHIN.as_secs());
+    }
+    done
+}
+
+async fn revive(standin: &mut Option<StandIn>, data: &DataDir) -> Result<(), Failure> {
+    match standin {
+        Some(standin) => standin.revive(data).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn listener(prepared: &Prepared) -> Result<tokio::net::TcpListener, Failure> {
+    let listener = prepared.listener.try_clone().and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.and_then(tokio::net::TcpListener::from_std).map_err(|error| Failure::new(Reason::Unexpected, error))
+}
+
+/// The template's parameters on a laptop.
+pub fn parameters(public_url: &str) -> BTreeMap<String, String> {
+    [("Stage", "local"), ("PublicUrl", public_url), ("MailFrom", SENDER), ("Providers", "local"), ("Alarms", "off")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+}
