@@ -58,7 +58,11 @@ describe("call", () => {
   });
 
   test("turns problem+json into an ApiError that keeps code, field and Retry-After", async () => {
-    answer(429, { ...problem, field: "params.scale" }, { "retry-after": "7" });
+    answer(
+      429,
+      { ...problem, detail: "params.scale: the factor is 5", field: "params.scale" },
+      { "retry-after": "7" },
+    );
     const error = await refused(call("POST", "/jobs"));
     expect(error.status).toBe(429);
     expect(error.code).toBe("bad");

@@ -134,10 +134,19 @@ async function toError(response: Response): Promise<ApiError> {
 /** One sentence for a person, whatever was thrown. */
 export function errorText(error: unknown): string {
   if (error instanceof ApiError) {
-    const text = sentence(error.message);
+    const text = told(error);
     return error.retryAfterS ? `${text} Try again in ${error.retryAfterS} s.` : text;
   }
   return "Something went wrong in this page. Reload it and try again.";
+}
+
+/** The API names the field before the message, for programs' logs; a person sees the message at the field. */
+function told(error: ApiError): string {
+  const { field } = error.problem;
+  const prefix = `${field}: `;
+  return sentence(
+    field && error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message,
+  );
 }
 
 /** "the file is empty" → "The file is empty." */
@@ -150,5 +159,5 @@ function sentence(text: string): string {
 export function fieldError(error: unknown, field: string): string | null {
   if (!(error instanceof ApiError) || !error.problem.field) return null;
   const blamed = error.problem.field;
-  return blamed === field || blamed.endsWith(`.${field}`) ? sentence(error.message) : null;
+  return blamed === field || blamed.endsWith(`.${field}`) ? told(error) : null;
 }

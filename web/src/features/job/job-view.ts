@@ -75,7 +75,7 @@ export function smallPicture<T extends Artifact>(artifacts: readonly T[]): T | n
   const preview = artifacts.find((artifact) => isPreview(artifact));
   if (preview) return preview;
   const main = mainPicture(artifacts);
-  return main && main.bytes <= 1_500_000 ? main : null;
+  return main && main.bytes <= 3_000_000 ? main : null;
 }
 
 function isPreview(artifact: Artifact): boolean {

@@ -110,7 +110,7 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
       />
       <Checkbox
         label="Rush"
-        hint="Goes ahead of the line."
+        hint="Goes ahead of the line, at a higher price."
         checked={priority === "rush"}
         onChange={(rush) => setPriority(rush ? "rush" : "standard")}
         error={at("priority")}
@@ -144,7 +144,7 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
 
       {missing > 0 ? (
         <Notice>
-          {credits(missing)} short. {scale > 2 ? "A smaller factor costs less." : ""}
+          {credits(missing)} short. {priority === "rush" ? "Without the rush it costs less." : ""}
         </Notice>
       ) : null}
       {error && !shown ? (
