@@ -457,7 +457,7 @@ pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) ->
                 let error = JobError { code: "account_gone".into(), message: "The account no longer exists.".into(), retryable: false };
                 return Sweep::Act(Box::new(end(job, State::Failed, Some(error), now)));
             }
-            if let Some(suspicion) = job.suspicion.as_ref().filter(|suspicion| now >= suspicion.at + seconds(settings.second_host_s)) {
+            if let Some(suspicion) = job.suspicion.as_ref().filter(|_| now >= unclaimed_until(job, settings)) {
                 return Sweep::Act(Box::new(end(job, State::Failed, Some(suspicion.error.clone()), now)));
             }
             if now >= job.queued_at + seconds(settings.max_wait_s) {
@@ -482,7 +482,13 @@ pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) ->
 /// When a queued job that nobody claims must be ended; no look at it may be put off past this.
 fn deadline(job: &Job, settings: &Settings) -> Millis {
     let waited = job.queued_at + seconds(settings.max_wait_s);
-    job.suspicion.as_ref().map_or(waited, |suspicion| waited.min(suspicion.at + seconds(settings.second_host_s)))
+    if job.suspicion.is_some() { waited.min(unclaimed_until(job, settings)) } else { waited }
+}
+
+/// Until when another host may still claim a job that one host gave up for good. Counted from when it could last be
+/// claimed and not from the first host's word: a second host that claimed in time and then died proves nothing.
+fn unclaimed_until(job: &Job, settings: &Settings) -> Millis {
+    job.queued_at.max(job.not_before) + seconds(settings.second_host_s)
 }
 
 fn later(job: &Job, at: Millis, hint: bool) -> Sweep {

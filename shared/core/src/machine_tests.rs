@@ -221,6 +221,20 @@ fn a_rented_host_s_permanent_failure_needs_a_second_host_or_five_minutes() {
 }
 
 #[test]
+fn one_host_s_word_is_not_believed_because_a_second_host_died() {
+    let (a, b) = (host(1, "a"), host(2, "b"));
+    let settings = Settings::default();
+    let open = Standing::Open { first: true };
+    let back = step(fail(&claimed(&queued(), &a, "c1", NOW), &a.worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after;
+    let second = claimed(&back, &b, "c2", NOW + 290_000);
+    let Sweep::Act(change) = sweep(&second, open, &settings, NOW + 350_000) else { panic!() };
+    let lost = change.after;
+    assert_eq!((lost.state, lost.not_before), (State::Queued, NOW + 352_000));
+    assert!(matches!(sweep(&lost, open, &settings, NOW + 651_999), Sweep::Later { .. }));
+    assert!(matches!(sweep(&lost, open, &settings, NOW + 652_000), Sweep::Act(_)));
+}
+
+#[test]
 fn cancel_is_terminal_and_the_worker_learns_it_by_its_heartbeat() {
     let host = host(1, "a");
     let running = claimed(&queued(), &host, "c1", NOW);
