@@ -2,6 +2,9 @@
 
 use super::Settings;
 use crate::engine::Engine;
+use crate::engine::noop::Noop;
+use crate::engine::upscale::{Upscale, UpscaleSettings};
+use crate::models::ModelError;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -10,10 +13,20 @@ pub struct Registry(Vec<Arc<dyn Engine>>);
 /// Why the engines could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("{0}. Run scripts/fetch-models, or name the folder of the models by KILN_MODELS_DIR")]
+    /// A file is missing or isn't the pinned one; the text names scripts/fetch-models.
+    #[error("{0}; KILN_MODELS_DIR names the folder")]
     MissingModels(String),
     #[error("{0}")]
     Other(String),
+}
+
+impl LoadError {
+    fn of(error: ModelError) -> Self {
+        match error {
+            ModelError::Missing { .. } | ModelError::NotAsPinned { .. } => LoadError::MissingModels(error.to_string()),
+            other => LoadError::Other(other.to_string()),
+        }
+    }
 }
 
 impl Registry {
@@ -34,10 +47,33 @@ impl Registry {
 
 /// Makes the engines of the settings' capabilities.
 pub fn load(settings: &Settings) -> Result<Registry, LoadError> {
+    let mut engines: Vec<Arc<dyn Engine>> = Vec::new();
     for capability in &settings.capabilities {
-        if !kiln_core::kinds::CAPABILITIES.contains(&capability.as_str()) {
-            return Err(LoadError::Other(format!("KILN_CAPABILITIES names {capability:?}; there are: {}", kiln_core::kinds::CAPABILITIES.join(", "))));
+        match capability.as_str() {
+            "image" => engines.extend(image(settings)?),
+            other => {
+                let known = kiln_core::kinds::CAPABILITIES.join(", ");
+                return Err(LoadError::Other(format!("KILN_CAPABILITIES names {other:?}; there are: {known}")));
+            }
         }
     }
-    Ok(Registry::default())
+    Ok(Registry::new(engines))
+}
+
+fn image(settings: &Settings) -> Result<Vec<Arc<dyn Engine>>, LoadError> {
+    let from_env = UpscaleSettings::from_env().map_err(LoadError::Other)?;
+    let upscale = Upscale::new(&UpscaleSettings { models_dir: settings.models_dir.clone(), ..from_env }).map_err(LoadError::of);
+    if !settings.test_engines() {
+        return Ok(vec![Arc::new(upscale?)]);
+    }
+    let noop: Arc<dyn Engine> = Arc::new(Noop);
+    match upscale {
+        Ok(upscale) => Ok(vec![Arc::new(upscale), noop]),
+        // Drills and benches of the noop engine need no weights.
+        Err(LoadError::MissingModels(why)) => {
+            tracing::warn!("upscale is not offered: {why}");
+            Ok(vec![noop])
+        }
+        Err(other) => Err(other),
+    }
 }

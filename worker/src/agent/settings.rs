@@ -24,7 +24,7 @@ pub struct Settings {
     #[arg(long, env = "KILN_CAPABILITIES", default_value = "image", value_delimiter = ',')]
     pub capabilities: Vec<String>,
     /// Where the models' weights lie (scripts/fetch-models puts them there).
-    #[arg(long, env = "KILN_MODELS_DIR", default_value = "models")]
+    #[arg(long, env = "KILN_MODELS_DIR", default_value = crate::models::DEFAULT_DIR)]
     pub models_dir: PathBuf,
     /// A folder where the instance's token is kept (0600), so that a restarted process is the same instance. Without it, a restart needs a new boot token.
     #[arg(long, env = "KILN_WORKER_STATE")]

@@ -1,0 +1,53 @@
+//! The real binary: its exit codes, its signals, and the points where a drill kills it.
+
+use crate::fake::{Fake, JOB};
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use tokio::process::{Child, Command};
+
+fn worker(fake: &Fake, env: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln-worker"));
+    command.env_clear().env("KILN_API", fake.api()).env("KILN_BOOT_TOKEN", "the-boot-token").env("KILN_TEST_ENGINES", "1").env("KILN_POLL_S", "1");
+    command.envs(env.iter().copied()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.spawn().unwrap()
+}
+
+#[tokio::test]
+async fn a_drill_kills_the_process_at_its_point_and_only_once() {
+    let marker = std::env::temp_dir().join(format!("kiln-drill-{:x}", fastrand::u64(..)));
+    let env = [("KILN_DRILL_STOP_AT", "after_claim"), ("KILN_DRILL_ONCE", marker.to_str().unwrap())];
+    let fake = Fake::start().await;
+    fake.hint("standard", JOB);
+    let dead = worker(&fake, &env).wait_with_output().await.unwrap();
+    assert_eq!(dead.status.signal(), Some(9), "{}", String::from_utf8_lossy(&dead.stderr));
+    assert_eq!((fake.calls("claim").len(), fake.calls("DeleteMessage standard").len()), (1, 0));
+    let second = worker(&fake, &env);
+    fake.hint("standard", JOB);
+    fake.until("DeleteMessage standard", 1).await;
+    drop(second);
+    std::fs::remove_file(marker).unwrap();
+}
+
+#[tokio::test]
+async fn sigterm_drains_to_exit_code_0_and_the_log_holds_no_token() {
+    let fake = Fake::start().await;
+    let child = worker(&fake, &[("KILN_LOG", "json"), ("RUST_LOG", "kiln_worker=trace")]);
+    fake.until("ReceiveMessage standard", 1).await;
+    kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), Signal::TERM).unwrap();
+    let ended = child.wait_with_output().await.unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{log}");
+    assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
+    for secret in ["the-boot-token", "instance-token"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_without_a_token_says_what_to_set() {
+    let fake = Fake::start().await;
+    let ended = worker(&fake, &[("KILN_BOOT_TOKEN", "")]).wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("set KILN_BOOT_TOKEN"));
+}
