@@ -142,7 +142,7 @@ pub fn submit(mut job: Job, counters: &Counters, settings: &Settings, now: Milli
     job.queued_at = now;
     job.not_before = now;
     job.owed_shard = Some(owed_shard("job", job.job_id.as_str()));
-    job.next_check_at = Some(now + settings.hint_after(0));
+    job.next_check_at = Some(first_look(&job, settings));
     let account = AccountDelta {
         queued: 1,
         needs_available: Some(job.quote_millicredits),
@@ -338,7 +338,7 @@ pub fn fail(job: &Job, worker: &Worker, attempt: u32, failure: Failure, error: J
                 let mut change = requeue(job, 0, error.clone(), settings, now);
                 if change.after.state == State::Queued {
                     change.after.suspicion = Some(Suspicion { host: worker.host.to_owned(), at: now, error });
-                    change.after.next_check_at = Some(now + settings.hint_after(0).min(seconds(settings.second_host_s)));
+                    change.after.next_check_at = Some(first_look(&change.after, settings));
                 }
                 change
             }
@@ -369,7 +369,7 @@ fn requeue(job: &Job, failures: u32, error: JobError, settings: &Settings, now: 
     after.progress = 0.0;
     after.stage = None;
     after.hints = 0;
-    after.next_check_at = Some(after.not_before + settings.hint_after(0));
+    after.next_check_at = Some(first_look(&after, settings));
     let account = AccountDelta { running: -1, queued: 1, ..AccountDelta::default() };
     Change { account, slot: free(instance), ..Change::of(job, after) }
 }
@@ -469,7 +469,7 @@ pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) ->
                 return Sweep::Act(Box::new(end(job, State::Failed, Some(error), now)));
             }
             if now < job.not_before {
-                return later(job, job.not_before, false);
+                return later(job, deadline(job, settings).min(job.not_before), false);
             }
             let hint = standing == Standing::Open { first: true };
             let next = deadline(job, settings).min(now + settings.hint_after(job.hints + u32::from(hint)));
@@ -477,6 +477,11 @@ pub fn sweep(job: &Job, standing: Standing, settings: &Settings, now: Millis) ->
         }
         _ => Sweep::Nothing,
     }
+}
+
+/// When maintenance first looks at a job that was just queued: when its first hint must have been lost.
+fn first_look(job: &Job, settings: &Settings) -> Millis {
+    deadline(job, settings).min(job.not_before + settings.hint_after(0))
 }
 
 /// When a queued job that nobody claims must be ended; no look at it may be put off past this.

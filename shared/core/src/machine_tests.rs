@@ -297,6 +297,18 @@ fn dead_letters_never_put_a_job_off_past_its_deadline() {
 }
 
 #[test]
+fn a_deadline_shorter_than_the_hints_is_kept_from_the_first_look_on() {
+    let settings = Settings { max_wait_s: 5, second_host_s: 2, ..Settings::default() };
+    let job = submit(draft(), &Counters::default(), &settings, NOW).after;
+    assert_eq!(job.next_check_at, Some(NOW + 5_000));
+    let (a, b) = (host(1, "a"), host(2, "b"));
+    let back = step(fail(&claimed(&job, &a, "c1", NOW), &a.worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after;
+    assert_eq!(back.next_check_at, Some(NOW + 2_000));
+    let again = step(fail(&claimed(&back, &b, "c2", NOW), &b.worker(), 2, Failure::Drained, oops(), &settings, NOW + 1_000)).after;
+    assert_eq!(again.next_check_at, Some(NOW + 3_000));
+}
+
+#[test]
 fn hints_for_one_job_back_off() {
     let settings = Settings::default();
     let mut job = queued();
