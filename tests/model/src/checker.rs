@@ -23,6 +23,8 @@ struct History {
     hints: (Option<Millis>, u32),
     /// Hints ever sent after slots came free.
     freed_hints: u64,
+    /// The last transaction: a paused server may commit a deadline that has passed already.
+    changed_at: Millis,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ impl Checker {
         if self.jobs.len() <= job {
             self.jobs.resize_with(job + 1, History::default);
         }
+        self.jobs[job].changed_at = now;
         let old = applied.old.as_ref();
         require(old.is_none_or(|old| !old.state.ended()), || format!("a finished job changed: {:?} by {:?}", old.map(|old| old.state), write.origin))?;
         require(permitted(old, new, &write.origin), || format!("no such change: {:?} to {:?} by {:?}", old.map(|old| old.state), new.state, write.origin))?;
@@ -190,15 +193,16 @@ impl Checker {
                     if job.suspicion.is_some() { waited.min(alone) } else { waited }
                 }
             };
-            require(now <= due.max(calm_since) + slack, || format!("hung: job {number} is {:?} at attempt {}, next look at {:?}, {} ms past its time", job.state, job.attempt, job.next_check_at, now - due))?;
+            require(now <= due.max(calm_since).max(self.jobs[number].changed_at) + slack, || format!("hung: job {number} is {:?} at attempt {}, next look at {:?}, {} ms past its time", job.state, job.attempt, job.next_check_at, now - due))?;
         }
         Ok(())
     }
 
     /// When all is over: every job ended, and the books close.
-    pub fn over(&self, table: &Table, uploads: &std::collections::BTreeSet<(usize, u32)>) -> Verdict {
+    pub fn over(&self, table: &Table, plan: &Plan, uploads: &std::collections::BTreeSet<(usize, u32)>) -> Verdict {
         for (number, job) in table.jobs.iter().enumerate() {
             require(job.state.ended(), || format!("hung: job {number} is {:?}", job.state))?;
+            require(plan.calm_from > 0 || job.state == State::Succeeded, || format!("job {number} is {:?} though nothing went wrong: {:?}", job.state, job.error))?;
             let entries = &table.accounts[table.owner[number].0].entries;
             let of = |holds: bool| entries.iter().filter(|entry| entry.cause == job.job_id.as_str() && (entry.kind == EntryKind::Hold) == holds).count();
             require((of(true), of(false)) == (1, 1), || format!("job {number} has {} holds and {} closes", of(true), of(false)))?;

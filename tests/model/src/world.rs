@@ -188,7 +188,7 @@ impl World {
             }
         }
         if self.broken.is_none() {
-            let verdict = self.checker.over(&self.table, &self.uploads);
+            let verdict = self.checker.over(&self.table, &self.plan, &self.uploads);
             self.check(verdict);
         }
         self.broken.clone()
