@@ -511,7 +511,7 @@ pub fn rearm(job: &Job, settings: &Settings, now: Millis) -> Option<Change> {
         let mut after = job.clone();
         after.seq += 1;
         after.hints += 1;
-        after.next_check_at = Some(deadline(job, settings).min(now + settings.hint_after(after.hints)));
+        after.next_check_at = Some(deadline(job, settings).min(now.max(job.not_before) + settings.hint_after(after.hints)));
         Change::of(job, after)
     })
 }

@@ -283,11 +283,13 @@ fn a_stale_row_of_the_owed_index_brings_no_second_hint() {
 }
 
 #[test]
-fn dead_letters_never_put_a_job_off_past_its_deadline() {
+fn dead_letters_put_a_job_off_but_never_past_its_deadline() {
     let settings = Settings::default();
     let wait = seconds(settings.max_wait_s);
     let late = rearm(&queued(), &settings, NOW + wait - 1000).unwrap().after;
     assert_eq!(late.next_check_at, Some(NOW + wait));
+    let resting = Job { not_before: NOW + 400_000, ..queued() };
+    assert_eq!(rearm(&resting, &settings, NOW).unwrap().after.next_check_at, Some(NOW + 520_000));
     let running = claimed(&queued(), &host(1, "a"), "c1", NOW);
     let mut suspected = step(fail(&running, &host(1, "a").worker(), 1, Failure::Permanent, oops(), &settings, NOW)).after;
     for second in 1..20 {
