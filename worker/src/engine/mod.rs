@@ -4,6 +4,9 @@
 //! blocking thread, catches its panic, and alone speaks to the network. An engine never sees a URL,
 //! a token or a job id; it gets verified bytes and gives bytes back.
 
+pub mod noop;
+pub mod upscale;
+
 /// One input file, exactly the bytes that the server verified.
 #[derive(Debug, Clone)]
 pub struct Input {
