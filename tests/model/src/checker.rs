@@ -1,7 +1,7 @@
 //! The invariants of DESIGN.md section 3, checked against a history of its own at every transaction and at the end.
 //! It knows nothing of the machine's reasoning: it keeps who opened which attempt and what each account must add up to.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Scene};
 use crate::table::{Applied, Origin, Table, Write};
 use kiln_core::job::{Job, State};
 use kiln_core::ledger::{EntryKind, Sums, audit};
@@ -202,7 +202,9 @@ impl Checker {
     pub fn over(&self, table: &Table, plan: &Plan, uploads: &std::collections::BTreeSet<(usize, u32)>) -> Verdict {
         for (number, job) in table.jobs.iter().enumerate() {
             require(job.state.ended(), || format!("hung: job {number} is {:?}", job.state))?;
-            require(plan.calm_from > 0 || job.state == State::Succeeded, || format!("job {number} is {:?} though nothing went wrong: {:?}", job.state, job.error))?;
+            require(plan.scene != Scene::Calm || job.state == State::Succeeded, || format!("job {number} is {:?} though nothing went wrong: {:?}", job.state, job.error))?;
+            let waited = job.error.as_ref().is_some_and(|error| error.code == "waited_too_long");
+            require(plan.scene != Scene::Patient || !waited, || format!("job {number} waited too long though an able worker was idle"))?;
             let entries = &table.accounts[table.owner[number].0].entries;
             let of = |holds: bool| entries.iter().filter(|entry| entry.cause == job.job_id.as_str() && (entry.kind == EntryKind::Hold) == holds).count();
             require((of(true), of(false)) == (1, 1), || format!("job {number} has {} holds and {} closes", of(true), of(false)))?;

@@ -13,7 +13,8 @@
 //! queue ceiling, the pool, operators who change caps, money beside holds, and anything of the AWS SDK; the whole-system
 //! tests and drills have those.
 //!
-//! `KILN_MODEL_RUNS` sets the number of runs; `KILN_MODEL_SEED` replays one with its trace.
+//! `KILN_MODEL_RUNS` sets the number of runs; `KILN_MODEL_SEED` replays one with its trace (`KILN_MODEL_SCENE` if it was
+//! not a hostile one).
 
 mod checker;
 pub mod plan;
@@ -24,7 +25,7 @@ mod table;
 mod worker;
 mod world;
 
-use plan::Fault;
+use plan::{Fault, Scene};
 use seen::Coverage;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,8 +40,7 @@ pub struct Broken {
 /// How a run is made, beside its seed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kind {
-    /// No faults of the world, and enough of everything: each job must succeed.
-    pub calm: bool,
+    pub scene: Scene,
     /// A fault planted in the rules.
     pub fault: Option<Fault>,
 }
@@ -48,7 +48,7 @@ pub struct Kind {
 /// One run; the first rule that it broke, if any. A panic in the transitions is a broken rule too.
 pub fn run(seed: u64, kind: Kind, coverage: &mut Coverage) -> Option<Broken> {
     let ran = std::panic::catch_unwind(|| {
-        let mut world = world::World::new(seed, kind.calm, kind.fault, false);
+        let mut world = world::World::new(seed, kind.scene, kind.fault, false);
         let rule = world.run();
         (rule, world.seen)
     });
@@ -64,7 +64,7 @@ pub fn run(seed: u64, kind: Kind, coverage: &mut Coverage) -> Option<Broken> {
 
 /// The same run again, told line by line.
 pub fn trace(seed: u64, kind: Kind) -> Vec<String> {
-    let mut world = world::World::new(seed, kind.calm, kind.fault, true);
+    let mut world = world::World::new(seed, kind.scene, kind.fault, true);
     world.run();
     world.trace.unwrap_or_default()
 }

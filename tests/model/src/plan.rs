@@ -47,10 +47,12 @@ pub enum Fault {
     UploadUnchecked,
     /// A success captures more than the quote.
     Overcharge,
+    /// Maintenance looks and hints nobody.
+    HintsForgotten,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 20] = [
         Fault::BlindWrites,
         Fault::CompleteOfAnyAttempt,
         Fault::HeartbeatOfAnyAttempt,
@@ -70,7 +72,21 @@ impl Fault {
         Fault::CancelTooLate,
         Fault::UploadUnchecked,
         Fault::Overcharge,
+        Fault::HintsForgotten,
     ];
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scene {
+    /// Every fault, short deadlines: nothing hangs and nothing is double.
+    #[default]
+    Hostile,
+    /// Every fault, then able workers and all the time in the world: hints bring each job to a worker, and none ends
+    /// because it waited too long.
+    Patient,
+    /// No faults and enough of everything: each job succeeds.
+    Calm,
 }
 
 /// What becomes of messages.
@@ -147,6 +163,7 @@ pub const CAPABILITIES: [&str; 2] = ["image", "mesh"];
 
 #[derive(Debug, Clone)]
 pub struct Plan {
+    pub scene: Scene,
     pub settings: Settings,
     pub mail: Mail,
     pub accounts: Vec<AccountPlan>,
@@ -165,12 +182,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `calm`: no faults at all, from the first moment.
-    pub fn new(rng: &mut Rng, calm: bool) -> Self {
+    pub fn new(rng: &mut Rng, scene: Scene) -> Self {
+        let calm = scene == Scene::Calm;
         let settings = Settings {
             lease_s: rng.u64(2..=40),
-            // Calm runs ask whether every job succeeds, however few the workers.
-            max_wait_s: if calm { 7_200 } else { rng.u64(15..=900) },
+            max_wait_s: if scene == Scene::Hostile { rng.u64(15..=900) } else { 20_000 },
             max_failures: rng.u64(1..=4),
             max_attempts: rng.u64(2..=8),
             retry_s: rng.u64(0..=8),
@@ -185,20 +201,24 @@ impl Plan {
         let calm_from = if calm { 0 } else { rng.i64(60_000..400_000) };
         let mail = match rng.u32(0..10) {
             _ if calm => Mail::Usual,
-            0 => Mail::AllLost(rng.i64(0..calm_from)),
+            0 if scene == Scene::Hostile => Mail::AllLost(rng.i64(0..calm_from)),
             1 => Mail::Thrice,
             _ => Mail::Usual,
         };
         let accounts: Vec<_> = (0..rng.usize(1..=3)).map(|_| account(rng, calm, calm_from)).collect();
         let hosts: Vec<_> = (0..rng.usize(1..=3)).map(|host| format!("host-{host}")).collect();
-        let workers: Vec<_> = (0..rng.usize(1..=4)).map(|_| worker(rng, calm, hosts.len())).collect();
+        let mut workers: Vec<_> = (0..rng.usize(1..=4)).map(|_| worker(rng, calm, hosts.len())).collect();
+        if scene == Scene::Patient {
+            // The operator's own: excluded from nothing.
+            workers.push(WorkerPlan { host: 0, trusted: true, liar: false, capabilities: vec![0, 1] });
+        }
         let requests = (0..rng.usize(1..=9)).map(|_| request(rng, calm, accounts.len())).collect();
         let rates = if calm { Rates::default() } else { rates(rng) };
         let tick = rng.i64(2_000..=15_000);
         let index_lag = if calm { 0 } else { [0, 500, 5_000, 40_000][rng.usize(..4)] };
         let visibility = rng.i64(5_000..=60_000);
         let max_receives = rng.u32(1..=5);
-        Self { settings, mail, accounts, hosts, workers, requests, rates, calm_from, workers_return: rng.f64() < 0.8, tick, index_lag, visibility, max_receives }
+        Self { scene, settings, mail, accounts, hosts, workers, requests, rates, calm_from, workers_return: scene == Scene::Patient || rng.f64() < 0.8, tick, index_lag, visibility, max_receives }
     }
 }
 

@@ -87,7 +87,7 @@ seen! {
     DiedWorking: "workers dead mid-work",
     DiedAfterUpload: "workers dead after the upload",
     DiedReporting: "workers dead before complete's answer",
-    Restarted: "workers registered again",
+    Restarted: "workers started, first or again",
     Hung: "engines that hung",
     Lied: "forged or repeated calls by lying hosts",
     LiarFailed: "false permanent failures by lying hosts",

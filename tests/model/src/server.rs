@@ -158,7 +158,7 @@ impl World {
             self.saw(Seen::QueueHint);
             self.send_hint(after.job, wait);
         }
-        if after.swept_hint {
+        if after.swept_hint && self.fault != Some(Fault::HintsForgotten) {
             self.saw(Seen::SweepHint);
             self.send_hint(after.job, 0);
         }

@@ -1,7 +1,7 @@
 //! Simulated time: one heap of events, the network between everybody, the queues, the schedules. One seed, one run.
 
 use crate::checker::{Checker, SKEW};
-use crate::plan::{CAPABILITIES, Fault, Mail, Plan};
+use crate::plan::{CAPABILITIES, Fault, Mail, Plan, Scene};
 use crate::queue::Queue;
 use crate::seen::{Coverage, Seen};
 use crate::server::{After, Call, Pending, What};
@@ -53,9 +53,9 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, calm: bool, fault: Option<Fault>, trace: bool) -> Self {
+    pub fn new(seed: u64, scene: Scene, fault: Option<Fault>, trace: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::new(&mut rng, calm);
+        let plan = Plan::new(&mut rng, scene);
         let mut table = Table::new(plan.requests.len(), plan.workers.len());
         for (number, account) in plan.accounts.iter().enumerate() {
             let counters = Counters { max_running: account.max_running, max_queued: account.max_queued, ..Counters::default() };

@@ -1,6 +1,6 @@
 //! The protocol under its model: 10,000 hostile runs, none hung, none double; and the checker under planted faults.
 
-use kiln_model::plan::Fault;
+use kiln_model::plan::{Fault, Scene};
 use kiln_model::seen::{Coverage, Seen};
 use kiln_model::{Kind, run, run_all, trace};
 use std::io::Write;
@@ -19,7 +19,7 @@ fn tell(text: &str) {
 fn report(seed: u64, rule: &str, kind: Kind) -> ! {
     let lines = trace(seed, kind);
     let tail = &lines[lines.len().saturating_sub(60)..];
-    panic!("seed {seed}: {rule}\n\n{}\n\nKILN_MODEL_SEED={seed} cargo test -p kiln-model one_seed_replays -- --nocapture", tail.join("\n"));
+    panic!("seed {seed}: {rule}\n\n{}\n\nKILN_MODEL_SCENE={:?} KILN_MODEL_SEED={seed} cargo test -p kiln-model one_seed_replays -- --nocapture", tail.join("\n"), kind.scene);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn ten_thousand_hostile_runs_hang_nothing_and_double_nothing() {
 
 #[test]
 fn without_faults_every_job_succeeds() {
-    let calm = Kind { calm: true, fault: None };
+    let calm = Kind { scene: Scene::Calm, fault: None };
     let (broken, coverage) = run_all(1..501, calm);
     if let Some(broken) = broken {
         report(broken.seed, &broken.rule, calm);
@@ -51,12 +51,26 @@ fn without_faults_every_job_succeeds() {
 }
 
 #[test]
+fn after_the_faults_no_job_waits_for_a_worker_that_is_there() {
+    let patient = Kind { scene: Scene::Patient, fault: None };
+    let (broken, coverage) = run_all(1..2001, patient);
+    if let Some(broken) = broken {
+        report(broken.seed, &broken.rule, patient);
+    }
+    assert!(coverage.count(Seen::SweepHint) > 1000);
+}
+
+#[test]
 fn one_seed_replays_the_same_run() {
     let seed = number("KILN_MODEL_SEED").unwrap_or(7);
-    let lines = trace(seed, Kind::default());
-    assert_eq!(lines, trace(seed, Kind::default()));
+    let scenes = [Scene::Hostile, Scene::Patient, Scene::Calm];
+    let named = std::env::var("KILN_MODEL_SCENE").ok();
+    let scene = scenes.into_iter().find(|scene| named == Some(format!("{scene:?}"))).unwrap_or_default();
+    let kind = Kind { scene, fault: None };
+    let lines = trace(seed, kind);
+    assert_eq!(lines, trace(seed, kind));
     println!("{}", lines.join("\n"));
-    if let Some(broken) = run(seed, Kind::default(), &mut Coverage::default()) {
+    if let Some(broken) = run(seed, kind, &mut Coverage::default()) {
         panic!("seed {seed}: {}", broken.rule);
     }
 }
@@ -66,7 +80,8 @@ fn one_seed_replays_the_same_run() {
 fn every_planted_fault_is_caught() {
     let mut missed = vec![];
     for fault in Fault::ALL {
-        let kind = Kind { calm: false, fault: Some(fault) };
+        let scene = if fault == Fault::HintsForgotten { Scene::Patient } else { Scene::Hostile };
+        let kind = Kind { scene, fault: Some(fault) };
         match run_all(1..4001, kind).0 {
             Some(broken) => tell(&format!("{fault:?}: caught at seed {}: {}", broken.seed, broken.rule)),
             None => missed.push(fault),
