@@ -136,8 +136,9 @@ export interface LedgerEntry {
 
 export interface Share {
   id: string;
-  token: string;
-  url: string;
+  /** Both are told once; the answer to a repeated request lacks them. */
+  token?: string;
+  url?: string;
   expires_at: string | null;
 }
 

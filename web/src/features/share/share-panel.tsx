@@ -22,7 +22,14 @@ export function SharePanel({ jobId }: { jobId: string }) {
 
   const create = useAction(async () => {
     setCopied(false);
-    setShare(await shares.create(jobId, key));
+    let made = await shares.create(jobId, key);
+    if (!made.url) {
+      // The answer with the link was lost on the way, and a repeat may not tell it again: that link is taken
+      // back, so that none works which nobody knows, and a new one is made.
+      await shares.remove(made.id);
+      made = await shares.create(jobId, newIdempotencyKey());
+    }
+    setShare(made);
   });
 
   const stop = useAction(async () => {
@@ -34,7 +41,7 @@ export function SharePanel({ jobId }: { jobId: string }) {
   });
 
   const copy = async () => {
-    if (!share) return;
+    if (!share?.url) return;
     try {
       await navigator.clipboard.writeText(share.url);
       setCopied(true);
@@ -67,7 +74,7 @@ export function SharePanel({ jobId }: { jobId: string }) {
       <div className={css.link}>
         <TextField
           label="Link to the picture"
-          value={share.url}
+          value={share.url ?? ""}
           readOnly
           hint={
             share.expires_at
