@@ -23,6 +23,8 @@ struct History {
     hints: (Option<Millis>, u32),
     /// Hints ever sent after slots came free.
     freed_hints: u64,
+    /// Attempts that ended and count against `max_failures`.
+    failures: u32,
     /// The last transaction: a paused server may commit a deadline that has passed already.
     changed_at: Millis,
 }
@@ -55,6 +57,11 @@ impl Checker {
         require(permitted(old, new, &write.origin), || format!("no such change: {:?} to {:?} by {:?}", old.map(|old| old.state), new.state, write.origin))?;
         require(new.seq == old.map_or(0, |old| old.seq) + 1, || format!("seq went from {:?} to {}", old.map(|old| old.seq), new.seq))?;
         self.attempt(table, plan, write, job, old)?;
+        self.failures(plan, write, job, old, new)?;
+        let enters = new.state == State::Queued && old.is_none_or(|old| old.state != State::Queued);
+        require(write.change.hint_after(now).is_some() == enters, || format!("{:?} to {:?}, hinted: {}", old.map(|old| old.state), new.state, !enters))?;
+        let leaves = old.is_some_and(|old| old.state == State::Running) && new.state != State::Running;
+        require(write.change.frees_a_slot() == leaves, || format!("{:?} to {:?}, a slot free: {}", old.map(|old| old.state), new.state, !leaves))?;
         self.ending(plan, write, job, old, new)?;
         self.hint(plan, write, job, old, new)?;
         require(new.hold_open != new.state.ended(), || format!("{:?} with hold_open {}", new.state, new.hold_open))?;
@@ -95,6 +102,23 @@ impl Checker {
             }
             _ => require(new.attempt == newest, || format!("attempt {} though {newest} was the newest", new.attempt)),
         }
+    }
+
+    /// A retryable failure and a lost worker count; a drained attempt and a suspicion don't; too many end the job.
+    fn failures(&mut self, plan: &Plan, write: &Write, job: usize, old: Option<&Job>, new: &Job) -> Verdict {
+        let history = &mut self.jobs[job];
+        let was_running = old.is_some_and(|old| old.state == State::Running);
+        let counts = match write.origin {
+            Origin::Fail { failure, .. } => failure == Failure::Retryable,
+            Origin::Abandoned { .. } | Origin::Claim { .. } => was_running,
+            Origin::Sweep { .. } => was_running && new.state != State::Running,
+            _ => false,
+        };
+        history.failures += u32::from(counts);
+        let failures = history.failures;
+        require(new.failures == failures, || format!("{failures} failures, the job says {}", new.failures))?;
+        let may_go_on = u64::from(failures) < plan.settings.max_failures;
+        require(new.state.ended() || may_go_on, || format!("{:?} after {failures} failures of {}", new.state, plan.settings.max_failures))
     }
 
     /// Why a job may end, and what closes its hold.

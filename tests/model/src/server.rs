@@ -1,7 +1,7 @@
 //! The functions, as they use the machine: read, decide, commit, and after a lost race or an answer that never came,
 //! read and decide again. A server may die before the commit, and between the commit and what it promised to send.
 
-use crate::plan::{CAPABILITIES, Fault};
+use crate::plan::Fault;
 use crate::seen::Seen;
 use crate::table::{Origin, Write};
 use crate::worker::{Answer, Stamp};
@@ -198,7 +198,7 @@ impl World {
         if account.closed {
             return Decision::Answer(Answer::Done);
         }
-        let draft = draft(&request, account.id.clone(), clock, self.rng.u128(..));
+        let draft = request.draft(account.id.clone(), clock, self.rng.u128(..));
         let change = machine::submit(draft, &account.counters, &self.plan.settings, clock);
         if change.account.needs_available.is_some_and(|needed| account.counters.available < needed) {
             self.saw(Seen::NoCredit);
@@ -466,47 +466,5 @@ impl World {
             let look = new.next_check_at.map_or("never".to_owned(), |at| format!("{:.3} s", at as f64 / 1000.0));
             format!("job {number}: {was} → {}, attempt {}, failures {}, seq {}, next look {look}; by {:?}", new.state.as_str(), new.attempt, new.failures, new.seq, write.origin)
         });
-    }
-}
-
-/// A job as a customer's request asks for it, before the machine makes it one.
-fn draft(request: &crate::plan::Request, account_id: kiln_core::ids::AccountId, now: Millis, random: u128) -> Job {
-    Job {
-        v: 0,
-        job_id: kiln_core::ids::JobId::new(now, random),
-        account_id,
-        kind: "noop".into(),
-        capability: CAPABILITIES[request.capability].into(),
-        params: String::new(),
-        inputs: vec![],
-        priority: request.priority,
-        project_id: None,
-        request_id: None,
-        state: State::Queued,
-        seq: 0,
-        attempt: 0,
-        failures: 0,
-        quote_millicredits: request.quote,
-        charged_millicredits: 0,
-        hold_open: false,
-        created_at: 0,
-        queued_at: 0,
-        started_at: None,
-        attempt_started_at: None,
-        finished_at: None,
-        not_before: 0,
-        max_run_s: request.max_run_s,
-        lease_until: None,
-        instance_id: None,
-        claim_id: None,
-        past_claims: vec![],
-        suspicion: None,
-        progress: 0.0,
-        stage: None,
-        error: None,
-        artifact_count: 0,
-        hints: 0,
-        owed_shard: None,
-        next_check_at: None,
     }
 }
