@@ -1,1 +1,4 @@
-fn main() {}
+//! The `fleet` Lambda.
+fn main() -> Result<(), lambda_http::Error> {
+    kiln_http::lambda::serve(kiln_fleet::router)
+}

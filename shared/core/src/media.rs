@@ -31,6 +31,7 @@ pub struct MediaLimits {
 
 /// The picture formats that a job takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ImageType {
     #[serde(rename = "image/jpeg")]
     Jpeg,

@@ -77,11 +77,25 @@ settings! {
     links_per_address: "KILN_LINKS_PER_ADDRESS" = 5, 1..=1000;
     #[doc = "Sign-in links that one network address may ask for in an hour."]
     links_per_ip: "KILN_LINKS_PER_IP" = 30, 1..=100000;
+    #[doc = "Workers kept whatever the demand, until an operator sets the pool's policy."]
+    pool_desired: "KILN_POOL_DESIRED" = 0, 0..=100;
+    #[doc = "Workers at most, until an operator sets the pool's policy."]
+    pool_max: "KILN_POOL_MAX" = 1, 0..=100;
+    #[doc = "Seconds without work after which a worker is given back, until an operator sets the pool's policy."]
+    idle_shutdown_s: "KILN_IDLE_SHUTDOWN_S" = 900, 1..=86400;
+    #[doc = "Seconds that a machine may take from its order to its first heartbeat."]
+    boot_s: "KILN_BOOT_S" = 600, 1..=7200;
     #[doc = "Seconds without a heartbeat after which a worker counts as lost."]
     instance_lost_s: "KILN_INSTANCE_LOST_S" = 90, 2..=3600;
 }
 
 impl Settings {
+    /// The pool's policy until an operator sets one.
+    pub fn policy(&self) -> crate::pool::Policy {
+        let max = self.pool_max as u32;
+        crate::pool::Policy { desired_size: (self.pool_desired as u32).min(max), min: 0, max, idle_shutdown_s: self.idle_shutdown_s }
+    }
+
     pub fn lease(&self) -> Millis {
         seconds(self.lease_s)
     }

@@ -26,13 +26,43 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let signed = Signed::from_request_parts(parts, app).await?;
+        // TTL only sweeps: what has expired is refused by the check.
+        signed.check(app.table().session(&signed.token_hash).await?, app.now())
+    }
+}
+
+/// What a session token says of itself, unchecked: it names its account (`acc_….SECRET`), so that a handler may read the
+/// session together with whatever else it needs, in one call, and [`Signed::check`] it then.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub account_id: AccountId,
+    pub token_hash: String,
+}
+
+impl Signed {
+    pub fn parse(token: &str) -> Option<Self> {
+        let (account, secret) = token.split_once('.')?;
+        (!secret.is_empty()).then_some(())?;
+        Some(Self { account_id: account.parse().ok()?, token_hash: kiln_store::hash(token) })
+    }
+
+    /// The caller, if this is a living session of that account.
+    pub fn check(&self, session: Option<Session>, now: kiln_core::time::Millis) -> Result<Caller, Problem> {
+        session
+            .filter(|session| session.expires_at > now && session.account_id == self.account_id)
+            .map(|session| Caller { account_id: session.account_id.clone(), session })
+            .ok_or_else(|| Problem::unauthorized("The session has ended; sign in again."))
+    }
+}
+
+impl FromRequestParts<App> for Signed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = session_token(&parts.headers).ok_or_else(|| Problem::unauthorized("Sign in first."))?;
         same_site(app, &parts.method, &parts.headers)?;
-        let session = app.table().session(&kiln_store::hash(&token)).await?;
-        // TTL only sweeps: what has expired is refused here.
-        let session = session.filter(|session| session.expires_at > app.now());
-        let session = session.ok_or_else(|| Problem::unauthorized("The session has ended; sign in again."))?;
-        Ok(Self { account_id: session.account_id.clone(), session })
+        Self::parse(&token).ok_or_else(|| Problem::unauthorized("The session has ended; sign in again."))
     }
 }
 
@@ -150,11 +180,17 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// The caller's network address, as the gateway's last entry in `x-forwarded-for` says; what a client wrote into the
-/// header itself stands before it.
-pub fn network_address(headers: &HeaderMap) -> String {
-    let list = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or("");
-    list.rsplit(',').next().unwrap_or("").trim().to_owned()
+/// The caller's network address. The gateway writes the last entry of `x-forwarded-for`; a request that came through our
+/// distribution proves it by `x-kiln-edge`, and then the distribution wrote the entry before that. What a client wrote into
+/// the header itself stands before both and is never believed.
+pub fn network_address(app: &App, headers: &HeaderMap) -> String {
+    address_of(app.env("KILN_EDGE"), headers)
+}
+
+fn address_of(edge: Option<&str>, headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let through_edge = edge.is_some_and(|edge| equal(edge, text("x-kiln-edge")));
+    text("x-forwarded-for").rsplit(',').nth(usize::from(through_edge)).unwrap_or("").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -174,7 +210,10 @@ mod tests {
     fn a_forged_forwarding_header_does_not_choose_the_address() {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4, 203.0.113.9".parse().unwrap());
-        assert_eq!(network_address(&headers), "203.0.113.9");
+        assert_eq!(address_of(None, &headers), "203.0.113.9");
+        headers.insert("x-kiln-edge", "stack".parse().unwrap());
+        assert_eq!(address_of(Some("stack"), &headers), "1.2.3.4");
+        assert_eq!(address_of(Some("other"), &headers), "203.0.113.9");
     }
 
     #[test]

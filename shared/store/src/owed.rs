@@ -64,33 +64,44 @@ impl Table {
         output.items.unwrap_or_default().into_iter().map(crate::table::from_item).collect()
     }
 
-    /// Counts the unfinished jobs over all shards.
-    pub async fn count_unfinished(&self, now: Millis) -> Result<Depth, Error> {
+    /// Counts the unfinished jobs over all shards, and gives the rows that are due, oldest first.
+    pub async fn unfinished(&self, now: Millis) -> Result<(Depth, Vec<OwedRow>), Error> {
         let mut depth = Depth { at: now, ..Depth::default() };
-        for shard in 0..OWED_SHARDS {
-            let mut start: Option<Item> = None;
-            loop {
-                let output = self
-                    .client
-                    .query()
-                    .table_name(&self.name)
-                    .index_name("owed")
-                    .key_condition_expression("owed_shard = :shard")
-                    .expression_attribute_values(":shard", s(format!("job#{shard:02}")))
-                    .set_exclusive_start_key(start)
-                    .send()
-                    .await
-                    .map_err(Error::aws)?;
-                for item in output.items.unwrap_or_default() {
-                    depth.add(&crate::table::from_item(item)?);
-                }
-                start = output.last_evaluated_key;
-                if start.is_none() {
-                    break;
-                }
+        let mut due = Vec::new();
+        let shards = futures::future::try_join_all((0..OWED_SHARDS).map(|shard| self.shard(shard))).await?;
+        for row in shards.into_iter().flatten() {
+            depth.add(&row);
+            if row.next_check_at <= now {
+                due.push(row);
             }
         }
-        Ok(depth)
+        due.sort_by_key(|row| row.next_check_at);
+        Ok((depth, due))
+    }
+
+    async fn shard(&self, shard: u32) -> Result<Vec<OwedRow>, Error> {
+        let mut rows = Vec::new();
+        let mut start: Option<Item> = None;
+        loop {
+            let output = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .index_name("owed")
+                .key_condition_expression("owed_shard = :shard")
+                .expression_attribute_values(":shard", s(format!("job#{shard:02}")))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(Error::aws)?;
+            for item in output.items.unwrap_or_default() {
+                rows.push(crate::table::from_item(item)?);
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Keeps the count for the functions that admit new jobs.

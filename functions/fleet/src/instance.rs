@@ -1,0 +1,123 @@
+//! The instance itself: it registers once with its boot token, borrows queue credentials, and says that it lives.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use kiln_core::FieldError;
+use kiln_core::fleet::{AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, Queue, RegisterRequest, RegisterResponse, Stage};
+use kiln_core::ids::InstanceId;
+use kiln_core::kinds::CAPABILITIES;
+use kiln_core::machine::{self, Lost};
+use kiln_http::caller::MaybeWorker;
+use kiln_http::flow::{self, TRIES};
+use kiln_http::{App, Body, Problem, Result, Worker, new_secret};
+use kiln_store::{Commit, Instance, Said};
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unknown_worker", "This token is not valid: wrong, used, or too late.")
+}
+
+/// A boot token names its instance: `kib_ins_….SECRET`.
+fn boot_instance(token: &str) -> Option<InstanceId> {
+    token.strip_prefix("kib_")?.split_once('.').filter(|(_, secret)| !secret.is_empty())?.0.parse().ok()
+}
+
+/// A worker process begins: with its machine's one-use boot token, or again with its own token.
+#[utoipa::path(post, path = "/api/v1/fleet/register", tag = "fleet", request_body = RegisterRequest, responses((status = 200, body = RegisterResponse)), security((), ("worker" = [])))]
+pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: Body<RegisterRequest>) -> Result<Json<RegisterResponse>> {
+    let request = body.value;
+    if request.capabilities.is_empty() || request.capabilities.len() > 16 {
+        return Err(FieldError::new("capabilities", "1 to 16 of them").into());
+    }
+    if let Some(i) = request.capabilities.iter().position(|capability| !CAPABILITIES.contains(&capability.as_str())) {
+        return Err(FieldError::new(format!("capabilities[{i}]"), format!("one of {}", CAPABILITIES.join(", "))).into());
+    }
+    if request.version.len() > 64 || request.gpu.as_ref().is_some_and(|gpu| gpu.len() > 128) {
+        return Err(FieldError::new("version", "too long").into());
+    }
+    let said = Said { capabilities: &request.capabilities, version: &request.version, gpu: request.gpu.as_deref() };
+    let now = app.now();
+    let (id, instance, secret) = match (&request.boot_token, worker.0) {
+        (Some(token), _) => {
+            let id = boot_instance(token).ok_or_else(unknown)?;
+            let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
+            let instance = app.table().register(&id, &kiln_store::hash(token), &secret.hash, &said, now).await?;
+            (id, instance, secret)
+        }
+        (None, Some(worker)) => {
+            let id = worker.instance_id.clone();
+            let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
+            let instance = app.table().register_again(&id, &worker.token_hash, &secret.hash, &said, now).await?;
+            (id, instance, secret)
+        }
+        (None, None) => return Err(FieldError::new("boot_token", "is needed, unless the worker's own token is sent").into()),
+    };
+    let instance = instance.ok_or_else(unknown)?;
+    if let Some(slot) = instance.slot() {
+        flow::end_attempt(&app, &id, &slot).await?;
+    }
+    tracing::info!(instance_id = %id, gpu = request.gpu, "worker registered");
+    Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s }))
+}
+
+/// SQS rights on the worker's queues for an hour at most, and nothing else.
+#[utoipa::path(post, path = "/api/v1/fleet/credentials", tag = "fleet", responses((status = 200, body = CredentialsResponse)), security(("worker" = [])))]
+pub(crate) async fn credentials(State(app): State<App>, worker: Worker) -> Result<Json<CredentialsResponse>> {
+    let instance = worker.check(app.table().instance(&worker.instance_id).await?)?;
+    let queues: Vec<Queue> = app
+        .queues()
+        .all()
+        .into_iter()
+        .filter(|queue| instance.capabilities.contains(&queue.capability))
+        .map(|queue| Queue { url: queue.url, capability: queue.capability, priority: queue.priority })
+        .collect();
+    let urls: Vec<String> = queues.iter().map(|queue| queue.url.clone()).collect();
+    let lent = app.lender().lend(instance.instance_id.as_str(), &urls).await?;
+    Ok(Json(CredentialsResponse {
+        access_key_id: lent.access_key_id,
+        secret_access_key: lent.secret_access_key,
+        session_token: lent.session_token,
+        expires_in_s: lent.expires_in_s,
+        region: app.region(),
+        endpoint: app.aws_endpoint().map(str::to_owned),
+        queues,
+    }))
+}
+
+/// The worker lives; its attempt's lease is renewed, and it learns of a cancel or a drain.
+#[utoipa::path(post, path = "/api/v1/fleet/heartbeat", tag = "fleet", request_body = HeartbeatRequest, responses((status = 200, body = HeartbeatResponse)), security(("worker" = [])))]
+pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body<HeartbeatRequest>) -> Result<Json<HeartbeatResponse>> {
+    let request = body.value;
+    if !matches!(request.stage, Stage::Loading | Stage::Ready | Stage::Busy | Stage::Draining) {
+        return Err(FieldError::new("stage", "loading, ready, busy or draining").into());
+    }
+    let instance = app.table().beat(&worker.instance_id, &worker.token_hash, request.stage, app.now()).await?;
+    let instance = worker.check(instance)?;
+    let (lease_s, cancel) = match &request.job {
+        Some(beat) => renew(&app, &instance, beat).await?,
+        None => (None, None),
+    };
+    Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain }))
+}
+
+async fn renew(app: &App, instance: &Instance, beat: &AttemptBeat) -> Result<(Option<u64>, Option<String>)> {
+    if beat.stage.as_ref().is_some_and(|stage| stage.len() > 64) {
+        return Err(FieldError::new("job.stage", "64 bytes at most").into());
+    }
+    let lost = |word: &str| Ok((None, Some(word.to_owned())));
+    for _ in 0..TRIES {
+        let now = app.now();
+        let Some(job) = app.table().job(&beat.account_id, &beat.job_id).await? else { return lost("superseded") };
+        match machine::heartbeat(&job, &instance.instance_id, beat.attempt, beat.progress, beat.stage.as_deref(), app.settings(), now) {
+            Ok(change) => {
+                if app.table().commit(&change, Commit::default(), now).await?.is_ok() {
+                    return Ok((Some(app.settings().lease_s), None));
+                }
+            }
+            Err(Lost::Cancelled) => return lost("cancelled"),
+            Err(Lost::Superseded) => return lost("superseded"),
+            Err(Lost::RanTooLong) => return lost("ran_too_long"),
+        }
+    }
+    Err(kiln_store::Error::Busy.into())
+}

@@ -1,0 +1,76 @@
+//! What follows a commit of the job machine: the hints to workers. A hint that can't be sent is nothing lost,
+//! maintenance sends it again; so a failure here is logged and swallowed.
+
+use crate::App;
+use kiln_core::ids::{AccountId, EntryId, InstanceId, JobId};
+use kiln_core::job::{Counters, Hint, Job, Priority};
+use kiln_core::machine::{self, Change, running_cap};
+use kiln_core::time::Millis;
+use kiln_store::{Commit, Error, Slot};
+
+/// How often "read, decide, commit" is repeated when the job moves on in between.
+pub const TRIES: usize = 12;
+
+/// An id for the ledger entry of a change that moves money.
+pub fn entry_id(app: &App, change: &Change) -> Option<EntryId> {
+    change.money.map(|_| EntryId::new(app.now(), app.random()))
+}
+
+/// Sends what a commit calls for. `before` are the account's counters as read before the commit.
+pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
+    let job = &change.after;
+    if let Some(delay) = change.hint_after(app.now()) {
+        hint(app, job, delay).await;
+    }
+    // While the account is full, claims are refused and their messages dropped; so whoever frees a slot calls the
+    // next jobs. One more than fits, in case the first is being claimed by somebody else just now.
+    let cap = running_cap(before, app.settings());
+    if change.frees_a_slot() && before.running >= cap {
+        let free = (cap - before.running + 1).max(1) as u32;
+        call_next(app, &job.account_id, free + 1).await;
+    }
+}
+
+/// Hints the account's `limit` oldest due queued jobs.
+pub async fn call_next(app: &App, account: &AccountId, limit: u32) {
+    match app.table().due_jobs(account, limit, app.now()).await {
+        Ok(due) => {
+            for (job_id, capability, priority) in due {
+                send(app, &job_id, account, &capability, priority, 0).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the account's next jobs were not hinted; maintenance will"),
+    }
+}
+
+/// Hints one job.
+pub async fn hint(app: &App, job: &Job, delay: Millis) {
+    send(app, &job.job_id, &job.account_id, &job.capability, job.priority, delay).await;
+}
+
+async fn send(app: &App, job_id: &JobId, account_id: &AccountId, capability: &str, priority: Priority, delay: Millis) {
+    let hint = Hint { version: 1, job_id: job_id.clone(), account_id: account_id.clone() };
+    if let Err(error) = app.queues().hint(&hint, capability, priority, delay).await {
+        tracing::warn!(%error, job_id = %job_id, "a hint was not sent; maintenance will");
+    }
+}
+
+/// Ends the attempt that an instance holds, because its process has restarted or its machine is gone: the job is queued
+/// again at once instead of waiting for its lease to run out.
+pub async fn end_attempt(app: &App, instance: &InstanceId, slot: &Slot) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let (job, account) = app.table().job_and_account(&slot.account_id, &slot.job_id).await?;
+        let now = app.now();
+        let change = job.and_then(|job| machine::abandoned(&job, instance, slot.attempt, app.settings(), now));
+        let Some(change) = change else { return Ok(()) };
+        let with = Commit { entry_id: entry_id(app, &change), ..Commit::default() };
+        if app.table().commit(&change, with, now).await?.is_ok() {
+            tracing::warn!(job_id = %slot.job_id, instance_id = %instance, attempt = slot.attempt, "attempt ended with its worker");
+            if let Some(account) = account {
+                after_commit(app, &change, &account.counters).await;
+            }
+            return Ok(());
+        }
+    }
+    Err(Error::Busy)
+}
