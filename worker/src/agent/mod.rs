@@ -237,7 +237,13 @@ impl Loop {
                 _ = drain.changed() => self.drain(*drain.borrow()),
                 () = until(self.limit) => self.stop(),
                 () = until(self.last) => return Exit::Drained,
-                _ = &mut self.beating => return Exit::Over,
+                _ = &mut self.beating => {
+                    // What it works on is nobody's any more: the engine need not go on.
+                    if let Some(attempt) = self.agent.slot.attempt() {
+                        attempt.stop(Stop::Superseded);
+                    }
+                    return Exit::Over;
+                }
             }
         }
     }
@@ -302,7 +308,11 @@ impl Loop {
                 let agent = self.agent.clone();
                 self.taken = Some(tokio::spawn(async move {
                     match agent.register(None).await {
-                        Ok(_) => Next::Pause,
+                        Ok(_) => {
+                            // Registering made it `loading` in the server's eyes.
+                            agent.slot.tell.notify_one();
+                            Next::Pause
+                        }
                         Err(error) => {
                             tracing::warn!(%error, "registering again failed");
                             Next::Pause

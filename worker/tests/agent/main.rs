@@ -32,8 +32,10 @@ fn output(name: &str) -> Output {
 
 fn settings(fake: &Fake, more: &[&str]) -> Settings {
     let api = fake.api();
-    let all = ["kiln-worker", "--api", &api, "--boot-token", "boot", "--poll-s", "1"];
-    Settings::parse_from(all.iter().chain(more))
+    let all = ["kiln-worker", "--api", &api, "--boot-token", "boot"];
+    // Short polls, so that a drain is quick, unless the test wants parked ones.
+    let poll: &[&str] = if more.contains(&"--poll-s") { &[] } else { &["--poll-s", "1"] };
+    Settings::parse_from(all.iter().chain(poll).chain(more))
 }
 
 /// Starts an agent whose engine runs `run`.
@@ -201,7 +203,7 @@ async fn a_refusal_decides_over_the_message_and_a_busy_slot_is_freed_by_register
 #[tokio::test]
 async fn a_message_that_comes_while_the_slot_is_taken_is_given_back_at_once() {
     let fake = Fake::start().await;
-    let (agent, drains) = start(&fake, &["--poll-s", "20"], |_, context| wait_for_cancel(context));
+    let (agent, _drains) = start(&fake, &["--poll-s", "20"], |_, context| wait_for_cancel(context));
     fake.until("ReceiveMessage rush", 1).await;
     fake.hint("standard", JOB);
     fake.until("GET /in", 1).await;
@@ -210,7 +212,6 @@ async fn a_message_that_comes_while_the_slot_is_taken_is_given_back_at_once() {
     assert_eq!(back.body["VisibilityTimeout"], 0);
     assert_eq!((fake.calls("ReceiveMessage rush").len(), fake.calls("ReceiveMessage standard").len()), (1, 1), "no poll while a job runs");
     fake.usually("heartbeat", 401, problem("unauthorized"));
-    let _ = drains;
     assert_eq!(agent.await.unwrap(), Exit::Over);
 }
 
