@@ -3,6 +3,7 @@ import { useCallback, useEffect, useReducer, useRef } from "react";
 import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
 import { uploads } from "../../api/endpoints";
 import { checkPhoto, type PhotoFacts } from "./check-photo";
+import { uploadName } from "./file-name";
 import { putFile, SendError } from "./put-file";
 import { EMPTY, next, type UploadState } from "./upload-machine";
 
@@ -30,7 +31,7 @@ export function useUpload(): UploadControl {
   const send = useCallback(async (mine: number, file: File, facts: PhotoFacts, signal: AbortSignal) => {
     try {
       const ticket = await uploads.create(
-        { filename: file.name || "photo", content_type: facts.contentType, bytes: file.size },
+        { filename: uploadName(file.name), content_type: facts.contentType, bytes: file.size },
         newIdempotencyKey(),
         signal,
       );
