@@ -1,0 +1,113 @@
+//! Waiting for a job, with a progress bar where there is a terminal and a line per change where there is none.
+//! Ctrl-C leaves the job running and says how to find it again.
+
+use crate::api::{Api, Failure};
+use crate::text;
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Unanswered looks in a row after which waiting ends.
+const PATIENCE: u32 = 30;
+
+/// The job once it has ended, however.
+pub async fn until_ended(api: &Api, id: &str, quiet: bool) -> Result<Value> {
+    tokio::select! {
+        ended = follow(api, id, quiet) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            Err(Failure::Interrupted(format!("{id} goes on. See it: kiln job {id}; get its result: kiln download {id}; stop it: kiln cancel {id}")).into())
+        }
+    }
+}
+
+async fn follow(api: &Api, id: &str, quiet: bool) -> Result<Value> {
+    let mut view = View::new(quiet);
+    let mut unanswered = 0;
+    loop {
+        match api.get(&format!("jobs/{id}")).await {
+            Ok(job) => {
+                unanswered = 0;
+                view.show(&job);
+                if matches!(job["state"].as_str(), Some("succeeded" | "failed" | "cancelled")) {
+                    view.end();
+                    return Ok(job);
+                }
+            }
+            // The job goes on without us: a server that is away for a moment is no reason to stop waiting.
+            Err(error) => {
+                let passing = match error.downcast_ref::<Failure>() {
+                    Some(Failure::NoConnection { .. }) => true,
+                    Some(Failure::Refused(problem)) => problem.status >= 500 || problem.status == 429,
+                    _ => false,
+                };
+                unanswered += 1;
+                if !passing || unanswered >= PATIENCE {
+                    view.end();
+                    return Err(error);
+                }
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+struct View {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    told: String,
+}
+
+impl View {
+    fn new(quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("  {bar:32} {percent:>3} %  {msg}").expect("the template is right").progress_chars("━╸ ");
+            ProgressBar::new(1000).with_style(style)
+        });
+        Self { bar, quiet, told: String::new() }
+    }
+
+    fn show(&mut self, job: &Value) {
+        let line = told(job);
+        if let Some(bar) = &self.bar {
+            bar.set_position((job["progress"].as_f64().unwrap_or(0.0) * 1000.0) as u64);
+            bar.set_message(line);
+        } else if !self.quiet && line != self.told {
+            eprintln!("  {line}");
+            self.told = line;
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `queued, about 3rd`, `running: network`.
+fn told(job: &Value) -> String {
+    let state = text::plain(&job["state"]);
+    let attempt = job["attempt"].as_u64().unwrap_or(0);
+    let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+    match (state.as_str(), job["queue_position"].as_u64(), job["stage"].as_str()) {
+        ("queued", Some(position), _) => format!("queued, about {position} in the queue{again}"),
+        ("running", _, Some(_)) => format!("running: {}{again}", text::plain(&job["stage"])),
+        _ => format!("{state}{again}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_is_told_in_a_few_words() {
+        assert_eq!(told(&json!({"state": "queued", "queue_position": 3, "attempt": 0})), "queued, about 3 in the queue");
+        assert_eq!(told(&json!({"state": "running", "stage": "network", "attempt": 2})), "running: network (attempt 2)");
+        assert_eq!(told(&json!({"state": "succeeded", "attempt": 1})), "succeeded");
+    }
+}
