@@ -12,9 +12,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kiln_http::Problem;
 use serde_json::json;
 use tower::ServiceExt;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::headers::{Cors, Security};
 use crate::mail::Mailbox;
@@ -46,6 +47,13 @@ pub struct Answered<'a> {
     pub status: StatusCode,
 }
 
+/// Whose line in the log a request is.
+enum Shown {
+    Function,
+    Page,
+    Refused(&'static str),
+}
+
 pub struct Gateway {
     pub routes: Routes,
     /// By logical id.
@@ -70,16 +78,15 @@ async fn entrance(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): Connec
     let started = Instant::now();
     let id = match request.headers().get(&REQUEST_ID) {
         Some(given) if usable(given) => given.clone(),
-        _ => HeaderValue::from_str(&format!("{:032x}", fastrand::u128(..))).expect("hexadecimal digits are a header value"),
+        _ => HeaderValue::from_str(&format!("req_{:032x}", fastrand::u128(..))).expect("hexadecimal digits are a header value"),
     };
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let method = request.method().clone();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path().to_owned();
-    // What is logged: the route, since a path may hold a token, and never a query string.
     let (shown, mut response) = if path == "/api" || path.starts_with("/api/") {
         match gateway.cors.preflight(&method, request.headers()) {
-            Some(response) => ("preflight".to_owned(), response),
+            Some(response) => (Shown::Page, response),
             None => {
                 let (shown, mut response) = gateway.api(peer, request).await;
                 gateway.cors.allow(origin.as_ref(), response.headers_mut());
@@ -87,29 +94,29 @@ async fn entrance(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): Connec
             }
         }
     } else if path == "/local" || path.starts_with("/local/") {
-        (path.clone(), gateway.local(&path, request).await)
+        (Shown::Page, gateway.local(&path, request).await)
     } else {
-        ("page".to_owned(), gateway.page(&path, request).await)
+        (Shown::Page, gateway.page(&path, request).await)
     };
     gateway.security.apply(response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, id.clone());
-    let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
-    let id = id.to_str().unwrap_or_default();
-    match status {
-        500.. => warn!(%method, route = shown, status, ms, request_id = id, "request"),
-        _ if shown == "page" => tracing::debug!(%method, status, ms, "page"),
-        _ => info!(%method, route = shown, status, ms, request_id = id, "request"),
+    // A function writes its own line; the rest is ours to tell.
+    let (status, ms, id) = (response.status().as_u16(), started.elapsed().as_millis(), id.to_str().unwrap_or_default());
+    match shown {
+        Shown::Function => {}
+        Shown::Page => debug!(%method, status, ms, "page"),
+        Shown::Refused(why) => info!(%method, why, status, ms, request_id = id, "refused"),
     }
     response
 }
 
-/// A request id of a caller's own is passed on if it is short and plain, so that it can't break a log line.
+/// A request id of a caller's own is passed on if it is short and plain, by the rule of the functions' own log.
 fn usable(id: &HeaderValue) -> bool {
-    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(byte))
+    (1..=64).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
 }
 
 impl Gateway {
-    async fn api(&self, peer: SocketAddr, request: Request) -> (String, Response) {
+    async fn api(&self, peer: SocketAddr, request: Request) -> (Shown, Response) {
         let method = request.method().clone();
         let (function, path) = match self.routes.find(method.as_str(), request.uri().path()) {
             Found::Route { function, path } => (function, path),
@@ -117,20 +124,20 @@ impl Gateway {
                 let allowed = allowed.join(", ");
                 let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("this path takes {allowed}"));
                 response.headers_mut().extend(HeaderValue::from_str(&allowed).ok().map(|allowed| (header::ALLOW, allowed)));
-                return ("wrong method".into(), response);
+                return (Shown::Refused("wrong method"), response);
             }
-            Found::Nothing => return ("no route".into(), problem(StatusCode::NOT_FOUND, "not_found", "no such endpoint")),
+            Found::Nothing => return (Shown::Refused("no route"), problem(StatusCode::NOT_FOUND, "not_found", "no such endpoint")),
         };
         let Some(callable) = self.functions.get(function) else {
             // Start-up has checked it; a request must not bring the system down all the same.
-            return (path.into(), problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the function is not there"));
+            return (Shown::Refused("no function"), problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the function is not there"));
         };
         let response = match as_function_sees_it(peer, request).await {
             Ok(request) => invoke(function, callable, request).await,
-            Err(response) => response,
+            Err(response) => return (Shown::Refused("body"), response),
         };
         (self.watch)(Answered { function, method: &method, path, status: response.status() });
-        (path.into(), response)
+        (Shown::Function, response)
     }
 
     /// What exists on a laptop only.
@@ -247,9 +254,9 @@ async fn invoke(function: &str, callable: &Callable, request: Request) -> Respon
     }
 }
 
-/// RFC 9457, as the functions themselves answer.
+/// As the functions themselves answer.
 fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": detail});
-    (status, [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")], body.to_string()).into_response()
+    let mut response = Problem::new(status, code, detail).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::say;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mail {
     #[serde(skip)]
@@ -48,8 +50,16 @@ impl Mailbox {
         Self { client, address: format!("{endpoint}/_ministack/ses/messages"), known: Mutex::default() }
     }
 
+    /// Asks the stand-in, and prints what is new.
+    pub async fn refresh(&self) -> Result<()> {
+        for mail in self.remember().await? {
+            say::mail(&mail);
+        }
+        Ok(())
+    }
+
     /// Asks the stand-in; returns what is new.
-    pub async fn refresh(&self) -> Result<Vec<Mail>> {
+    pub async fn remember(&self) -> Result<Vec<Mail>> {
         let answer = self.client.get(&self.address).send().await?.error_for_status().context("the stand-in shows no mail")?;
         let found = parse(&answer.json().await?);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,28 +32,76 @@ const NOT_MADE: &[(&str, &str)] = &[
     ("AWS::CloudWatch::Dashboard", "as the alarms"),
 ];
 
-/// Makes everything; returns the queues' URLs by logical id.
-pub async fn provision(clients: &Clients, resolver: &Resolver<'_>) -> Result<BTreeMap<String, String>> {
-    let mut queues = Vec::new();
-    let mut made = Vec::new();
+/// The properties of a table that we make, and those that a laptop goes without: scripts/reset deletes everything, and stand-ins keep
+/// no backups and encrypt nothing.
+const TABLE: &[&str] = &[
+    "TableName",
+    "BillingMode",
+    "AttributeDefinitions",
+    "KeySchema",
+    "GlobalSecondaryIndexes",
+    "TimeToLiveSpecification",
+    "DeletionProtectionEnabled",
+    "PointInTimeRecoverySpecification",
+    "SSESpecification",
+];
+
+/// Of a bucket, likewise: who may reach one on this machine is who may reach the stand-in.
+const BUCKET: &[&str] =
+    &["BucketName", "CorsConfiguration", "LifecycleConfiguration", "PublicAccessBlockConfiguration", "BucketEncryption", "OwnershipControls"];
+
+/// What kiln-local makes, in the order in which it does.
+struct Plan<'a> {
+    queues: Vec<&'a str>,
+    /// Logical id and type.
+    others: Vec<(&'a str, &'a str)>,
+}
+
+fn plan<'a>(resolver: &Resolver<'a>) -> Result<Plan<'a>> {
+    let mut plan = Plan { queues: Vec::new(), others: Vec::new() };
     for (id, resource) in resolver.template.resources() {
         if !resolver.exists(resource)? {
             continue;
         }
         match resource["Type"].as_str().unwrap_or_default() {
-            "AWS::SQS::Queue" => queues.push(id),
-            "AWS::DynamoDB::Table" | "AWS::S3::Bucket" | "AWS::SES::EmailIdentity" => made.push((id, resource["Type"].as_str())),
+            "AWS::SQS::Queue" => plan.queues.push(id),
+            kind @ ("AWS::DynamoDB::Table" | "AWS::S3::Bucket" | "AWS::SES::EmailIdentity") => plan.others.push((id, kind)),
             kind if NOT_MADE.iter().any(|(known, _)| *known == kind) => {}
             kind => bail!("{id} is a {kind}, which kiln-local neither makes nor knowingly leaves out (infra/local/src/provision.rs)"),
         }
     }
-    let urls = self::queues(clients, resolver, &queues).await?;
-    for (id, kind) in made {
+    Ok(plan)
+}
+
+/// Whether every resource of the template, and every property of those that are made, is known here; makes nothing.
+pub fn check(resolver: &Resolver) -> Result<()> {
+    let plan = plan(resolver)?;
+    for id in &plan.queues {
+        queue_attributes(&resolver.properties(id)?).with_context(|| (*id).to_owned())?;
+    }
+    for (id, kind) in &plan.others {
+        let properties = resolver.properties(id)?;
+        let known = match *kind {
+            "AWS::DynamoDB::Table" => only(&properties, TABLE),
+            "AWS::S3::Bucket" => only(&properties, BUCKET),
+            _ => only(&properties, &["EmailIdentity"]),
+        };
+        known.with_context(|| (*id).to_owned())?;
+    }
+    Ok(())
+}
+
+/// Makes everything; returns the queues' URLs by logical id.
+pub async fn provision(clients: &Clients, resolver: &Resolver<'_>) -> Result<BTreeMap<String, String>> {
+    check(resolver)?;
+    let plan = plan(resolver)?;
+    let urls = queues(clients, resolver, &plan.queues).await?;
+    for (id, kind) in plan.others {
         let properties = resolver.properties(id)?;
         let name = resolver.name(id)?;
         let done = match kind {
-            Some("AWS::DynamoDB::Table") => table(&clients.dynamodb, &name, &properties).await,
-            Some("AWS::S3::Bucket") => bucket(&clients.s3, &name, &properties).await,
+            "AWS::DynamoDB::Table" => table(&clients.dynamodb, &name, &properties).await,
+            "AWS::S3::Bucket" => bucket(&clients.s3, &name, &properties).await,
             _ => identity(&clients.ses, &name).await,
         };
         done.with_context(|| format!("making {id}"))?;
@@ -89,21 +137,6 @@ fn strings(value: &Value, field: &str) -> Option<Vec<String>> {
 // ---------------------------------------------------------------- the table
 
 async fn table(client: &aws_sdk_dynamodb::Client, name: &str, properties: &Value) -> Result<()> {
-    only(
-        properties,
-        &[
-            "TableName",
-            "BillingMode",
-            "AttributeDefinitions",
-            "KeySchema",
-            "GlobalSecondaryIndexes",
-            "TimeToLiveSpecification",
-            // scripts/reset deletes it all; stand-ins keep no backups and encrypt nothing.
-            "DeletionProtectionEnabled",
-            "PointInTimeRecoverySpecification",
-            "SSESpecification",
-        ],
-    )?;
     let keys = key_schema(properties)?;
     let indexes = list(properties, "GlobalSecondaryIndexes").iter().map(index).collect::<Result<Vec<_>>>()?;
     match client.describe_table().table_name(name).send().await {
@@ -217,18 +250,6 @@ fn queue_attributes(properties: &Value) -> Result<std::collections::HashMap<Queu
 // ---------------------------------------------------------------- the buckets
 
 async fn bucket(client: &aws_sdk_s3::Client, name: &str, properties: &Value) -> Result<()> {
-    only(
-        properties,
-        &[
-            "BucketName",
-            "CorsConfiguration",
-            "LifecycleConfiguration",
-            // Who may reach a bucket on this machine is who may reach the stand-in.
-            "PublicAccessBlockConfiguration",
-            "BucketEncryption",
-            "OwnershipControls",
-        ],
-    )?;
     if let Err(error) = client.create_bucket().bucket(name).send().await {
         let ours = error.as_service_error().is_some_and(|error| error.is_bucket_already_owned_by_you());
         if !ours {

@@ -95,15 +95,21 @@ impl StandIn {
         Ok(Self { data: data.path.clone(), port, program, process, child: Some(child), deaths: VecDeque::new() })
     }
 
-    /// Until it dies unasked; then it runs again with the data that it saved last. An error when it dies too often.
-    pub async fn revive(&mut self, data: &DataDir) -> Result<(), Failure> {
-        let how = match &mut self.child {
+    /// Until it dies unasked; says how. May be dropped and called again.
+    pub async fn died(&mut self) -> String {
+        match &mut self.child {
             Some(child) => child.wait().await.map_or_else(|error| error.to_string(), describe),
             None => {
                 self.process.gone().await;
                 "ended".into()
             }
-        };
+        }
+    }
+
+    /// Starts it again with the data that it saved last. An error when it has died too often. Not to be dropped half-way, or a
+    /// started process would be nobody's.
+    pub async fn revive(&mut self, data: &DataDir, how: &str) -> Result<(), Failure> {
+        let mut how = how.to_owned();
         loop {
             self.deaths.push_back(Instant::now());
             while self.deaths.front().is_some_and(|death| death.elapsed() > DEATHS_WITHIN) {
@@ -118,11 +124,10 @@ impl StandIn {
             tokio::time::sleep(pause).await;
             match spawn(&self.data, self.port, &self.program).await {
                 Ok((process, child)) => {
-                    write(data, &Record { port: self.port, pid: Some(process.pid) })?;
                     (self.process, self.child) = (process, Some(child));
-                    return Ok(());
+                    return write(data, &Record { port: self.port, pid: Some(self.process.pid) });
                 }
-                Err(failure) => warn!("{failure}"),
+                Err(failure) => how = format!("did not start ({failure})"),
             }
         }
     }
@@ -144,10 +149,6 @@ impl StandIn {
         }
     }
 
-    /// For a second Ctrl-C: gone at once, unsaved.
-    pub fn kill(&self) {
-        self.process.kill();
-    }
 }
 
 /// The process that an earlier run left: alive, with our folder as its state, and answering. One that is ours and does not answer is

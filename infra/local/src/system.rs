@@ -1,29 +1,35 @@
 //! The order of things: what is prepared before threads exist, what starts after what, what stops before what.
 
 use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{Method, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::aws::Clients;
 use crate::config::Config;
 use crate::data::DataDir;
 use crate::failure::{Failure, Reason};
-use crate::gateway::Gateway;
+use crate::functions::{link, override_env};
+use crate::gateway::{Answered, Gateway};
 use crate::headers::{Cors, Security};
 use crate::mail::Mailbox;
 use crate::pages::Pages;
 use crate::provision::provision;
+use crate::say::{self, say};
 use crate::resolve::{Place, Resolver};
 use crate::routes::Routes;
 use crate::standin::{self, StandIn};
 use crate::template::Template;
-use crate::{model, secrets};
+use crate::workers::{self, Workers};
+use crate::{demo, model, schedules, secrets};
 
 /// The stack's name: it is in the names of all resources.
 pub const STACK: &str = "kiln-local";
@@ -155,57 +161,187 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let Prepared { config, root, data, template, endpoint, public_url, .. } = prepared;
     let clients = Clients::new().await;
     let account = clients.account().await.map_err(|error| Failure::new(Reason::StandIn, format!("{endpoint} does not answer as AWS does: {error:#}")))?;
-    let place = Place {
-        stack: STACK.into(),
-        region: std::env::var("AWS_REGION").unwrap_or_default(),
-        account,
-        endpoint: endpoint.clone(),
-    };
-    let mut resolver = Resolver::new(template, place, &parameters(public_url))?;
+    let place = Place { stack: STACK.into(), region: std::env::var("AWS_REGION").unwrap_or_default(), account, endpoint: endpoint.clone() };
+    let mut resolver = Resolver::new(template, place.clone(), &parameters(public_url))?;
     let urls = provision(&clients, &resolver).await?;
     resolver.set_queue_urls(urls);
     let given: BTreeMap<_, _> = config.admin_key.iter().map(|key| ("admin-key".to_owned(), key.clone())).collect();
-    let _secrets = secrets::ensure(&clients.ssm, data, &model::secrets(&resolver)?, &given).await?;
-    let functions = model::functions(&resolver)?;
+    let wanted = model::secrets(&resolver)?;
+    let kept = secrets::ensure(&clients.ssm, data, &wanted, &given).await?;
+    let mut functions = model::functions(&resolver)?;
+    for function in &mut functions {
+        override_env(&mut function.env, |name| std::env::var(name).ok());
+    }
+
+    let listener = listener(prepared)?;
+    let port = listener.local_addr().map_err(|error| Failure::new(Reason::Unexpected, error))?.port();
+    // Workers speak to this machine itself, whatever its public name.
+    let api = format!("http://127.0.0.1:{port}/api/v1");
+    let workers = Workers::new(workers::Settings {
+        program: workers::find_program(root, config.worker_bin.as_deref()),
+        api: api.clone(),
+        models: config.models_dir.clone().unwrap_or_else(|| root.join(".cache/models")),
+        drain: Duration::from_secs(config.drain_s),
+    });
+    let linked = link(&functions, &workers).await?;
     let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint));
+    let shows_mail = mailbox.remember().await.inspect_err(|error| warn!("mail is not shown: {error:#}")).is_ok();
+    let wakes = Wakes::new(&functions, workers.clone());
     let gateway = Gateway {
         routes: Routes::new(&functions)?,
-        functions: BTreeMap::new(),
+        functions: linked.callables,
         pages: Pages::new(root.join("web/dist")),
         security: Security::new(&resolver, endpoint)?,
         cors: Cors::new(&resolver)?,
-        mailbox,
+        mailbox: mailbox.clone(),
         public_url: public_url.clone(),
-        watch: Box::new(|_| {}),
+        watch: wakes.watcher(),
     };
-    let listener = listener(prepared)?;
-    println!("kiln-local ready {public_url}");
+
+    let (close, closing) = watch::channel(false);
     let app = gateway.into_router().into_make_service_with_connect_info::<SocketAddr>();
-    let mut stopped = stop.clone();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    });
-    let server = tokio::spawn(async move { server.await });
+    let server = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(until(closing)).into_future());
+    let mut loops = JoinSet::new();
+    for function in &functions {
+        let Some(scheduled) = linked.scheduled.get(&function.id) else { continue };
+        for event in &function.schedules {
+            let wake = wakes.of(&function.binary);
+            loops.spawn(schedules::schedule(scheduled.clone(), event.clone(), place.clone(), Duration::from_secs(config.tick_s), wake, stop.clone()));
+        }
+        for source in &function.queues {
+            loops.spawn(schedules::queue(scheduled.clone(), source.clone(), place.clone(), clients.sqs.clone(), stop.clone()));
+        }
+    }
+    let printer = shows_mail.then(|| tokio::spawn(print_mail(mailbox.clone(), wakes.mail.clone())));
+
+    banner(prepared, &kept, &workers);
+    if config.demo {
+        match demo::sign_in_link(&standin::http_client(), &api, &mailbox).await {
+            Ok(link) => say(&format!("  Demo       signs you in as {}: {link}\n", demo::ADDRESS)),
+            Err(error) => warn!("no demo account: {error:#}"),
+        }
+    }
+    say::ready(public_url);
+
     let done = loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break Ok(()),
-            revived = revive(standin, data) => {
-                revived?;
-                provision(&clients, &resolver).await?;
+            how = died(standin) => {
+                // Not raced against the stop: see revive.
+                let revived = match standin {
+                    Some(standin) => standin.revive(data, &how).await,
+                    None => Ok(()),
+                };
+                let made = match revived {
+                    Ok(()) => remake(&clients, &resolver, data, &wanted, &given).await,
+                    failed => failed,
+                };
+                if let Err(failure) = made {
+                    break Err(failure);
+                }
             }
         }
     };
+
+    // First nothing new is started, then the workers finish while the API still hears them, then the API, and the data last of all.
+    if *stop.borrow() {
+        if tokio::time::timeout(FINISH_WITHIN, async { while loops.join_next().await.is_some() {} }).await.is_err() {
+            warn!("a scheduled function took more than {} s to finish and was cut off", FINISH_WITHIN.as_secs());
+        }
+    }
+    loops.shutdown().await;
+    workers.end().await;
+    close.send_replace(true);
     if tokio::time::timeout(FINISH_WITHIN, server).await.is_err() {
         warn!("requests that took more than {} s were cut off", FINISH_WITHIN.as_secs());
+    }
+    if let Some(printer) = printer {
+        printer.abort();
     }
     done
 }
 
-async fn revive(standin: &mut Option<StandIn>, data: &DataDir) -> Result<(), Failure> {
+/// After the stand-in has come back: what it had not saved is made again.
+async fn remake(clients: &Clients, resolver: &Resolver<'_>, data: &DataDir, wanted: &[model::Secret], given: &BTreeMap<String, String>) -> Result<(), Failure> {
+    provision(clients, resolver).await?;
+    secrets::ensure(&clients.ssm, data, wanted, given).await?;
+    info!("the stand-in for AWS runs again");
+    Ok(())
+}
+
+async fn until(mut told: watch::Receiver<bool>) {
+    let _ = told.wait_for(|told| *told).await;
+}
+
+async fn died(standin: &mut Option<StandIn>) -> String {
     match standin {
-        Some(standin) => standin.revive(data).await,
+        Some(standin) => standin.died().await,
         None => std::future::pending().await,
     }
+}
+
+/// What an answer of the API sets going at once, instead of at the next tick.
+struct Wakes {
+    mail: Arc<Notify>,
+    pool: Arc<Notify>,
+    /// The functions that can send mail.
+    senders: Vec<String>,
+    workers: Workers,
+}
+
+impl Wakes {
+    fn new(functions: &[model::Function], workers: Workers) -> Self {
+        let senders = functions.iter().filter(|function| function.env.contains_key("KILN_MAIL_FROM")).map(|function| function.id.clone()).collect();
+        Self { mail: Arc::default(), pool: Arc::default(), senders, workers }
+    }
+
+    /// The wake of a function's schedule; one that nothing wakes gets one of its own.
+    fn of(&self, binary: &str) -> Arc<Notify> {
+        if binary == "kiln-warm-pool" { self.pool.clone() } else { Arc::default() }
+    }
+
+    fn watcher(&self) -> Box<dyn Fn(Answered) + Send + Sync> {
+        let Self { mail, pool, senders, workers } = self;
+        let (mail, pool, senders, workers) = (mail.clone(), pool.clone(), senders.clone(), workers.clone());
+        Box::new(move |answered| {
+            if answered.method == Method::POST && senders.iter().any(|sender| sender == answered.function) {
+                mail.notify_one();
+            }
+            // The first job of a cold system must not wait for a tick. With a worker there, the pool has time.
+            let submitted = answered.status == StatusCode::ACCEPTED && answered.method == Method::POST && answered.path == "/api/v1/jobs";
+            if submitted && workers.list().is_empty() {
+                pool.notify_one();
+            }
+        })
+    }
+}
+
+/// Prints mail as it is sent: a function has sent it before it answers.
+async fn print_mail(mailbox: Arc<Mailbox>, sent: Arc<Notify>) {
+    loop {
+        sent.notified().await;
+        if let Err(error) = mailbox.refresh().await {
+            warn!("mail is not shown: {error:#}");
+        }
+    }
+}
+
+fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Workers) {
+    let Prepared { config, data, public_url, endpoint, .. } = prepared;
+    let mut lines = format!("\n  Kiln runs at {public_url}\n\n  API        {public_url}/api/v1\n  Mail       printed here; also {public_url}/local/mail\n");
+    lines += &format!("  Data       {}\n  Stand-in   {endpoint}\n", data.path.display());
+    if config.admin_key.is_none()
+        && let Some(key) = secrets.get("admin-key")
+    {
+        lines += &format!("  Admin key  {key}\n");
+    }
+    if let Err(why) = workers.program() {
+        lines += &format!("  Workers    none: {why}\n");
+    }
+    if !config.demo {
+        lines += "  Demo       KILN_DEMO=1 signs in a demo account\n";
+    }
+    say(&format!("{lines}  Stop       Ctrl-C\n"));
 }
 
 fn listener(prepared: &Prepared) -> Result<tokio::net::TcpListener, Failure> {

@@ -1,0 +1,149 @@
+//! The functions themselves, linked into this process: each gets the environment that the template gives it and no other, and is
+//! entered where its `bootstrap` enters it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use axum::Router;
+use kiln_http::App;
+use kiln_warm_pool::{Machine, Order, Provider};
+use serde_json::Value;
+
+use crate::gateway::Callable;
+use crate::model::{Env, Function};
+use crate::workers::Workers;
+
+/// Settings for tests, which no template has: passed on as they are.
+const FOR_TESTS: &[&str] = &["KILN_TEST_ENGINES", "KILN_DRILL_DROP_MESSAGES", "KILN_DRILL_TRIPLE_MESSAGES"];
+
+/// All functions of the template.
+pub struct Linked {
+    /// Those behind routes, by logical id.
+    pub callables: BTreeMap<String, Callable>,
+    /// Those that schedules and queues call, by logical id.
+    pub scheduled: BTreeMap<String, Arc<Scheduled>>,
+}
+
+/// A function that is called with an event.
+pub struct Scheduled {
+    pub id: String,
+    timeout: Duration,
+    app: App,
+    entry: Entry,
+}
+
+enum Entry {
+    Maintenance,
+    WarmPool(LocalProvider),
+}
+
+enum Kind {
+    Routes(fn(App) -> Router),
+    Maintenance,
+    WarmPool,
+}
+
+/// The crate of each function, by the binary that the template deploys.
+fn kind(binary: &str) -> Option<Kind> {
+    Some(match binary {
+        "kiln-auth" => Kind::Routes(kiln_auth::router),
+        "kiln-uploads" => Kind::Routes(kiln_uploads::router),
+        "kiln-jobs" => Kind::Routes(kiln_jobs::router),
+        "kiln-credits" => Kind::Routes(kiln_credits::router),
+        "kiln-shares" => Kind::Routes(kiln_shares::router),
+        "kiln-fleet" => Kind::Routes(kiln_fleet::router),
+        "kiln-ops" => Kind::Routes(kiln_ops::router),
+        "kiln-maintenance" => Kind::Maintenance,
+        "kiln-warm-pool" => Kind::WarmPool,
+        _ => return None,
+    })
+}
+
+/// Whether we hold the crate that a function deploys.
+pub fn holds(binary: &str) -> bool {
+    kind(binary).is_some()
+}
+
+/// Makes every function ready; one that the template has and we do not, or whose events it can't take, is an error.
+pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
+    let mut linked = Linked { callables: BTreeMap::new(), scheduled: BTreeMap::new() };
+    for function in functions {
+        let kind = kind(&function.binary).with_context(|| format!("{} deploys {}, which kiln-local does not hold (infra/local/src/functions.rs)", function.id, function.binary))?;
+        let app = App::new(function.env.clone()).await.with_context(|| format!("starting {}", function.id))?;
+        let (routed, called) = (!function.routes.is_empty(), !function.schedules.is_empty() || !function.queues.is_empty());
+        let entry = match kind {
+            Kind::Routes(router) if !called => {
+                linked.callables.insert(function.id.clone(), Callable { router: router(app), timeout: function.timeout });
+                continue;
+            }
+            Kind::Maintenance if !routed => Entry::Maintenance,
+            Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
+            _ => bail!("{} has events that {} can't take", function.id, function.binary),
+        };
+        linked.scheduled.insert(function.id.clone(), Arc::new(Scheduled { id: function.id.clone(), timeout: function.timeout, app, entry }));
+    }
+    Ok(linked)
+}
+
+impl Scheduled {
+    /// One invocation, ended when it takes longer than the template allows. A crash is an error, as in Lambda.
+    pub async fn call(self: &Arc<Self>, event: Value) -> Result<Value> {
+        let this = self.clone();
+        let mut task = tokio::spawn(async move {
+            match &this.entry {
+                Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
+                Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
+            }
+        });
+        match tokio::time::timeout(self.timeout, &mut task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(crash)) => bail!("it crashed: {crash}"),
+            Err(_) => {
+                task.abort();
+                bail!("it took more than {} s and was ended", self.timeout.as_secs())
+            }
+        }
+    }
+}
+
+/// What the environment of kiln-local itself adds to every function's: settings that it sets override the template's values, and
+/// what tests need is passed on. All else a function has from the template.
+pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
+    let settings = kiln_core::settings::Settings::describe().into_iter().map(|(name, ..)| name);
+    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO"]) {
+        if let Some(value) = own(name).filter(|value| !value.is_empty()) {
+            env.insert(name.into(), value);
+        }
+    }
+    env.insert("KILN_S3_PATH_STYLE".into(), "1".into());
+}
+
+/// The provider `local`: a machine is a process. It is trusted, since it is this machine.
+struct LocalProvider(Workers);
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn trusted(&self) -> bool {
+        true
+    }
+
+    async fn list(&self) -> Result<Vec<Machine>> {
+        Ok(self.0.list().into_iter().map(|worker| Machine { provider_id: worker.id, label: worker.label, running: true }).collect())
+    }
+
+    async fn create(&self, order: &Order) -> Result<String> {
+        self.0.create(&order.label, &order.boot_token).await
+    }
+
+    async fn destroy(&self, provider_id: &str) -> Result<()> {
+        self.0.destroy(provider_id);
+        Ok(())
+    }
+}
