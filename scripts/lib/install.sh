@@ -31,7 +31,8 @@ hash_of() {
   local input
   for input in "$@"; do
     git ls-files -z --cached --others --exclude-standard -- "$input"
-  done | sort -zu | xargs -0 -r sha256sum 2>/dev/null | sha256sum | cut -d' ' -f1
+  # A file that is deleted and still known to git has no hash, which is a change too.
+  done | sort -zu | { xargs -0 -r sha256sum 2>/dev/null || true; } | sha256sum | cut -d' ' -f1
 }
 
 # Node's packages of a folder, exactly as its lock file says.
