@@ -67,3 +67,14 @@ build_system() {
   cargo build --quiet -p kiln-local >&2
   cargo build --quiet --profile worker -p kiln-worker >&2
 }
+
+# A browser for the tests of the page: Debian's.
+install_chromium() {
+  if ! command -v chromium >/dev/null; then
+    local sudo=""
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    say "installing Chromium"
+    $sudo apt-get update -qq >&2
+    $sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >&2
+  fi
+}

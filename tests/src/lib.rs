@@ -1,1 +1,11 @@
+//! A whole Kiln for tests: `kiln-local`'s real binary with a data folder of its own, the worker's real sign-in, and HTTP
+//! clients. [`faults`] stands between the system and its AWS stand-in and counts, drops, repeats or kills.
 
+pub mod client;
+pub mod faults;
+pub mod picture;
+pub mod system;
+
+pub use client::Client;
+pub use faults::{Call, Faults, Verdict};
+pub use system::System;

@@ -1,0 +1,117 @@
+//! Who may see what: a wrong id and somebody else's answer the same, a link works once, a session ends, another site's page
+//! can do nothing, and what a rented machine holds opens no more than its one job.
+
+use anyhow::{Context, Result, ensure};
+use kiln_tests::{System, picture};
+use reqwest::Method;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn somebody_else_s_things_and_things_that_are_not_answer_the_same_404() -> Result<()> {
+    let system = System::start(&[]).await?;
+    let (ada, eve) = (system.signed_in("ada@example.org").await?, system.signed_in("eve@example.org").await?);
+    let upload = ada.upload("photo.png", "image/png", &picture::png(8, 8)).await?;
+    let job = ada.noop(0).await?;
+    ada.ended(&job, Duration::from_secs(60)).await?;
+    let share = ada.post("/api/v1/shares", json!({ "job_id": job })).await?.expect(201)?;
+    let share = share["id"].as_str().context("id")?;
+    let session = ada.get("/api/v1/sessions").await?.expect(200)?["items"][0]["id"].as_str().context("session")?.to_owned();
+    let nobody = "00000000000000000000000000";
+    let paths = [
+        (Method::GET, format!("/api/v1/uploads/{upload}"), format!("/api/v1/uploads/upl_{nobody}")),
+        (Method::POST, format!("/api/v1/uploads/{upload}/complete"), format!("/api/v1/uploads/upl_{nobody}/complete")),
+        (Method::DELETE, format!("/api/v1/uploads/{upload}"), format!("/api/v1/uploads/upl_{nobody}")),
+        (Method::GET, format!("/api/v1/jobs/{job}"), format!("/api/v1/jobs/job_{nobody}")),
+        (Method::POST, format!("/api/v1/jobs/{job}/cancel"), format!("/api/v1/jobs/job_{nobody}/cancel")),
+        (Method::DELETE, format!("/api/v1/creations/{job}"), format!("/api/v1/creations/job_{nobody}")),
+        (Method::DELETE, format!("/api/v1/shares/{share}"), format!("/api/v1/shares/shr_{nobody}")),
+        (Method::DELETE, format!("/api/v1/sessions/{session}"), format!("/api/v1/sessions/ses_{nobody}")),
+    ];
+    for (method, theirs, none) in paths {
+        let a = eve.send(eve.request(method.clone(), &theirs).json(&json!({}))).await?;
+        let b = eve.send(eve.request(method, &none).json(&json!({}))).await?;
+        a.problem(404, "not_found", "").with_context(|| theirs.clone())?;
+        ensure!(a.body == b.body, "{theirs}: {} and {}", a.body, b.body);
+    }
+    let wanted = |id: &str| json!({ "kind": "upscale", "params": { "scale": 2 }, "inputs": [id] });
+    let a = eve.post("/api/v1/jobs", wanted(&upload)).await?;
+    a.problem(422, "upload_not_found", "inputs[0]")?;
+    ensure!(a.body == eve.post("/api/v1/jobs", wanted(&format!("upl_{nobody}"))).await?.body);
+    eve.post("/api/v1/shares", json!({ "job_id": job })).await?.problem(404, "not_found", "")?;
+    ensure!(eve.all("/api/v1/jobs").await?.is_empty() && eve.check_books().await? == (10_000, 0));
+    ada.get(&format!("/api/v1/uploads/{upload}")).await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_works_once_and_a_signed_out_cookie_not_at_all() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = system.client();
+    ada.post("/api/v1/auth/request-link", json!({ "email": "Ada@Example.org" })).await?.expect(202)?;
+    let token = ada.mailed_token("ada@example.org", 0).await?;
+    // A mail scanner's GET uses nothing up.
+    ada.get(&format!("/sign-in?token={token}")).await?;
+    let verify = |token: &str| ada.post("/api/v1/auth/verify-link", json!({ "token": token }));
+    let both = tokio::join!(verify(&token), verify(&token));
+    let oks = [both.0?.status.as_u16(), both.1?.status.as_u16()];
+    ensure!(oks.iter().filter(|status| **status == 200).count() == 1, "{oks:?}");
+    verify(&token).await?.problem(401, "link_invalid", "")?;
+    verify("nonsense").await?.problem(401, "link_invalid", "")?;
+    ada.sign_in("ada@example.org").await?;
+    let cookie = ada.cookie();
+    ada.get("/api/v1/me").await?.expect(200)?;
+    ensure!(ada.check_books().await? == (10_000, 0), "the grant was given once");
+    ada.post("/api/v1/auth/logout", json!({})).await?.expect(204)?;
+    ada.set_cookie(cookie);
+    for path in ["/api/v1/me", "/api/v1/credits", "/api/v1/jobs", "/api/v1/uploads/upl_00000000000000000000000000"] {
+        ada.get(path).await?.problem(401, "signed_out", "")?;
+    }
+    ada.post("/api/v1/jobs", json!({ "kind": "noop" })).await?.problem(401, "signed_out", "")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_can_change_nothing() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let post = || ada.request(Method::POST, "/api/v1/jobs").json(&json!({ "kind": "noop" }));
+    for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+        ada.send(post().header(name, value)).await?.problem(403, "cross_site", "")?;
+    }
+    let form = ada.request(Method::POST, "/api/v1/jobs").header("content-type", "text/plain").body(r#"{"kind":"noop"}"#);
+    ada.send(form).await?.problem(415, "not_json", "")?;
+    ensure!(ada.all("/api/v1/jobs").await?.is_empty());
+    ada.send(post().header("origin", system.url.clone()).header("sec-fetch-site", "same-origin")).await?.expect(202)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stranger_gets_nothing_out_of_the_fleet_s_endpoints() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let job = ada.noop(0).await?;
+    let account = ada.get("/api/v1/me").await?.expect(200)?["account"]["id"].clone();
+    let instance = "ins_00000000000000000000000000";
+    let eve = system.client();
+    let with = |token: String, path: &str, body: serde_json::Value| eve.send(eve.request(Method::POST, path).bearer_auth(token).json(&body));
+    let claim = json!({ "account_id": account, "claim_id": "c1" });
+    for token in [format!("kin_{instance}.guess"), "kin_.".into(), format!("kib_{instance}.guess")] {
+        for path in ["claim", "artifacts", "complete", "fail"] {
+            let body = match path {
+                "claim" => claim.clone(),
+                "fail" => json!({ "account_id": account, "attempt": 1, "failure": "permanent", "code": "x", "message": "" }),
+                _ => json!({ "account_id": account, "attempt": 1, "artifacts": [{ "name": "a.png", "content_type": "image/png", "bytes": 1, "sha256": "0".repeat(64) }] }),
+            };
+            with(token.clone(), &format!("/api/v1/fleet/jobs/{job}/{path}"), body).await?.problem(401, "unknown_worker", "")?;
+        }
+        with(token.clone(), "/api/v1/fleet/credentials", json!({})).await?.problem(401, "unknown_worker", "")?;
+        with(token, "/api/v1/fleet/heartbeat", json!({ "stage": "ready" })).await?.problem(401, "unknown_worker", "")?;
+    }
+    let register = json!({ "boot_token": format!("kib_{instance}.guess"), "version": "1", "capabilities": ["image"] });
+    eve.post("/api/v1/fleet/register", register).await?.problem(401, "unknown_worker", "")?;
+    ensure!(ada.show(&job).await?["state"] == "queued");
+    eve.get("/api/v1/metrics").await?.problem(401, "not_admin", "")?;
+    eve.send(eve.request(Method::GET, "/api/v1/admin/pool").bearer_auth("guess-guess-guess-guess")).await?.problem(401, "not_admin", "")?;
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The whole system, seen from outside. One binary, so that it is linked once; each test has a system of its own.
+
+mod access;
+mod bad_input;
+mod counts;
+mod drills;
+mod jobs;
+mod local;
