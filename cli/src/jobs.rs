@@ -60,7 +60,11 @@ async fn make(api: &Api, kind: &str, params: Value, files: &[PathBuf], how: &How
     let job = api.post("jobs", &body).await?;
     let id = text::plain(&job["id"]);
     if how.no_wait {
-        return if json { print(&job) } else { Ok(println!("{id}")) };
+        if json {
+            return print(&job);
+        }
+        println!("{id}");
+        return Ok(());
     }
     if !json {
         eprintln!("Job       {id}");
@@ -124,7 +128,7 @@ pub async fn list(api: &Api, limit: u32, json: bool) -> Result<()> {
     let mut rows = vec![["JOB", "KIND", "STATE", "PRICE", "ASKED FOR"].map(str::to_owned).to_vec()];
     rows.extend(jobs.iter().map(|job| {
         let price = text::credits(job["quote_millicredits"].as_i64().unwrap_or(0));
-        vec![text::plain(&job["id"]), text::plain(&job["kind"]), text::plain(&job["state"]), price, text::plain(&job["created_at"])]
+        vec![text::plain(&job["id"]), text::plain(&job["kind"]), text::plain(&job["state"]), price, text::time(&job["created_at"])]
     }));
     println!("{}", text::table(&rows));
     Ok(())
@@ -151,7 +155,7 @@ pub async fn show(api: &Api, id: &str, json: bool) -> Result<()> {
         row("Error", format!("{} ({})", text::plain(&job["error"]["message"]), text::plain(&job["error"]["code"])));
     }
     for (name, field) in [("Asked for", "created_at"), ("Started", "started_at"), ("Finished", "finished_at")] {
-        row(name, text::plain(&job[field]));
+        row(name, text::time(&job[field]));
     }
     for artifact in job["artifacts"].as_array().into_iter().flatten() {
         row("Artifact", format!("{} ({}, {})", text::plain(&artifact["name"]), text::plain(&artifact["content_type"]), text::bytes(artifact["bytes"].as_u64().unwrap_or(0))));
@@ -200,7 +204,7 @@ pub async fn credits(api: &Api, json: bool) -> Result<()> {
             more @ 1.. => format!("+{}", text::credits(more)),
             less => text::credits(less),
         };
-        vec![text::plain(&entry["at"]), text::plain(&entry["kind"]), change("d_available_millicredits"), change("d_held_millicredits"), text::plain(&entry["cause"])]
+        vec![text::time(&entry["at"]), text::plain(&entry["kind"]), change("d_available_millicredits"), change("d_held_millicredits"), text::plain(&entry["cause"])]
     }));
     println!("\n{}", text::table(&rows));
     Ok(())

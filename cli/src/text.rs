@@ -25,6 +25,15 @@ pub fn plain(value: &Value) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
+/// `2026-11-21T10:40:00.123Z` as `2026-11-21 10:40:00 UTC`.
+pub fn time(value: &Value) -> String {
+    let text = plain(value);
+    match text.strip_suffix('Z').and_then(|text| text.split_once('T')) {
+        Some((day, time)) => format!("{day} {} UTC", time.split('.').next().unwrap_or(time)),
+        None => text,
+    }
+}
+
 /// Columns padded to their widest cell.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -45,6 +54,12 @@ mod tests {
     fn credits_read_as_a_person_writes_them() {
         let told: Vec<_> = [10_000, 1_000, 1_500, 1, -250, 0].map(credits).into();
         assert_eq!(told, ["10 credits", "1 credit", "1.5 credits", "0.001 credits", "-0.25 credits", "0 credits"]);
+    }
+
+    #[test]
+    fn a_time_is_told_to_the_second() {
+        assert_eq!(time(&"2026-11-21T10:40:00.123Z".into()), "2026-11-21 10:40:00 UTC");
+        assert_eq!(time(&Value::Null), "");
     }
 
     #[test]

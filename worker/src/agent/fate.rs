@@ -41,10 +41,10 @@ pub fn refused(error: &CallError) -> (Fate, Next) {
 }
 
 /// Of messages that came together, by their queue's rank (rush is 0): the one to take, then those to give back.
-pub fn choose<M>(mut came: Vec<(usize, M)>) -> Option<((usize, M), Vec<(usize, M)>)> {
+pub fn choose<M>(mut came: Vec<(usize, M)>) -> Option<(M, Vec<M>)> {
     let first = came.iter().enumerate().min_by_key(|(_, (rank, _))| *rank)?.0;
-    let taken = came.remove(first);
-    Some((taken, came))
+    let (_, taken) = came.remove(first);
+    Some((taken, came.into_iter().map(|(_, message)| message).collect()))
 }
 
 #[cfg(test)]
@@ -79,9 +79,8 @@ mod tests {
     #[test]
     fn rush_is_taken_first_and_the_rest_given_back() {
         let (taken, rest) = choose(vec![(1, "standard"), (0, "rush"), (1, "late")]).unwrap();
-        assert_eq!(taken, (0, "rush"));
-        assert_eq!(rest, [(1, "standard"), (1, "late")]);
-        assert_eq!(choose(vec![(1, "only")]).unwrap().0, (1, "only"));
+        assert_eq!((taken, rest), ("rush", vec!["standard", "late"]));
+        assert_eq!(choose(vec![(1, "only")]).unwrap().0, "only");
         assert!(choose(Vec::<(usize, ())>::new()).is_none());
     }
 }

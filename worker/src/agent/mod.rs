@@ -163,7 +163,7 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         beating.abort();
         return if error.status() == Some(401) { Exit::Over } else { Exit::Failed(format!("credentials for the queues: {error}")) };
     }
-    let exit = match loading.await {
+    match loading.await {
         Ok(Ok(registry)) => {
             tracing::info!(kinds = ?registry.kinds(), "ready");
             let _ = agent.registry.set(registry);
@@ -173,8 +173,7 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         Ok(Err(error @ LoadError::MissingModels(_))) => Exit::MissingModels(error.to_string()),
         Ok(Err(error)) => Exit::Failed(error.to_string()),
         Err(error) => Exit::Failed(format!("loading the engines: {error}")),
-    };
-    exit
+    }
 }
 
 type Polled = (Queue, Result<Option<Received>, QueueError>);
@@ -280,10 +279,8 @@ impl Loop {
                 }
             }
         }
-        if let Some(((_, message), others)) = fate::choose(came) {
-            let free = self.taken.is_none() && wish == Drain::No;
-            let mut back: Vec<_> = others.into_iter().map(|(_, message)| message).collect();
-            if free {
+        if let Some((message, mut back)) = fate::choose(came) {
+            if self.taken.is_none() && wish == Drain::No {
                 self.taken = Some(tokio::spawn(work::take(self.agent.clone(), message)));
             } else {
                 back.push(message);

@@ -135,7 +135,7 @@ async fn work(agent: &Arc<Agent>, attempt: &Arc<Attempt>, claim: ClaimResponse) 
 
 /// Reports the fault. Goes on trying though the attempt was stopped: its slot and lease hang on it.
 async fn report(agent: &Agent, attempt: &Attempt, fault: Fault) -> Next {
-    tracing::warn!(failure = ?fault.failure, code = fault.code, message = fault.message, "the attempt failed");
+    tracing::warn!(failure = ?fault.failure, code = fault.code, why = fault.message, "the attempt failed");
     let body = FailRequest {
         account_id: attempt.account_id.clone(),
         attempt: attempt.number,

@@ -159,7 +159,7 @@ fn sha256(bytes: &[u8]) -> String {
 async fn answer(State(fake): State<Fake>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let (what, body) = name(&parts.method.to_string(), parts.uri.path(), &parts.headers, &bytes);
+    let (what, body) = name(parts.method.as_str(), parts.uri.path(), &parts.headers, &bytes);
     let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let call = Call { what: what.clone(), body: body.clone(), request_id: header("x-request-id"), token: header("authorization") };
     let (scripted, usual) = {
