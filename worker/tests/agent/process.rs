@@ -2,6 +2,7 @@
 
 use crate::fake::{Fake, JOB};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use tokio::process::{Child, Command};
@@ -27,6 +28,28 @@ async fn a_drill_kills_the_process_at_its_point_and_only_once() {
     fake.until("DeleteMessage standard", 1).await;
     drop(second);
     std::fs::remove_file(marker).unwrap();
+}
+
+#[tokio::test]
+async fn each_point_of_a_drill_leaves_exactly_the_steps_before_it() {
+    let steps = [
+        ("before_claim", vec![]),
+        ("after_claim", vec!["claim"]),
+        ("mid_work", vec!["claim"]),
+        ("after_upload", vec!["claim", "artifacts", "PUT /out/result.png"]),
+        ("before_complete_answer", vec!["claim", "artifacts", "PUT /out/result.png", "complete"]),
+    ];
+    for (point, expected) in steps {
+        let fake = Fake::start().await;
+        let claim = json!({"attempt": 1, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 60, "kind": "noop", "params": {"ms": 30}, "inputs": []});
+        fake.usually("claim", 200, claim).hint("standard", JOB);
+        let dead = worker(&fake, &[("KILN_DRILL_STOP_AT", point)]).wait_with_output().await.unwrap();
+        assert_eq!(dead.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&dead.stderr));
+        // Its delete goes beside the work, so whether it got through is open.
+        let beside = ["register", "credentials", "DeleteMessage standard"];
+        let done: Vec<_> = fake.names().into_iter().filter(|name| !beside.contains(&name.as_str())).collect();
+        assert_eq!(done, expected, "{point}");
+    }
 }
 
 #[tokio::test]
