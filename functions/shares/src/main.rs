@@ -1,1 +1,4 @@
-fn main() {}
+//! The `shares` Lambda.
+fn main() -> Result<(), lambda_http::Error> {
+    kiln_http::lambda::serve(kiln_shares::router)
+}

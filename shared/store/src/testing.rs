@@ -8,6 +8,6 @@ pub fn config() -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys("AKIDTEST", "made-up", None)))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("AKIDTEST", "made-up", None, None, "tests")))
         .build()
 }
