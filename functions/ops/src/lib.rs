@@ -1,1 +1,44 @@
+//! For those who run the system: is it well, how much of what is there, the pool's policy; and the API's own description.
+//!
+//! Promises: `health` needs no key and tells nothing of any account; all else here needs the admin key, but for the
+//! OpenAPI document, which is the committed one.
 
+mod health;
+mod metrics;
+mod pool;
+mod workers;
+
+use axum::Extension;
+use axum::http::header;
+use axum::response::IntoResponse;
+use kiln_http::App;
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(description))
+        .routes(routes!(pool::show, pool::change))
+}
+
+/// The function's endpoints.
+pub fn router(app: App) -> axum::Router {
+    let router = api().with_state(app).split_for_parts().0;
+    kiln_http::lambda::finish(router.layer(Extension(Arc::<health::Cache>::default())))
+}
+
+/// The function's part of the OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api().into_openapi()
+}
+
+const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json"));
+
+/// This API as OpenAPI 3.1.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "ops", operation_id = "openapi", responses((status = 200, description = "The document.", body = serde_json::Value)))]
+async fn description() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], DOCUMENT)
+}

@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> Result<(), lambda_http::Error> {
+    kiln_http::lambda::serve(kiln_ops::router)
+}

@@ -1,0 +1,88 @@
+//! Prometheus text, for those who scrape; CloudWatch gets its few metrics from the warm pool. Jobs are counted over the
+//! owed index at the moment of asking. Latencies have no source yet that survives a function's end: their histograms go
+//! where `metrics` says, once completes leave their wait and run times in the table.
+
+use crate::workers::{POOL, count};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use kiln_core::fleet::Stage;
+use kiln_core::time::Millis;
+use kiln_http::{Admin, App, Result};
+use kiln_store::{Depth, Instance, QueueDepth};
+use std::fmt::Write;
+
+/// Counts for Prometheus, as text.
+#[utoipa::path(get, path = "/api/v1/metrics", tag = "ops", responses((status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain")), security(("admin" = [])))]
+pub async fn metrics(State(app): State<App>, _: Admin) -> Result<impl IntoResponse> {
+    let now = app.now();
+    let ((depth, _), (instances, _)) = tokio::try_join!(app.table().unfinished(now), app.table().fleet(POOL))?;
+    let mut queues = Vec::new();
+    for queue in app.queues().all() {
+        queues.push((format!("{}-{}", queue.capability, queue.priority.as_str()), app.queues().depth(&queue).await?));
+    }
+    queues.extend(app.queues().dlq_depth().await?.map(|depth| ("dead-letters".to_owned(), depth)));
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render(&depth, &queues, &instances, now)))
+}
+
+/// The text. Histograms of wait and run times (`kiln_job_wait_seconds`, `kiln_job_run_seconds`) belong at its end.
+fn render(depth: &Depth, queues: &[(String, QueueDepth)], instances: &[Instance], now: Millis) -> String {
+    let mut text = Text::default();
+    text.head("kiln_jobs", "Unfinished jobs.");
+    for (name, number) in &depth.by_kind {
+        let (kind, state) = name.rsplit_once('/').unwrap_or((name, "queued"));
+        text.line("kiln_jobs", &[("kind", kind), ("state", state)], *number);
+    }
+    text.head("kiln_queue_depth", "Queued jobs.");
+    text.line("kiln_queue_depth", &[], depth.queued);
+    text.head("kiln_queue_oldest_seconds", "How long the oldest queued job waits.");
+    text.line("kiln_queue_oldest_seconds", &[], depth.oldest_queued_at.map_or(0, |at| (now - at).max(0) as u64 / 1000));
+    text.head("kiln_sqs_messages", "Messages, about. They are hints: jobs are counted above.");
+    for (queue, depth) in queues {
+        for (state, number) in [("visible", depth.visible), ("in_flight", depth.in_flight), ("delayed", depth.delayed)] {
+            text.line("kiln_sqs_messages", &[("queue", queue), ("state", state)], number);
+        }
+    }
+    text.head("kiln_instances", "Machines by stage.");
+    for stage in Stage::ALL {
+        text.line("kiln_instances", &[("stage", stage.as_str())], count(instances, stage));
+    }
+    text.head("kiln_spend_day_microusd", "Spend of today on rented machines, in millionths of a dollar; local ones cost nothing.");
+    text.line("kiln_spend_day_microusd", &[], 0);
+    text.0
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+    }
+
+    /// Labels are our own words and need no escaping.
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let braced = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{braced} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_comment_or_a_name_and_a_number() {
+        let depth = Depth { queued: 2, running: 1, oldest_queued_at: Some(1_000), by_kind: [("upscale/queued".to_owned(), 2), ("upscale/running".to_owned(), 1)].into(), ..Depth::default() };
+        let queues = [("image-rush".to_owned(), QueueDepth { visible: 1, in_flight: 2, delayed: 3 })];
+        let text = render(&depth, &queues, &[], 61_000);
+        for line in ["kiln_jobs{kind=\"upscale\",state=\"queued\"} 2", "kiln_queue_depth 2", "kiln_queue_oldest_seconds 60", "kiln_sqs_messages{queue=\"image-rush\",state=\"delayed\"} 3", "kiln_instances{stage=\"ready\"} 0"] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.rsplit_once(' ').unwrap().1.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+}
