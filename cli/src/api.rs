@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_with_its_field_and_code() {
-        let problem = Problem { status: 422, code: "bad_field".into(), detail: "must be 2, 3 or 4".into(), field: Some("params.scale".into()), ..Problem::default() };
+        let problem =
+            Problem { status: 422, code: "bad_field".into(), detail: "must be 2, 3 or 4".into(), field: Some("params.scale".into()), ..Problem::default() };
         assert_eq!(told(&problem), "params.scale: must be 2, 3 or 4 (bad_field, HTTP 422)");
         let named = Problem { detail: "params.scale: must be 2, 3 or 4".into(), ..problem };
         assert_eq!(told(&named), "params.scale: must be 2, 3 or 4 (bad_field, HTTP 422)");

@@ -145,7 +145,9 @@ pub async fn show(api: &Api, id: &str, json: bool) -> Result<()> {
             rows.push(vec![name.to_owned(), value]);
         }
     };
-    for (name, field) in [("Job", "id"), ("Kind", "kind"), ("State", "state"), ("Stage", "stage"), ("Attempt", "attempt"), ("Priority", "priority"), ("Parameters", "params")] {
+    for (name, field) in
+        [("Job", "id"), ("Kind", "kind"), ("State", "state"), ("Stage", "stage"), ("Attempt", "attempt"), ("Priority", "priority"), ("Parameters", "params")]
+    {
         row(name, text::plain(&job[field]));
     }
     row("Progress", format!("{:.0} %", job["progress"].as_f64().unwrap_or(0.0) * 100.0));
@@ -158,7 +160,15 @@ pub async fn show(api: &Api, id: &str, json: bool) -> Result<()> {
         row(name, text::time(&job[field]));
     }
     for artifact in job["artifacts"].as_array().into_iter().flatten() {
-        row("Artifact", format!("{} ({}, {})", text::plain(&artifact["name"]), text::plain(&artifact["content_type"]), text::bytes(artifact["bytes"].as_u64().unwrap_or(0))));
+        row(
+            "Artifact",
+            format!(
+                "{} ({}, {})",
+                text::plain(&artifact["name"]),
+                text::plain(&artifact["content_type"]),
+                text::bytes(artifact["bytes"].as_u64().unwrap_or(0))
+            ),
+        );
     }
     println!("{}", text::table(&rows));
     Ok(())
@@ -204,7 +214,13 @@ pub async fn credits(api: &Api, json: bool) -> Result<()> {
             more @ 1.. => format!("+{}", text::credits(more)),
             less => text::credits(less),
         };
-        vec![text::time(&entry["at"]), text::plain(&entry["kind"]), change("d_available_millicredits"), change("d_held_millicredits"), text::plain(&entry["cause"])]
+        vec![
+            text::time(&entry["at"]),
+            text::plain(&entry["kind"]),
+            change("d_available_millicredits"),
+            change("d_held_millicredits"),
+            text::plain(&entry["cause"]),
+        ]
     }));
     println!("\n{}", text::table(&rows));
     Ok(())
@@ -219,10 +235,15 @@ pub async fn kinds(api: &Api, json: bool) -> Result<()> {
         println!("{}: {}", text::plain(&kind["kind"]), text::plain(&kind["title"]));
         let schema = &kind["params"];
         let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let rows: Vec<_> = schema["properties"].as_object().into_iter().flatten().map(|(name, property)| {
-            let needed = if required.contains(&json!(name)) { "needed" } else { "" };
-            vec![format!("  {name}"), needed.to_owned(), text::plain(&property["description"])]
-        }).collect();
+        let rows: Vec<_> = schema["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, property)| {
+                let needed = if required.contains(&json!(name)) { "needed" } else { "" };
+                vec![format!("  {name}"), needed.to_owned(), text::plain(&property["description"])]
+            })
+            .collect();
         println!("{}", text::table(&rows));
     }
     Ok(())

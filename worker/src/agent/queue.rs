@@ -77,10 +77,7 @@ impl Queues {
             .region(Region::new(answer.region.clone()))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .operation_attempt_timeout(self.poll + Duration::from_secs(10))
-                    .build(),
+                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(self.poll + Duration::from_secs(10)).build(),
             );
         if let Some(endpoint) = &answer.endpoint {
             config = config.endpoint_url(endpoint);

@@ -3,8 +3,8 @@
 mod fake;
 mod process;
 
-use fake::{Fake, INPUT, JOB, JOB_2};
 use clap::Parser;
+use fake::{Fake, INPUT, JOB, JOB_2};
 use kiln_worker::agent::{self, Drain, Drains, Exit, Registry, Settings};
 use kiln_worker::engine::{Context, Engine, EngineError, Input, Output};
 use serde_json::{Value, json};
@@ -39,7 +39,11 @@ fn settings(fake: &Fake, more: &[&str]) -> Settings {
 }
 
 /// Starts an agent whose engine runs `run`.
-fn start(fake: &Fake, more: &[&str], run: impl Fn(&[Input], &dyn Context) -> Result<Vec<Output>, EngineError> + Send + Sync + 'static) -> (JoinHandle<Exit>, Drains) {
+fn start(
+    fake: &Fake,
+    more: &[&str],
+    run: impl Fn(&[Input], &dyn Context) -> Result<Vec<Output>, EngineError> + Send + Sync + 'static,
+) -> (JoinHandle<Exit>, Drains) {
     let drains = Drains::default();
     let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(TestEngine(Box::new(run)))];
     let load = move || Ok(Registry::new(engines));
@@ -171,7 +175,8 @@ async fn a_panic_in_an_engine_fails_the_attempt_and_the_worker_takes_the_next_jo
 async fn an_input_that_is_not_the_declared_bytes_never_reaches_the_engine() {
     let fake = Fake::start().await;
     let (agent, drains) = start(&fake, &[], |_, _| unreachable!("the engine saw it"));
-    let input = json!({"url": format!("{}/in", fake.api().trim_end_matches("/api/v1")), "content_type": "image/png", "bytes": INPUT.len(), "sha256": "0".repeat(64)});
+    let input =
+        json!({"url": format!("{}/in", fake.api().trim_end_matches("/api/v1")), "content_type": "image/png", "bytes": INPUT.len(), "sha256": "0".repeat(64)});
     fake.then("claim", 200, json!({"attempt": 4, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 60, "kind": "test", "params": {}, "inputs": [input]}));
     fake.hint("standard", JOB);
     let fail = fake.until("fail", 1).await;
