@@ -38,7 +38,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json"));
 
 /// This API as OpenAPI 3.1.
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "ops", operation_id = "openapi", responses((status = 200, description = "The document.", body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "ops", responses((status = 200, description = "The document.", body = serde_json::Value)))]
 async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], DOCUMENT)
 }

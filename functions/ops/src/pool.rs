@@ -54,14 +54,14 @@ pub struct PoolChange {
 }
 
 /// The pool's policy and machines.
-#[utoipa::path(get, path = "/api/v1/admin/pool", tag = "ops", operation_id = "show_pool", responses((status = 200, body = PoolView)), security(("admin" = [])))]
+#[utoipa::path(get, path = "/api/v1/admin/pool", tag = "ops", responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
     let (instances, policy) = read(&app).await?;
     Ok(Json(view(&instances, policy, app.now())))
 }
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
-#[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", operation_id = "change_pool", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
+#[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     let (instances, policy) = read(&app).await?;
     let policy = body.value.applied_to(policy);

@@ -14,7 +14,7 @@ pub struct UploadView {
     #[schema(example = "upl_01JD6Z3M8Q4V5X7Y9A2B3C4D5E")]
     pub id: String,
     /// `waiting` for its bytes, or `ready` for jobs.
-    #[schema(value_type = State)]
+    #[schema(value_type = UploadProgress)]
     pub state: String,
     #[schema(example = "kiln.jpg")]
     pub filename: String,
@@ -38,7 +38,7 @@ pub struct UploadView {
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(dead_code)]
-pub enum State {
+pub enum UploadProgress {
     Waiting,
     Ready,
 }

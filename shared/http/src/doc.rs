@@ -31,10 +31,30 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
         .description("Refused: a problem with a stable code, and the field where one is wrong.")
         .content("application/problem+json", ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build())
         .build();
-    for path in document.paths.paths.values_mut() {
-        for operation in [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten() {
+    for (path, item) in &mut document.paths.paths {
+        let methods = [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("patch", &mut item.patch), ("delete", &mut item.delete)];
+        for (method, operation) in methods {
+            let Some(operation) = operation else { continue };
+            operation.operation_id = Some(operation_id(method, path));
             operation.responses.responses.insert("default".into(), problem.clone().into());
         }
     }
     document
+}
+
+/// The names of handlers repeat among functions; a method and a path don't: `get_jobs_id`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.strip_prefix("/api/v1").unwrap_or(path).split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_named_by_its_method_and_path() {
+        assert_eq!(operation_id("post", "/api/v1/jobs/{id}/cancel"), "post_jobs_id_cancel");
+        assert_eq!(operation_id("get", "/api/v1/openapi.json"), "get_openapi_json");
+    }
 }
