@@ -20,13 +20,14 @@ pub struct System {
 }
 
 /// Quick clocks: what takes minutes in production takes a second or two here, with real processes and a real clock.
-pub const QUICK: [(&str, &str); 9] = [
+pub const QUICK: [(&str, &str); 10] = [
     ("KILN_TEST_ENGINES", "1"),
     ("KILN_TICK_S", "1"),
     ("KILN_LEASE_S", "3"),
     ("KILN_HEARTBEAT_S", "1"),
     ("KILN_HINT_S", "2"),
     ("KILN_RETRY_S", "0"),
+    ("KILN_POLL_S", "2"),
     ("KILN_POOL_MAX", "1"),
     ("KILN_LINKS_PER_IP", "1000"),
     ("KILN_LINKS_PER_ADDRESS", "1000"),

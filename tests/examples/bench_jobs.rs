@@ -1,0 +1,180 @@
+//! How long from a submit to the worker's start, beside the floor: the same AWS calls made bare and in sequence, a parked long poll
+//! included, on the same stand-in in the same run. Then the throughput of 32 clients on 4 slots beside the stand-in's own
+//! transactions a second.
+//!
+//! `cargo run --release -p kiln-tests --example bench_jobs [sequential jobs] [parallel jobs]`; the system's binaries are taken from
+//! beside this one, so build them with the same profile first (scripts/bench does).
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
+use kiln_core::time::parse_rfc3339;
+use kiln_tests::{Client, System};
+use serde_json::json;
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+fn main() -> Result<()> {
+    let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
+    let sequential = numbers.next().transpose()?.unwrap_or(1000);
+    let parallel = numbers.next().transpose()?.unwrap_or(2000);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run(sequential, parallel))
+}
+
+async fn run(sequential: usize, parallel: usize) -> Result<()> {
+    let settings = [("KILN_SIGNUP_MILLICREDITS", "1000000000"), ("KILN_LEASE_S", "60"), ("KILN_HEARTBEAT_S", "15"), ("KILN_HINT_S", "60"), ("KILN_TICK_S", "60"), ("KILN_POOL_DESIRED", "1"), ("RUST_LOG", "warn")];
+    let system = System::start(&settings).await?;
+    let ada = system.signed_in("bench@example.org").await?;
+    // Warm: connections, the worker, its polls.
+    for _ in 0..20 {
+        one(&ada).await?;
+    }
+    let mut waits = Vec::with_capacity(sequential);
+    for _ in 0..sequential {
+        waits.push(one(&ada).await?);
+    }
+    let endpoint = std::fs::read_to_string(system.data.join("aws-port")).or_else(|_| std::fs::read_to_string(system.data.join("standin.port"))).map(|port| format!("http://127.0.0.1:{}", port.trim()));
+    let endpoint = std::env::var("KILN_BENCH_ENDPOINT").or(endpoint).context("the stand-in's port")?;
+    let floor = Floor::new(&endpoint).await?;
+    for _ in 0..20 {
+        floor.once().await?;
+    }
+    let mut bare = Vec::with_capacity(sequential);
+    for _ in 0..sequential.min(300) {
+        bare.push(floor.once().await?);
+    }
+    let (p50, p99) = (percentile(&mut waits, 50), percentile(&mut waits, 99));
+    let (f50, f99) = (percentile(&mut bare, 50), percentile(&mut bare, 99));
+    println!("submit → worker starts, {sequential} sequential jobs: p50 {p50:.1} ms, p99 {p99:.1} ms");
+    println!("floor (the same calls bare, {} times):           p50 {f50:.1} ms, p99 {f99:.1} ms", bare.len());
+    println!("ratio: p50 {:.2} × the floor's p50 (goal 1.5), p99 {:.2} × the floor's p50, {:.2} × its p99 (goal 4)", p50 / f50, p99 / f50, p99 / f99);
+    drop(system);
+
+    let settings = [settings.as_slice(), &[("KILN_POOL_DESIRED", "4"), ("KILN_POOL_MAX", "4"), ("KILN_ACCOUNT_RUNNING", "4"), ("KILN_ACCOUNT_QUEUED", "10000")]].concat();
+    let system = System::start(&settings).await?;
+    throughput(&system, parallel).await
+}
+
+/// Milliseconds from the request's start to the worker's.
+async fn one(client: &Client) -> Result<f64> {
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as f64 / 1000.0;
+    let id = client.noop(0).await?;
+    let job = client.ended(&id, Duration::from_secs(120)).await?;
+    ensure!(job["state"] == "succeeded", "{job}");
+    let started = job["started_at"].as_str().and_then(parse_rfc3339).context("started_at")?;
+    Ok(started as f64 - begun)
+}
+
+async fn throughput(system: &System, jobs: usize) -> Result<()> {
+    let clients = 32;
+    let mut signed = Vec::new();
+    for n in 0..clients {
+        signed.push(system.signed_in(&format!("bench{n}@example.org")).await?);
+    }
+    let begun = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, client) in signed.into_iter().enumerate() {
+        let share = jobs / clients + usize::from(n < jobs % clients);
+        tasks.spawn(async move {
+            let mut ids = Vec::new();
+            for _ in 0..share {
+                ids.push(client.job(json!({ "kind": "noop" })).await?);
+            }
+            for id in &ids {
+                let job = client.ended(id, Duration::from_secs(600)).await?;
+                ensure!(job["state"] == "succeeded", "{job}");
+            }
+            client.check_books().await?;
+            anyhow::Ok(ids.len())
+        });
+    }
+    let mut done = 0;
+    while let Some(result) = tasks.join_next().await {
+        done += result??;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(done == jobs);
+    println!("{clients} clients, 4 slots, {jobs} jobs: all succeeded, books right, {:.1} jobs a second", jobs as f64 / seconds);
+    Ok(())
+}
+
+fn percentile(values: &mut [f64], p: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * p / 100).min(values.len() - 1)]
+}
+
+/// The bare calls of a submit and a claim, on a table and a queue of their own.
+struct Floor {
+    dynamo: aws_sdk_dynamodb::Client,
+    sqs: aws_sdk_sqs::Client,
+    queue: String,
+}
+
+impl Floor {
+    async fn new(endpoint: &str) -> Result<Self> {
+        let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .endpoint_url(endpoint)
+            .region("us-east-1")
+            .credentials_provider(aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "bench"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .load()
+            .await;
+        let dynamo = aws_sdk_dynamodb::Client::new(&config);
+        let sqs = aws_sdk_sqs::Client::new(&config);
+        use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+        let mut table = dynamo.create_table().table_name("floor").billing_mode(BillingMode::PayPerRequest);
+        for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+            table = table
+                .attribute_definitions(AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()?)
+                .key_schema(KeySchemaElement::builder().attribute_name(name).key_type(kind).build()?);
+        }
+        table.send().await?;
+        let queue = sqs.create_queue().queue_name("floor").send().await?.queue_url.context("queue")?;
+        Ok(Self { dynamo, sqs, queue })
+    }
+
+    async fn read(&self, keys: usize) -> Result<()> {
+        let keys = (0..keys).map(|n| item(n, "")).collect();
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?;
+        self.dynamo.batch_get_item().request_items("floor", keys).send().await?;
+        Ok(())
+    }
+
+    async fn write(&self, items: usize) -> Result<()> {
+        let text = "x".repeat(700);
+        let puts = (0..items).map(|n| {
+            let mut item = item(n, "");
+            item.insert("text".into(), AttributeValue::S(text.clone()));
+            Ok(TransactWriteItem::builder().put(Put::builder().table_name("floor").set_item(Some(item)).build()?).build())
+        });
+        self.dynamo.transact_write_items().set_transact_items(Some(puts.collect::<Result<_>>()?)).send().await?;
+        Ok(())
+    }
+
+    /// Reads, writes, sends into a parked poll, reads, writes: milliseconds.
+    async fn once(&self) -> Result<f64> {
+        let (sqs, queue) = (self.sqs.clone(), self.queue.clone());
+        let parked = tokio::spawn(async move { sqs.receive_message().queue_url(queue).wait_time_seconds(20).send().await });
+        // The poll is parked once the stand-in has it in hand; nothing tells, so it gets a moment as a worker's would have had.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let begun = Instant::now();
+        self.read(3).await?;
+        self.write(4).await?;
+        self.sqs.send_message().queue_url(&self.queue).message_body("{}").message_group_id("a").send().await?;
+        let received = parked.await??;
+        self.read(3).await?;
+        self.write(4).await?;
+        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        for message in received.messages.unwrap_or_default() {
+            self.sqs.delete_message().queue_url(&self.queue).set_receipt_handle(message.receipt_handle).send().await?;
+        }
+        Ok(ms)
+    }
+}
+
+fn item(n: usize, text: &str) -> HashMap<String, AttributeValue> {
+    let mut item = HashMap::from([("pk".to_owned(), AttributeValue::S(format!("p{n}"))), ("sk".to_owned(), AttributeValue::S("s".into()))]);
+    if !text.is_empty() {
+        item.insert("text".into(), AttributeValue::S(text.into()));
+    }
+    item
+}
