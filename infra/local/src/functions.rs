@@ -71,7 +71,8 @@ pub fn holds(binary: &str) -> bool {
 pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
     let mut linked = Linked { callables: BTreeMap::new(), scheduled: BTreeMap::new() };
     for function in functions {
-        let kind = kind(&function.binary).with_context(|| format!("{} deploys {}, which kiln-local does not hold (infra/local/src/functions.rs)", function.id, function.binary))?;
+        let kind = kind(&function.binary)
+            .with_context(|| format!("{} deploys {}, which kiln-local does not hold (infra/local/src/functions.rs)", function.id, function.binary))?;
         let app = App::new(function.env.clone()).await.with_context(|| format!("starting {}", function.id))?;
         let (routed, called) = (!function.routes.is_empty(), !function.schedules.is_empty() || !function.queues.is_empty());
         let entry = match kind {

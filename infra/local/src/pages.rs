@@ -24,7 +24,8 @@ impl Pages {
     /// `path` is the request's, still percent-encoded. A HEAD is answered as a GET; the server leaves the body out.
     pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Response {
         if !self.root.join("index.html").is_file() {
-            return (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], NO_BUILD).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], NO_BUILD)
+                .into_response();
         }
         // The rule of the distribution's function: a last segment without a dot is a page of the studio.
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -148,7 +149,9 @@ mod tests {
     #[tokio::test]
     async fn no_path_leaves_the_build() {
         let (_root, pages) = build();
-        for path in ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/../../secret.txt", "/..%2fsecret.txt", "//etc/host.conf", "/link.txt", "/a%00.txt", "/%zz.txt"] {
+        for path in
+            ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/../../secret.txt", "/..%2fsecret.txt", "//etc/host.conf", "/link.txt", "/a%00.txt", "/%zz.txt"]
+        {
             assert_eq!(get(&pages, path).await.0, StatusCode::NOT_FOUND, "{path}");
         }
     }

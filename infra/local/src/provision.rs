@@ -198,11 +198,7 @@ fn index(value: &Value) -> Result<db::GlobalSecondaryIndex> {
         .projection_type(string(&value["Projection"], "ProjectionType")?.as_str().into())
         .set_non_key_attributes(strings(&value["Projection"], "NonKeyAttributes"))
         .build();
-    Ok(db::GlobalSecondaryIndex::builder()
-        .index_name(string(value, "IndexName")?)
-        .set_key_schema(Some(key_schema(value)?))
-        .projection(projection)
-        .build()?)
+    Ok(db::GlobalSecondaryIndex::builder().index_name(string(value, "IndexName")?).set_key_schema(Some(key_schema(value)?)).projection(projection).build()?)
 }
 
 // ---------------------------------------------------------------- the queues

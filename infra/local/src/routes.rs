@@ -26,7 +26,10 @@ enum Segment {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
     /// The function's logical id, and the route as the template writes it (for logs: it holds no token).
-    Route { function: &'a str, path: &'a str },
+    Route {
+        function: &'a str,
+        path: &'a str,
+    },
     /// The path is known under these methods only.
     WrongMethod(Vec<&'a str>),
     Nothing,

@@ -140,12 +140,8 @@ mod tests {
 
     #[test]
     fn a_batch_reads_as_lambda_sends_it() {
-        let message = Message::builder()
-            .message_id("m1")
-            .receipt_handle("r1")
-            .body("{}")
-            .attributes(MessageSystemAttributeName::ApproximateReceiveCount, "21")
-            .build();
+        let message =
+            Message::builder().message_id("m1").receipt_handle("r1").body("{}").attributes(MessageSystemAttributeName::ApproximateReceiveCount, "21").build();
         let source = QueueSource { event: "E".into(), queue: "Q".into(), arn: "arn:q".into(), url: String::new(), batch: 10, partial: true };
         let place = Place { stack: "s".into(), region: "r".into(), account: "1".into(), endpoint: String::new() };
         let event = queue_event(&[message], &source, &place);

@@ -116,7 +116,8 @@ impl StandIn {
                 self.deaths.pop_front();
             }
             if self.deaths.len() > DEATHS {
-                let message = format!("the stand-in for AWS died {DEATHS} times in {} s; its log is {}", DEATHS_WITHIN.as_secs(), self.data.join(LOG).display());
+                let message =
+                    format!("the stand-in for AWS died {DEATHS} times in {} s; its log is {}", DEATHS_WITHIN.as_secs(), self.data.join(LOG).display());
                 return Err(Failure::new(Reason::StandIn, message));
             }
             let pause = Duration::from_millis(100 << self.deaths.len());
@@ -148,7 +149,6 @@ impl StandIn {
             warn!("{failure}");
         }
     }
-
 }
 
 /// The process that an earlier run left: alive, with our folder as its state, and answering. One that is ours and does not answer is

@@ -70,12 +70,7 @@ fn to_json(node: &Yaml, at: &str) -> Result<Value> {
             Scalar::FloatingPoint(number) => json!(number.into_inner()),
             Scalar::String(text) => json!(text),
         },
-        Yaml::Sequence(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| to_json(item, &format!("{at}[{index}]")))
-            .collect::<Result<Vec<_>>>()?
-            .into(),
+        Yaml::Sequence(items) => items.iter().enumerate().map(|(index, item)| to_json(item, &format!("{at}[{index}]"))).collect::<Result<Vec<_>>>()?.into(),
         Yaml::Mapping(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {

@@ -21,8 +21,7 @@ use crate::say::say;
 use crate::standin::describe;
 
 /// What a worker inherits of our own KILN_ settings; no other, since the rest is the control plane's.
-const INHERITED: &[&str] =
-    &["KILN_CAPABILITIES", "KILN_POLL_S", "KILN_LOG", "KILN_TEST_ENGINES", "KILN_DRILL_STOP_AT", "KILN_DRILL_ONCE", "KILN_UPSCALE_TILE"];
+const INHERITED: &[&str] = &["KILN_CAPABILITIES", "KILN_POLL_S", "KILN_LOG", "KILN_TEST_ENGINES", "KILN_DRILL_STOP_AT", "KILN_DRILL_ONCE", "KILN_UPSCALE_TILE"];
 /// Beyond what a worker may use for its last job.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -255,9 +254,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_ignores_the_request_is_killed_after_the_grace() {
-        let (_folder, workers) = workers("trap '' TERM; while :; do sleep 1; done");
+        let folder = tempfile::tempdir().unwrap();
+        let deaf = folder.path().join("deaf");
+        let (_folder, workers) = workers(&format!("trap '' TERM; touch {}; while :; do sleep 1; done", deaf.display()));
         workers.create("l", "t").await.unwrap();
+        while !deaf.exists() {
+            tokio::task::yield_now().await;
+        }
+        let asked = Instant::now();
         workers.end().await;
+        assert!(asked.elapsed() >= GRACE);
         assert_eq!(workers.list(), []);
     }
 

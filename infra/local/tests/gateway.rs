@@ -42,6 +42,8 @@ async fn serve() -> Served {
         .route("/api/v1/echo", post(|headers: HeaderMap, body: axum::body::Bytes| async move { echo(&headers, body.len()) }))
         .route("/api/v1/slow", get(|| std::future::pending::<&str>()))
         .route("/api/v1/crash", get(|| async { panic!("as a function may") as &str }))
+        // The bound is the gateway's here.
+        .layer(axum::extract::DefaultBodyLimit::disable())
         .route("/api/v1/hidden", get(|| async { "not in the template" }));
     let pages = tempfile::tempdir().unwrap();
     std::fs::write(pages.path().join("index.html"), "studio").unwrap();
