@@ -295,13 +295,13 @@ impl Table {
     /// One page of a partition: items whose sort key begins with `prefix`, from `after` (a sort key) on.
     pub async fn page(&self, pk: &str, prefix: &str, newest_first: bool, limit: u32, after: Option<&str>) -> Result<(Vec<Item>, Option<String>), Error> {
         let start = after.map(|sk| Key { pk: pk.to_owned(), sk: sk.to_owned() }.item());
-        let output = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-            .expression_attribute_values(":pk", s(pk))
-            .expression_attribute_values(":prefix", s(prefix))
+        let query = self.client.query().table_name(&self.name).expression_attribute_values(":pk", s(pk));
+        // DynamoDB takes no empty prefix.
+        let query = match prefix {
+            "" => query.key_condition_expression("pk = :pk"),
+            prefix => query.key_condition_expression("pk = :pk AND begins_with(sk, :prefix)").expression_attribute_values(":prefix", s(prefix)),
+        };
+        let output = query
             .consistent_read(true)
             .scan_index_forward(!newest_first)
             .limit(limit as i32)
