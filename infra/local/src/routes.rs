@@ -54,7 +54,7 @@ impl Routes {
             }
         }
         // Literal segments first: of two routes that match, the one with the earlier literal wins.
-        routes.sort_by(|left, right| rank(&left.segments).cmp(&rank(&right.segments)));
+        routes.sort_by_key(|entry| rank(&entry.segments));
         Ok(Self { routes })
     }
 

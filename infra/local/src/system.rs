@@ -244,10 +244,9 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     };
 
     // First nothing new is started, then the workers finish while the API still hears them, then the API, and the data last of all.
-    if *stop.borrow() {
-        if tokio::time::timeout(FINISH_WITHIN, async { while loops.join_next().await.is_some() {} }).await.is_err() {
-            warn!("a scheduled function took more than {} s to finish and was cut off", FINISH_WITHIN.as_secs());
-        }
+    let asked = *stop.borrow();
+    if asked && tokio::time::timeout(FINISH_WITHIN, async { while loops.join_next().await.is_some() {} }).await.is_err() {
+        warn!("a scheduled function took more than {} s to finish and was cut off", FINISH_WITHIN.as_secs());
     }
     loops.shutdown().await;
     workers.end().await;
