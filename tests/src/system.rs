@@ -185,6 +185,9 @@ async fn start_standin(folder: &Path) -> Result<(Child, String)> {
         .env("BIND_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", port.to_string())
         .env("PERSIST_STATE", "0")
+        // The stand-in takes its root keys from here, as it does when kiln-local starts it.
+        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_SECRET_ACCESS_KEY", "local")
         .env("STATE_DIR", folder.join("standin"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -56,8 +56,8 @@ async fn a_link_works_once_and_a_signed_out_cookie_not_at_all() -> Result<()> {
     let both = tokio::join!(verify(&token), verify(&token));
     let oks = [both.0?.status.as_u16(), both.1?.status.as_u16()];
     ensure!(oks.iter().filter(|status| **status == 200).count() == 1, "{oks:?}");
-    verify(&token).await?.problem(401, "link_invalid", "")?;
-    verify("nonsense").await?.problem(401, "link_invalid", "")?;
+    verify(&token).await?.problem(401, "link_invalid", "token")?;
+    verify("nonsense").await?.problem(401, "link_invalid", "token")?;
     ada.sign_in("ada@example.org").await?;
     let cookie = ada.cookie();
     ada.get("/api/v1/me").await?.expect(200)?;
