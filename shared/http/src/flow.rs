@@ -23,11 +23,11 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
         hint(app, job, delay).await;
     }
     // While the account is full, claims are refused and their messages dropped; so whoever frees a slot calls the
-    // next jobs. One more than fits, in case the first is being claimed by somebody else just now.
+    // next jobs.
     let cap = running_cap(before, app.settings());
     if change.frees_a_slot() && before.running >= cap {
         let free = (cap - before.running + 1).max(1) as u32;
-        call_next(app, &job.account_id, free + 1).await;
+        call_next(app, &job.account_id, free).await;
     }
 }
 
