@@ -40,7 +40,7 @@ async fn serve() -> Served {
     let router = Router::new()
         .route("/api/v1/echo/{id}", get(|headers: HeaderMap| async move { echo(&headers, 0) }))
         .route("/api/v1/echo", post(|headers: HeaderMap, body: axum::body::Bytes| async move { echo(&headers, body.len()) }))
-        .route("/api/v1/slow", get(|| std::future::pending::<&str>()))
+        .route("/api/v1/slow", get(std::future::pending::<&str>))
         .route("/api/v1/crash", get(|| async { panic!("as a function may") as &str }))
         // The bound is the gateway's here.
         .layer(axum::extract::DefaultBodyLimit::disable())
