@@ -42,7 +42,7 @@ const STAGES: Record<string, string> = {
 export function doing(job: Pick<Job, "state" | "stage" | "attempt" | "queue_position">): string {
   if (job.state === "queued") {
     const again = job.attempt > 0 ? "The machine was lost; another one will take over. " : "";
-    if (job.queue_position === null) return `${again}A machine is being found`;
+    if (job.queue_position == null) return `${again}A machine is being found`;
     return `${again}${job.queue_position <= 1 ? "You are next in line" : `Number ${job.queue_position} in line`}`;
   }
   if (job.state === "running") {
