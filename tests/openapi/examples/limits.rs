@@ -30,7 +30,9 @@ fn parameter(variable: &str) -> Option<&'static str> {
 fn settings() {
     println!("## Settings\n");
     println!("Each is an environment variable of the functions. On a laptop, what is set when `scripts/dev` starts counts in all of them. A deployment");
-    println!("chooses those that have a parameter (`scripts/deploy --set NAME=VALUE`) and has the default of the others. A value out of its bounds stops the start.\n");
+    println!(
+        "chooses those that have a parameter (`scripts/deploy --set NAME=VALUE`) and has the default of the others. A value out of its bounds stops the start.\n"
+    );
     println!("| variable | parameter | default | from | to | what |\n| --- | --- | --- | --- | --- | --- |");
     for (name, default, least, most, what) in Settings::describe() {
         let parameter = parameter(name).map_or("–".into(), |parameter| format!("`{parameter}`"));
@@ -41,7 +43,11 @@ fn settings() {
 fn files() {
     println!("\n## Files\n");
     println!("| what | limit |\n| --- | --- |");
-    println!("| an uploaded picture | {} bytes, {} pixels a side, one frame; JPEG, PNG or WebP by its bytes |", number(LIMITS.max_bytes as u64), number(LIMITS.max_side.into()));
+    println!(
+        "| an uploaded picture | {} bytes, {} pixels a side, one frame; JPEG, PNG or WebP by its bytes |",
+        number(LIMITS.max_bytes as u64),
+        number(LIMITS.max_side.into())
+    );
     println!("| the picture that an `upscale` makes | {} pixels |", number(MAX_OUTPUT_PIXELS));
     println!("| artifacts of a job | {MAX_ARTIFACTS}, {} bytes each, names of {MAX_NAME} bytes |", number(MAX_ARTIFACT_BYTES));
     println!("| types of artifacts | {} |", ARTIFACT_TYPES.map(|kind| format!("`{kind}`")).join(", "));
