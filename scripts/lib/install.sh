@@ -41,7 +41,9 @@ install_node_packages() {
   stamp=$(hash_of "$folder/package.json" "$folder/package-lock.json")
   if [ "$(cat "$folder/node_modules/.kiln-stamp" 2>/dev/null || true)" != "$stamp" ]; then
     say "installing the packages of $folder"
-    npm --prefix "$folder" ci --no-audit --no-fund >&2
+    # A registry that lacks the binaries of other platforms makes `npm ci` refuse a lock without them; then the locked versions
+    # are installed without touching the lock.
+    npm --prefix "$folder" ci --no-audit --no-fund >&2 2>/dev/null || npm --prefix "$folder" install --no-save --no-audit --no-fund >&2
     echo "$stamp" >"$folder/node_modules/.kiln-stamp"
   fi
 }

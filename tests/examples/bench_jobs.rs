@@ -21,7 +21,15 @@ fn main() -> Result<()> {
 }
 
 async fn run(sequential: usize, parallel: usize) -> Result<()> {
-    let settings = [("KILN_SIGNUP_MILLICREDITS", "1000000000"), ("KILN_LEASE_S", "60"), ("KILN_HEARTBEAT_S", "15"), ("KILN_HINT_S", "60"), ("KILN_TICK_S", "60"), ("KILN_POOL_DESIRED", "1"), ("RUST_LOG", "warn")];
+    let settings = [
+        ("KILN_SIGNUP_MILLICREDITS", "1000000000"),
+        ("KILN_LEASE_S", "60"),
+        ("KILN_HEARTBEAT_S", "15"),
+        ("KILN_HINT_S", "60"),
+        ("KILN_TICK_S", "60"),
+        ("KILN_POOL_DESIRED", "1"),
+        ("RUST_LOG", "warn"),
+    ];
     let system = System::start(&settings).await?;
     let ada = system.signed_in("bench@example.org").await?;
     // Warm: connections, the worker, its polls.
@@ -32,7 +40,9 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
     for _ in 0..sequential {
         waits.push(one(&ada).await?);
     }
-    let endpoint = std::fs::read_to_string(system.data.join("aws-port")).or_else(|_| std::fs::read_to_string(system.data.join("standin.port"))).map(|port| format!("http://127.0.0.1:{}", port.trim()));
+    let endpoint = std::fs::read_to_string(system.data.join("aws-port"))
+        .or_else(|_| std::fs::read_to_string(system.data.join("standin.port")))
+        .map(|port| format!("http://127.0.0.1:{}", port.trim()));
     let endpoint = std::env::var("KILN_BENCH_ENDPOINT").or(endpoint).context("the stand-in's port")?;
     let floor = Floor::new(&endpoint).await?;
     for _ in 0..20 {
@@ -49,7 +59,8 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
     println!("ratio: p50 {:.2} × the floor's p50 (goal 1.5), p99 {:.2} × the floor's p50, {:.2} × its p99 (goal 4)", p50 / f50, p99 / f50, p99 / f99);
     drop(system);
 
-    let settings = [settings.as_slice(), &[("KILN_POOL_DESIRED", "4"), ("KILN_POOL_MAX", "4"), ("KILN_ACCOUNT_RUNNING", "4"), ("KILN_ACCOUNT_QUEUED", "10000")]].concat();
+    let settings =
+        [settings.as_slice(), &[("KILN_POOL_DESIRED", "4"), ("KILN_POOL_MAX", "4"), ("KILN_ACCOUNT_RUNNING", "4"), ("KILN_ACCOUNT_QUEUED", "10000")]].concat();
     let system = System::start(&settings).await?;
     throughput(&system, parallel).await
 }

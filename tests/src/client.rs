@@ -71,7 +71,11 @@ impl Client {
             }
         }
         let bytes = response.bytes().await?;
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())) };
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+        };
         Ok(Answer { status, body, headers })
     }
 
@@ -100,7 +104,8 @@ impl Client {
             Ok((items.len() > already).then(|| items.iter().map(|mail| mail["text"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()))
         })
         .await?;
-        let tokens: Vec<&str> = text.iter().flat_map(|text| text.split("?token=").skip(1)).map(|rest| rest.split_whitespace().next().unwrap_or_default()).collect();
+        let tokens: Vec<&str> =
+            text.iter().flat_map(|text| text.split("?token=").skip(1)).map(|rest| rest.split_whitespace().next().unwrap_or_default()).collect();
         match tokens[..] {
             [] => bail!("no link in the mail: {text:?}"),
             [.., newest] => Ok(newest.trim_end_matches(['.', '>']).to_owned()),
@@ -209,7 +214,8 @@ impl Client {
         ensure!(sum("amount_millicredits") == available + held, "amounts do not sum to what is owned");
         let mut open = 0;
         for job in self.all("/api/v1/jobs").await? {
-            let of = |kinds: &[&str]| entries.iter().filter(|entry| entry["cause"] == job["id"] && kinds.contains(&entry["kind"].as_str().unwrap_or(""))).count();
+            let of =
+                |kinds: &[&str]| entries.iter().filter(|entry| entry["cause"] == job["id"] && kinds.contains(&entry["kind"].as_str().unwrap_or(""))).count();
             let (id, state) = (&job["id"], job["state"].as_str().unwrap_or(""));
             ensure!(of(&["hold"]) == 1, "{id} has {} holds", of(&["hold"]));
             let (captures, releases) = (of(&["capture"]), of(&["release"]));

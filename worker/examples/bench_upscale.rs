@@ -21,45 +21,23 @@ impl Context for Quiet {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize| args.get(i).and_then(|a| a.parse::<usize>().ok());
-    let (Some(width), Some(height), Some(scale), Some(tile), Some(rounds)) =
-        (number(0), number(1), number(2), number(3), number(4))
-    else {
+    let (Some(width), Some(height), Some(scale), Some(tile), Some(rounds)) = (number(0), number(1), number(2), number(3), number(4)) else {
         return Err("usage: bench_upscale WIDTH HEIGHT SCALE TILE ROUNDS [network|engine]".into());
     };
-    let settings = UpscaleSettings {
-        tile,
-        ..UpscaleSettings::from_env()?
-    };
+    let settings = UpscaleSettings { tile, ..UpscaleSettings::from_env()? };
     // Smooth, as a photo is, so that the PNG has something to do.
-    let rgb = (0..width * height * 3)
-        .map(|i| ((i / 3 % width) * 255 / width + (i / 3 / width) % 97) as u8)
-        .collect();
-    let picture = Picture {
-        width,
-        height,
-        rgb,
-        alpha: None,
-    };
+    let rgb = (0..width * height * 3).map(|i| ((i / 3 % width) * 255 / width + (i / 3 / width) % 97) as u8).collect();
+    let picture = Picture { width, height, rgb, alpha: None };
 
     let mut seconds = Vec::new();
     if args.get(5).is_some_and(|a| a == "engine") {
         let engine = Upscale::new(&settings)?;
         let mut bytes = std::io::Cursor::new(Vec::new());
-        image::RgbImage::from_raw(width as u32, height as u32, picture.rgb)
-            .ok_or("size")?
-            .write_to(&mut bytes, image::ImageFormat::Png)?;
-        let input = [Input {
-            content_type: "image/png".into(),
-            bytes: bytes.into_inner(),
-        }];
+        image::RgbImage::from_raw(width as u32, height as u32, picture.rgb).ok_or("size")?.write_to(&mut bytes, image::ImageFormat::Png)?;
+        let input = [Input { content_type: "image/png".into(), bytes: bytes.into_inner() }];
         for _ in 0..rounds {
             let start = Instant::now();
-            engine.run(
-                "upscale",
-                &serde_json::json!({"scale": scale}),
-                &input,
-                &Quiet,
-            )?;
+            engine.run("upscale", &serde_json::json!({"scale": scale}), &input, &Quiet)?;
             seconds.push(start.elapsed().as_secs_f64());
         }
     } else {
@@ -70,16 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let h = tile.min(height - y);
                 let mut band = vec![0; width * h * scale * scale * 3];
                 for x in (0..width).step_by(tile) {
-                    network.tile(
-                        &picture,
-                        Region {
-                            x,
-                            y,
-                            w: tile.min(width - x),
-                            h,
-                        },
-                        &mut band,
-                    )?;
+                    network.tile(&picture, Region { x, y, w: tile.min(width - x), h }, &mut band)?;
                 }
                 std::hint::black_box(&band);
             }
@@ -88,13 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Linux tells the peak of the resident memory in kB.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmHWM:"))
-        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
-    println!(
-        "{}",
-        serde_json::json!({ "seconds": seconds, "peak_kb": peak })
-    );
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    println!("{}", serde_json::json!({ "seconds": seconds, "peak_kb": peak }));
     Ok(())
 }

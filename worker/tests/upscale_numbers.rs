@@ -13,19 +13,11 @@ const TOLERANCE: f32 = 1e-4;
 fn every_factor_agrees_with_pytorch_on_every_instruction_set() {
     let input = reference("input", 1);
     for scale in 2..=4 {
-        let net =
-            models::load_upscaler(&models::dir(), scale).unwrap_or_else(|error| panic!("{error}"));
+        let net = models::load_upscaler(&models::dir(), scale).unwrap_or_else(|error| panic!("{error}"));
         let expected = reference(&format!("output-x{scale}"), scale as usize);
-        let whole = Region {
-            x: 0,
-            y: 0,
-            w: input.width,
-            h: input.height,
-        };
+        let whole = Region { x: 0, y: 0, w: input.width, h: input.height };
         for level in Level::all() {
-            let output = CpuNetwork::with_level(&net, level)
-                .run(&input, whole)
-                .unwrap();
+            let output = CpuNetwork::with_level(&net, level).run(&input, whole).unwrap();
             let worst = worst(&expected, &output);
             println!("x{scale} {level:?}: largest difference {worst:.1e}");
             assert!(worst < TOLERANCE, "x{scale} {level:?}: {worst}");
@@ -36,51 +28,19 @@ fn every_factor_agrees_with_pytorch_on_every_instruction_set() {
 #[test]
 fn a_tile_is_the_same_as_its_part_of_the_whole() {
     let input = reference("input", 1);
-    let whole = Region {
-        x: 0,
-        y: 0,
-        w: input.width,
-        h: input.height,
-    };
+    let whole = Region { x: 0, y: 0, w: input.width, h: input.height };
     for scale in 2..=4 {
-        let net =
-            models::load_upscaler(&models::dir(), scale).unwrap_or_else(|error| panic!("{error}"));
+        let net = models::load_upscaler(&models::dir(), scale).unwrap_or_else(|error| panic!("{error}"));
         let network = CpuNetwork::new(&net);
         let scale = scale as usize;
         let untiled = network.run(&input, whole).unwrap();
-        for keep in [
-            Region {
-                x: 0,
-                y: 0,
-                w: 7,
-                h: 5,
-            },
-            Region {
-                x: 11,
-                y: 9,
-                w: 13,
-                h: 6,
-            },
-            Region {
-                x: 26,
-                y: 20,
-                w: 1,
-                h: 1,
-            },
-        ] {
+        for keep in [Region { x: 0, y: 0, w: 7, h: 5 }, Region { x: 11, y: 9, w: 13, h: 6 }, Region { x: 26, y: 20, w: 1, h: 1 }] {
             let tile = network.run(&input, keep).unwrap();
             for channel in 0..3 {
                 for y in 0..tile.height {
                     let from = (keep.y * scale + y) * untiled.width + keep.x * scale;
-                    let (a, b) = (
-                        &untiled.plane(channel)[from..][..tile.width],
-                        &tile.plane(channel)[y * tile.width..][..tile.width],
-                    );
-                    let worst = a
-                        .iter()
-                        .zip(b)
-                        .map(|(a, b)| (a - b).abs())
-                        .fold(0.0, f32::max);
+                    let (a, b) = (&untiled.plane(channel)[from..][..tile.width], &tile.plane(channel)[y * tile.width..][..tile.width]);
+                    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                     assert!(worst < TOLERANCE, "x{scale} {keep:?}: {worst}");
                 }
             }

@@ -34,7 +34,11 @@ pub async fn request_link(State(app): State<App>, headers: HeaderMap, body: Body
     let email = address::parse(&body.value.email)?;
     let network = limits::network(&network_address(&app, &headers));
     if !limits::take(&app, "link-network", &network, app.settings().links_per_ip).await? {
-        return Err(Problem::too_many("too_many_links", "Too many sign-in links were asked for from your network; try again later.", limits::until_next(app.now())));
+        return Err(Problem::too_many(
+            "too_many_links",
+            "Too many sign-in links were asked for from your network; try again later.",
+            limits::until_next(app.now()),
+        ));
     }
     // Over this limit the answer is the same: who asks need not be who owns the address.
     if limits::take(&app, "link-address", &email, app.settings().links_per_address).await? {

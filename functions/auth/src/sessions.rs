@@ -77,7 +77,7 @@ pub async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Res
 }
 
 /// Signs one browser out.
-#[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "auth", params(("id" = SessionId, Path)), responses((status = 204, description = "It is signed out.")), security(("session" = [])))]
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "auth", params(("id" = String, Path)), responses((status = 204, description = "It is signed out.")), security(("session" = [])))]
 pub async fn end(State(app): State<App>, caller: Caller, Id(id): Id<SessionId>) -> Result<StatusCode> {
     let session = app.table().account_session(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     app.table().end_session(&session).await?;

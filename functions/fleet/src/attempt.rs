@@ -5,7 +5,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kiln_core::FieldError;
-use kiln_core::fleet::{ArtifactsRequest, ArtifactsResponse, ClaimInput, ClaimRequest, ClaimResponse, Declared, FailRequest, Put, ReportResponse, check_declared};
+use kiln_core::fleet::{
+    ArtifactsRequest, ArtifactsResponse, ClaimInput, ClaimRequest, ClaimResponse, Declared, FailRequest, Put, ReportResponse, check_declared,
+};
 use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::{Artifact, Job, JobError, State as JobState};
 use kiln_core::machine::{self, Claim, Refusal, Step};
@@ -46,7 +48,14 @@ async fn read(app: &App, worker: &Worker, account: &AccountId, job: &JobId) -> R
 }
 
 fn voice<'a>(instance: &'a Instance, busy: bool) -> machine::Worker<'a> {
-    machine::Worker { instance_id: &instance.instance_id, host: &instance.host, trusted: instance.trusted, capabilities: &instance.capabilities, draining: instance.drain, busy }
+    machine::Worker {
+        instance_id: &instance.instance_id,
+        host: &instance.host,
+        trusted: instance.trusted,
+        capabilities: &instance.capabilities,
+        draining: instance.drain,
+        busy,
+    }
 }
 
 /// Whether the slot's attempt still runs. A slot whose job was cancelled, swept or taken over is as good as empty.
@@ -170,7 +179,9 @@ pub(crate) async fn complete(State(app): State<App>, worker: Worker, Path(id): P
 async fn check_stored(app: &App, job: &JobId, attempt: u32, declared: &[Declared]) -> Result<Vec<Artifact>> {
     let mut artifacts = Vec::with_capacity(declared.len());
     for (i, file) in declared.iter().enumerate() {
-        let wrong = |message: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "artifact_mismatch", format!("artifacts[{i}]: {message}")).field(format!("artifacts[{i}]"));
+        let wrong = |message: &str| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "artifact_mismatch", format!("artifacts[{i}]: {message}")).field(format!("artifacts[{i}]"))
+        };
         let key = artifact_key(job, attempt, &file.name);
         let stored = app.files().head_media(&key).await?.ok_or_else(|| wrong("was not uploaded"))?;
         if stored.bytes != file.bytes || stored.sha256.as_ref().is_some_and(|sha256| *sha256 != file.sha256) {

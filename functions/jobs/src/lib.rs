@@ -60,7 +60,14 @@ struct Kinds {
 #[utoipa::path(get, path = "/api/v1/jobs/kinds", tag = "jobs", responses((status = 200, body = Kinds)))]
 async fn kinds(State(app): State<App>) -> Json<Kinds> {
     let items = kiln_core::kinds::offered(app.test_engines())
-        .map(|kind| KindView { kind: kind.name, title: kind.title, min_inputs: kind.min_inputs, max_inputs: kind.max_inputs, max_run_s: kind.max_run_s, params: kind.schema() })
+        .map(|kind| KindView {
+            kind: kind.name,
+            title: kind.title,
+            min_inputs: kind.min_inputs,
+            max_inputs: kind.max_inputs,
+            max_run_s: kind.max_run_s,
+            params: kind.schema(),
+        })
         .collect();
     Json(Kinds { items })
 }

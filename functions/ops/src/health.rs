@@ -119,12 +119,8 @@ fn judge(depth: Option<Depth>, instances: &[Instance], policy: &Policy, settings
     let since = |at: Millis| (now - at).max(0) as u64 / 1000;
     let counted = depth.as_ref().map(|depth| since(depth.at));
     let depth = depth.unwrap_or_default();
-    let queue = QueueHealth {
-        queued: depth.queued,
-        running: depth.running,
-        oldest_queued_s: depth.oldest_queued_at.map_or(0, since),
-        ceiling: settings.queue_ceiling,
-    };
+    let queue =
+        QueueHealth { queued: depth.queued, running: depth.running, oldest_queued_s: depth.oldest_queued_at.map_or(0, since), ceiling: settings.queue_ceiling };
     let (ready, busy) = (count(instances, Stage::Ready), count(instances, Stage::Busy));
     let workers = WorkersHealth {
         ready,
@@ -149,7 +145,9 @@ fn maintenance(counted_s: Option<u64>) -> Check {
     let (ok, detail) = match counted_s {
         // A new deployment, before its first minute is over.
         None => (true, "It has not run yet.".into()),
-        Some(age) if age > MAINTENANCE_SILENT_S => (false, format!("It last counted the jobs {age} s ago, so it isn't running: lost leases and lost messages stay as they are.")),
+        Some(age) if age > MAINTENANCE_SILENT_S => {
+            (false, format!("It last counted the jobs {age} s ago, so it isn't running: lost leases and lost messages stay as they are."))
+        }
         Some(age) => (true, format!("It counted the jobs {age} s ago.")),
     };
     Check { name: "maintenance", ok, detail }
@@ -158,7 +156,11 @@ fn maintenance(counted_s: Option<u64>) -> Check {
 fn admission(queue: &QueueHealth) -> Check {
     let unfinished = queue.queued + queue.running;
     let full = unfinished >= queue.ceiling;
-    let detail = if full { format!("It is full: {unfinished} unfinished jobs, the ceiling is {}; new jobs are refused.", queue.ceiling) } else { format!("{unfinished} unfinished jobs of at most {}.", queue.ceiling) };
+    let detail = if full {
+        format!("It is full: {unfinished} unfinished jobs, the ceiling is {}; new jobs are refused.", queue.ceiling)
+    } else {
+        format!("{unfinished} unfinished jobs of at most {}.", queue.ceiling)
+    };
     Check { name: "queue", ok: !full, detail }
 }
 
@@ -177,8 +179,16 @@ fn supply(queue: &QueueHealth, workers: &WorkersHealth) -> Check {
 
 /// Workers that hold their place and don't speak; the pool writes them off at its next look.
 fn silence(instances: &[Instance], lost_s: u64, now: Millis) -> Check {
-    let silent = instances.iter().filter(|instance| !matches!(instance.stage, Stage::Stopped | Stage::Gone)).filter(|instance| heartbeat_age_s(instance, now).is_some_and(|age| age > lost_s.saturating_mul(2))).count();
-    let detail = if silent > 0 { format!("{silent} workers have not spoken for more than {} s, and the warm pool has not written them off.", lost_s * 2) } else { "All workers speak.".into() };
+    let silent = instances
+        .iter()
+        .filter(|instance| !matches!(instance.stage, Stage::Stopped | Stage::Gone))
+        .filter(|instance| heartbeat_age_s(instance, now).is_some_and(|age| age > lost_s.saturating_mul(2)))
+        .count();
+    let detail = if silent > 0 {
+        format!("{silent} workers have not spoken for more than {} s, and the warm pool has not written them off.", lost_s * 2)
+    } else {
+        "All workers speak.".into()
+    };
     Check { name: "warm_pool", ok: silent == 0, detail }
 }
 

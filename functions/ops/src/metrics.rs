@@ -75,10 +75,22 @@ mod tests {
 
     #[test]
     fn every_line_is_a_comment_or_a_name_and_a_number() {
-        let depth = Depth { queued: 2, running: 1, oldest_queued_at: Some(1_000), by_kind: [("upscale/queued".to_owned(), 2), ("upscale/running".to_owned(), 1)].into(), ..Depth::default() };
+        let depth = Depth {
+            queued: 2,
+            running: 1,
+            oldest_queued_at: Some(1_000),
+            by_kind: [("upscale/queued".to_owned(), 2), ("upscale/running".to_owned(), 1)].into(),
+            ..Depth::default()
+        };
         let queues = [("image-rush".to_owned(), QueueDepth { visible: 1, in_flight: 2, delayed: 3 })];
         let text = render(&depth, &queues, &[], 61_000);
-        for line in ["kiln_jobs{kind=\"upscale\",state=\"queued\"} 2", "kiln_queue_depth 2", "kiln_queue_oldest_seconds 60", "kiln_sqs_messages{queue=\"image-rush\",state=\"delayed\"} 3", "kiln_instances{stage=\"ready\"} 0"] {
+        for line in [
+            "kiln_jobs{kind=\"upscale\",state=\"queued\"} 2",
+            "kiln_queue_depth 2",
+            "kiln_queue_oldest_seconds 60",
+            "kiln_sqs_messages{queue=\"image-rush\",state=\"delayed\"} 3",
+            "kiln_instances{stage=\"ready\"} 0",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
         for line in text.lines().filter(|line| !line.starts_with('#')) {

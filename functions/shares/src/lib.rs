@@ -92,7 +92,12 @@ struct ShareView {
 
 impl From<&Share> for ShareView {
     fn from(share: &Share) -> Self {
-        Self { id: share.share_id.to_string(), job_id: share.job_id.to_string(), created_at: rfc3339(share.created_at), expires_at: share.expires_at.map(rfc3339) }
+        Self {
+            id: share.share_id.to_string(),
+            job_id: share.job_id.to_string(),
+            created_at: rfc3339(share.created_at),
+            expires_at: share.expires_at.map(rfc3339),
+        }
     }
 }
 

@@ -200,7 +200,9 @@ mod tests {
 
     #[test]
     fn a_name_loses_its_folders_and_control_characters() {
-        for (given, kept) in [("C:\\a\\b.jpg", "b.jpg"), ("../../etc/passwd", "passwd"), ("a\r\nb.png", "ab.png"), ("..", "file"), ("/", "file"), ("ärger.webp", "ärger.webp")] {
+        for (given, kept) in
+            [("C:\\a\\b.jpg", "b.jpg"), ("../../etc/passwd", "passwd"), ("a\r\nb.png", "ab.png"), ("..", "file"), ("/", "file"), ("ärger.webp", "ärger.webp")]
+        {
             assert_eq!(base_name(given), kept);
         }
     }

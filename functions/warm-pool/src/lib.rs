@@ -53,7 +53,13 @@ fn see(instance: &Instance, now: Millis) -> Seen {
     let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
     Seen {
         id: instance.instance_id.clone(),
-        stage: if instance.drain { Stage::Draining } else if busy { Stage::Busy } else { instance.stage },
+        stage: if instance.drain {
+            Stage::Draining
+        } else if busy {
+            Stage::Busy
+        } else {
+            instance.stage
+        },
         since: instance.idle_since,
         heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
     }

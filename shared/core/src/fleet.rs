@@ -2,8 +2,8 @@
 //! A worker gets durations, never timestamps, and no table, bucket or key name.
 
 use crate::ids::{AccountId, InstanceId, JobId};
-use crate::machine::Failure;
 use crate::job::Priority;
+use crate::machine::Failure;
 use serde::{Deserialize, Serialize};
 
 /// Most artifacts of one job.

@@ -87,10 +87,7 @@ pub struct Sums {
 /// `open_holds` are the jobs whose hold is open, with its amount and whether the job has ended.
 pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let sums = entries.iter().fold(Sums::default(), |sums, entry| Sums {
-        available: sums.available + entry.d_available,
-        held: sums.held + entry.d_held,
-    });
+    let sums = entries.iter().fold(Sums::default(), |sums, entry| Sums { available: sums.available + entry.d_available, held: sums.held + entry.d_held });
     if sums != account {
         wrong.push(format!("the account says {account:?}, its entries sum to {sums:?}"));
     }
@@ -153,7 +150,8 @@ mod tests {
         let hold = entry(2, Move::hold(1000), job.as_str());
         let grant = entry(1, Move::grant(10_000), "signup");
         let release = entry(3, Move::release(1000), job.as_str());
-        let cases: [(Sums, Vec<Entry>, Vec<(JobId, i64, bool)>); 4] = [
+        type Case = (Sums, Vec<Entry>, Vec<(JobId, i64, bool)>);
+        let cases: [Case; 4] = [
             (Sums { available: 10_000, held: 0 }, vec![grant.clone(), hold.clone()], vec![]),
             (Sums { available: 9000, held: 1000 }, vec![grant.clone(), hold.clone()], vec![(job.clone(), 1000, true)]),
             (Sums { available: -1000, held: 1000 }, vec![hold.clone()], vec![(job.clone(), 1000, false)]),

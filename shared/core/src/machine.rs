@@ -27,9 +27,13 @@ pub struct AccountDelta {
 pub enum SlotChange {
     Keep,
     /// The slot takes this job's new attempt; it must still be as it was read.
-    Take { instance_id: InstanceId },
+    Take {
+        instance_id: InstanceId,
+    },
     /// The slot is free again, if it still holds this attempt (if not, that is no reason to stop).
-    Free { instance_id: InstanceId },
+    Free {
+        instance_id: InstanceId,
+    },
 }
 
 /// One transaction: the job before and after, and what goes with it.
@@ -254,7 +258,15 @@ pub enum Lost {
 }
 
 /// Renews the attempt's lease and carries its progress.
-pub fn heartbeat(job: &Job, instance: &InstanceId, attempt: u32, progress: f32, stage: Option<&str>, settings: &Settings, now: Millis) -> Result<Box<Change>, Lost> {
+pub fn heartbeat(
+    job: &Job,
+    instance: &InstanceId,
+    attempt: u32,
+    progress: f32,
+    stage: Option<&str>,
+    settings: &Settings,
+    now: Millis,
+) -> Result<Box<Change>, Lost> {
     if job.state == State::Cancelled && job.attempt == attempt {
         return Err(Lost::Cancelled);
     }

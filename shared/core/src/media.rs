@@ -15,10 +15,7 @@ mod webp;
 mod tests;
 
 /// What an input picture may be at most: 10 MB of file, 4096 pixels on each side.
-pub const LIMITS: MediaLimits = MediaLimits {
-    max_bytes: 10_000_000,
-    max_side: 4096,
-};
+pub const LIMITS: MediaLimits = MediaLimits { max_bytes: 10_000_000, max_side: 4096 };
 
 /// The bounds that [`MediaFacts::check`] applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +50,7 @@ impl ImageType {
 
     /// The inverse of [`ImageType::as_str`]; parameters and letter case are not forgiven.
     pub fn parse(content_type: &str) -> Option<ImageType> {
-        [ImageType::Jpeg, ImageType::Png, ImageType::Webp]
-            .into_iter()
-            .find(|t| t.as_str() == content_type)
+        [ImageType::Jpeg, ImageType::Png, ImageType::Webp].into_iter().find(|t| t.as_str() == content_type)
     }
 }
 
@@ -81,21 +76,13 @@ pub struct MediaFacts {
 impl MediaFacts {
     /// Width and height as a viewer shows the picture: orientations 5 to 8 lie on their side.
     pub const fn shown_size(&self) -> (u32, u32) {
-        if self.orientation >= 5 {
-            (self.height, self.width)
-        } else {
-            (self.width, self.height)
-        }
+        if self.orientation >= 5 { (self.height, self.width) } else { (self.width, self.height) }
     }
 
     /// Whether a job may take it: one frame, and no side longer than the limit.
     pub fn check(&self, limits: &MediaLimits) -> Result<(), MediaError> {
         if self.width > limits.max_side || self.height > limits.max_side {
-            return Err(MediaError::TooManyPixels {
-                width: self.width,
-                height: self.height,
-                max_side: limits.max_side,
-            });
+            return Err(MediaError::TooManyPixels { width: self.width, height: self.height, max_side: limits.max_side });
         }
         if self.animated {
             return Err(MediaError::Animated(self.content_type));
@@ -114,25 +101,15 @@ pub enum MediaError {
     #[error("the file is {found}; JPEG, PNG and WebP are taken")]
     UnsupportedType { found: &'static str },
     #[error("this form of {content_type} is not taken: {why}")]
-    UnsupportedForm {
-        content_type: ImageType,
-        why: &'static str,
-    },
+    UnsupportedForm { content_type: ImageType, why: &'static str },
     #[error("the {0} is animated; one still picture is taken")]
     Animated(ImageType),
     #[error("the {0} ends before its picture does")]
     Truncated(ImageType),
     #[error("the {content_type} is damaged: {why}")]
-    Corrupt {
-        content_type: ImageType,
-        why: &'static str,
-    },
+    Corrupt { content_type: ImageType, why: &'static str },
     #[error("the picture is {width} × {height} pixels; at most {max_side} on each side are taken")]
-    TooManyPixels {
-        width: u32,
-        height: u32,
-        max_side: u32,
-    },
+    TooManyPixels { width: u32, height: u32, max_side: u32 },
 }
 
 impl MediaError {
@@ -141,9 +118,7 @@ impl MediaError {
         match self {
             MediaError::Empty => "media_empty",
             MediaError::TooManyBytes { .. } => "media_too_large",
-            MediaError::UnsupportedType { .. } | MediaError::UnsupportedForm { .. } => {
-                "media_unsupported"
-            }
+            MediaError::UnsupportedType { .. } | MediaError::UnsupportedForm { .. } => "media_unsupported",
             MediaError::Animated(_) => "media_animated",
             MediaError::Truncated(_) => "media_truncated",
             MediaError::Corrupt { .. } => "media_corrupt",
@@ -160,10 +135,7 @@ pub fn inspect(bytes: &[u8]) -> Result<MediaFacts, MediaError> {
 /// [`inspect`] with limits of the caller's.
 pub fn inspect_within(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaError> {
     if bytes.len() > limits.max_bytes {
-        return Err(MediaError::TooManyBytes {
-            bytes: bytes.len(),
-            limit: limits.max_bytes,
-        });
+        return Err(MediaError::TooManyBytes { bytes: bytes.len(), limit: limits.max_bytes });
     }
     let facts = match sniff(bytes)? {
         ImageType::Jpeg => jpeg::probe(bytes, limits)?,
@@ -180,21 +152,7 @@ pub fn sniff(bytes: &[u8]) -> Result<ImageType, MediaError> {
         [] => return Err(MediaError::Empty),
         [0xff, 0xd8, 0xff, ..] => return Ok(ImageType::Jpeg),
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => return Ok(ImageType::Png),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => {
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
             return Ok(ImageType::Webp);
         }
         [b'G', b'I', b'F', b'8', ..] => "a GIF",
@@ -205,8 +163,7 @@ pub fn sniff(bytes: &[u8]) -> Result<ImageType, MediaError> {
         [b'P', b'K', 3, 4, ..] => "a ZIP",
         [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "a JPEG XL",
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF",
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..]
-        | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i', b'f', ..] => "an HEIC",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i', b'f', ..] => "an HEIC",
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video",
         [b'<', ..] => "markup (SVG, HTML or XML)",
         _ => "of no known picture type",
@@ -216,48 +173,25 @@ pub fn sniff(bytes: &[u8]) -> Result<ImageType, MediaError> {
 
 /// Big-endian and little-endian reads that answer `None` past the end.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
+    Some(u16::from_be_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 fn le16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
+    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 fn le32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 /// An early word on the size, before the rest of the file is walked.
-fn check_size(
-    content_type: ImageType,
-    width: u32,
-    height: u32,
-    limits: &MediaLimits,
-) -> Result<(), MediaError> {
+fn check_size(content_type: ImageType, width: u32, height: u32, limits: &MediaLimits) -> Result<(), MediaError> {
     if width == 0 || height == 0 {
-        return Err(MediaError::Corrupt {
-            content_type,
-            why: "it has no pixels",
-        });
+        return Err(MediaError::Corrupt { content_type, why: "it has no pixels" });
     }
-    MediaFacts {
-        content_type,
-        width,
-        height,
-        orientation: 1,
-        animated: false,
-    }
-    .check(limits)
+    MediaFacts { content_type, width, height, orientation: 1, animated: false }.check(limits)
 }

@@ -65,10 +65,18 @@ pub struct Observation {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Start { reason: String },
-    Stop { id: InstanceId, reason: String },
+    Start {
+        reason: String,
+    },
+    Stop {
+        id: InstanceId,
+        reason: String,
+    },
     /// It has not spoken for too long: give it back and write it off.
-    WriteOff { id: InstanceId, reason: String },
+    WriteOff {
+        id: InstanceId,
+        reason: String,
+    },
 }
 
 /// What to do now. Machines on their way count as supply; a busy machine is never stopped.

@@ -33,13 +33,13 @@ pub struct Quote {
 /// Prices a job whose parameters are valid and whose inputs are verified.
 pub fn quote(kind: &str, params: &Value, inputs: &[JobInput], priority: Priority) -> Result<Quote, FieldError> {
     let mut lines = Vec::new();
-    let expected_s;
-    match kind {
+    let expected_s = match kind {
         "upscale" => {
             let scale = params["scale"].as_u64().unwrap_or(2);
             let pixels: u64 = inputs.iter().map(|input| u64::from(input.width) * u64::from(input.height)).sum();
             if pixels * scale * scale > MAX_OUTPUT_PIXELS {
-                let message = format!("the result would have {} megapixels; at most {} can be made", pixels * scale * scale / 1_000_000, MAX_OUTPUT_PIXELS / 1_000_000);
+                let message =
+                    format!("the result would have {} megapixels; at most {} can be made", pixels * scale * scale / 1_000_000, MAX_OUTPUT_PIXELS / 1_000_000);
                 return Err(FieldError::new("params.scale", message));
             }
             lines.push(Line { what: format!("Enlarge a photo ×{scale}"), millicredits: PICTURE });
@@ -47,13 +47,13 @@ pub fn quote(kind: &str, params: &Value, inputs: &[JobInput], priority: Priority
             if further > 0 {
                 lines.push(Line { what: format!("Photo above 4 megapixels ({:.1})", pixels as f64 / 1e6), millicredits: further * FURTHER_4_MP });
             }
-            expected_s = 2 + pixels / 100_000;
+            2 + pixels / 100_000
         }
         _ => {
             lines.push(Line { what: kind.to_owned(), millicredits: PICTURE });
-            expected_s = 1 + params["ms"].as_u64().unwrap_or(0) / 1000;
+            1 + params["ms"].as_u64().unwrap_or(0) / 1000
         }
-    }
+    };
     let base: i64 = lines.iter().map(|line| line.millicredits).sum();
     if priority == Priority::Rush {
         lines.push(Line { what: "Rush (twice the price)".into(), millicredits: base });
@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn the_lines_sum_to_the_quote() {
-        for (side, priority, total) in [(1000, Priority::Standard, 1000), (1000, Priority::Rush, 2000), (2500, Priority::Standard, 2000), (4096, Priority::Rush, 10_000)] {
+        for (side, priority, total) in
+            [(1000, Priority::Standard, 1000), (1000, Priority::Rush, 2000), (2500, Priority::Standard, 2000), (4096, Priority::Rush, 10_000)]
+        {
             let quote = quote("upscale", &json!({"scale": 2}), &[photo(side, side)], priority).unwrap();
             assert_eq!(quote.quote_millicredits, total, "{side} {priority:?}");
             assert_eq!(quote.lines.iter().map(|line| line.millicredits).sum::<i64>(), total);

@@ -1,6 +1,7 @@
 //! OpenAPI: one document of all functions, and what is true of every operation said once.
 
 use crate::problem::Problem;
+use kiln_core::ids::{SessionId, UploadId};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
@@ -19,7 +20,10 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
         document.merge(part);
     }
     let components = document.components.get_or_insert_default();
-    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    // The router collects the schemas of bodies; ids also stand in paths.
+    for (name, schema) in [(Problem::name(), Problem::schema()), (SessionId::name(), SessionId::schema()), (UploadId::name(), UploadId::schema())] {
+        components.schemas.insert(name.into_owned(), schema);
+    }
     for (name, scheme) in [
         ("session", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::caller::COOKIE)))),
         ("worker", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),

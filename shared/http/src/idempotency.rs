@@ -22,7 +22,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
-        let bad = || Problem::new(StatusCode::BAD_REQUEST, "bad_idempotency_key", "Idempotency-Key takes 1 to 128 visible ASCII characters.").field("Idempotency-Key");
+        let bad = || {
+            Problem::new(StatusCode::BAD_REQUEST, "bad_idempotency_key", "Idempotency-Key takes 1 to 128 visible ASCII characters.").field("Idempotency-Key")
+        };
         let text = value.to_str().map_err(|_| bad())?.trim();
         if text.is_empty() || text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(bad());
@@ -68,7 +70,8 @@ impl Once {
     pub fn replayed(&self, replay: Option<Replay>, now: Millis) -> Result<Option<(StatusCode, String)>, Problem> {
         let Some(replay) = replay.filter(|replay| replay.expires_at > now) else { return Ok(None) };
         if replay.body_hash != self.body_hash {
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "This Idempotency-Key was used with another body.").field("Idempotency-Key"));
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "This Idempotency-Key was used with another body.")
+                .field("Idempotency-Key"));
         }
         Ok(Some((StatusCode::from_u16(replay.status).unwrap_or(StatusCode::OK), replay.answer)))
     }

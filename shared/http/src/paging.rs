@@ -33,7 +33,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(query) = Query::<PagingQuery>::from_request_parts(parts, state).await.map_err(|_| FieldError::new("limit", "a whole number from 1 to 100"))?;
+        let Query(query) =
+            Query::<PagingQuery>::from_request_parts(parts, state).await.map_err(|_| FieldError::new("limit", "a whole number from 1 to 100"))?;
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(FieldError::new("limit", "a whole number from 1 to 100").into());

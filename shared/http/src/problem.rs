@@ -91,7 +91,9 @@ impl From<FieldError> for Problem {
 impl From<kiln_store::Error> for Problem {
     fn from(error: kiln_store::Error) -> Self {
         match error {
-            kiln_store::Error::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much is happening to this account at once; please ask again.").retry_after(1),
+            kiln_store::Error::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much is happening to this account at once; please ask again.").retry_after(1)
+            }
             other => Self::internal(other),
         }
     }

@@ -90,7 +90,8 @@ impl Table {
     /// begins. `None` when the link was used or another sign-in of the same new address came first.
     pub async fn sign_in(&self, wanted: &SignIn, new_account: bool) -> Result<Option<()>, Error> {
         let mut parts = Parts::default();
-        let unused = Expr::new("attribute_not_exists(used_at) AND expires_at > :now AND email = :email").value("now", n(wanted.now)).value("email", s(&wanted.email));
+        let unused =
+            Expr::new("attribute_not_exists(used_at) AND expires_at > :now AND email = :email").value("now", n(wanted.now)).value("email", s(&wanted.email));
         self.add_update(&mut parts, &keys::link(&wanted.link_hash), Expr::new("SET used_at = :now"), Some(unused))?;
         let session = &wanted.session;
         let account_id = &session.account_id;

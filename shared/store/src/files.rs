@@ -313,8 +313,7 @@ fn disposition(content_type: &str, download_name: Option<&str>) -> String {
 
 /// A name that needs no quoting in a header and means nothing to a file system.
 fn safe_filename(name: &str) -> String {
-    let kept: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' }).take(100).collect();
+    let kept: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' }).take(100).collect();
     let trimmed = kept.trim_matches(|c| matches!(c, '.' | ' '));
     if trimmed.is_empty() { "file".to_owned() } else { trimmed.to_owned() }
 }

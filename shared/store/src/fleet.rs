@@ -80,7 +80,12 @@ impl Table {
     }
 
     /// What a call about an attempt decides by, in one call: the instance that speaks, the job and its account.
-    pub async fn instance_job_account(&self, instance: &InstanceId, account: &AccountId, job: &JobId) -> Result<(Option<Instance>, Option<Job>, Option<crate::Account>), Error> {
+    pub async fn instance_job_account(
+        &self,
+        instance: &InstanceId,
+        account: &AccountId,
+        job: &JobId,
+    ) -> Result<(Option<Instance>, Option<Job>, Option<crate::Account>), Error> {
         let (instance_key, job_key, account_key) = (keys::instance(instance), keys::job(account, job), keys::account(account));
         let mut found = self.get_many(&[instance_key.clone(), job_key.clone(), account_key.clone()]).await?;
         Ok((
@@ -109,7 +114,17 @@ impl Table {
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
         let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("now", n(now));
-        self.begin(id, Expr::new("SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu"), condition, token_hash, said, now).await
+        self.begin(
+            id,
+            Expr::new(
+                "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu",
+            ),
+            condition,
+            token_hash,
+            said,
+            now,
+        )
+        .await
     }
 
     async fn begin(&self, id: &InstanceId, update: Expr, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {

@@ -116,7 +116,13 @@ impl Table {
     }
 
     /// Everything a submit decides by: session, account, uploads, the queue's depth and an earlier answer to its key.
-    pub async fn before_submit(&self, account: &AccountId, session_hash: &str, uploads: &[UploadId], idempotency: Option<(&'static str, &str)>) -> Result<Submitted, Error> {
+    pub async fn before_submit(
+        &self,
+        account: &AccountId,
+        session_hash: &str,
+        uploads: &[UploadId],
+        idempotency: Option<(&'static str, &str)>,
+    ) -> Result<Submitted, Error> {
         let account_key = keys::account(account);
         let upload_keys: Vec<_> = uploads.iter().map(|id| keys::upload(account, id)).collect();
         let replay_key = idempotency.map(|(route, hash)| keys::idempotency(account, route, hash));
@@ -279,8 +285,11 @@ impl Table {
                 self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
             }
             SlotChange::Free { instance_id } if free => {
-                let update = Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(job.finished_at.unwrap_or(job.queued_at)));
-                let condition = Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt").value("seen_job", s(job.job_id.as_str())).value("seen_attempt", n(job.attempt));
+                let update =
+                    Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(job.finished_at.unwrap_or(job.queued_at)));
+                let condition = Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
+                    .value("seen_job", s(job.job_id.as_str()))
+                    .value("seen_attempt", n(job.attempt));
                 self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
             }
             _ => Ok(None),
@@ -310,7 +319,12 @@ impl Table {
     pub async fn due_jobs(&self, account: &AccountId, limit: u32, now: Millis) -> Result<Vec<(JobId, String, Priority)>, Error> {
         let (items, _) = self.page(&keys::account_pk(account), keys::QUEUED, false, limit.max(1) * 2, None).await?;
         let markers: Vec<Marker> = items.into_iter().map(from_item).collect::<Result<_, _>>()?;
-        Ok(markers.into_iter().filter(|marker| marker.not_before <= now).take(limit as usize).map(|marker| (marker.job_id, marker.capability, marker.priority)).collect())
+        Ok(markers
+            .into_iter()
+            .filter(|marker| marker.not_before <= now)
+            .take(limit as usize)
+            .map(|marker| (marker.job_id, marker.capability, marker.priority))
+            .collect())
     }
 }
 

@@ -140,7 +140,15 @@ mod tests {
 
     #[test]
     fn nothing_wider_than_one_queue_becomes_an_arn() {
-        for url in ["", "nonsense", "https://sqs.us-east-1.amazonaws.com/", "https://sqs.us-east-1.amazonaws.com/123456789012/*", "https://h/*/q", "https://h/12/q", "https://h/q"] {
+        for url in [
+            "",
+            "nonsense",
+            "https://sqs.us-east-1.amazonaws.com/",
+            "https://sqs.us-east-1.amazonaws.com/123456789012/*",
+            "https://h/*/q",
+            "https://h/12/q",
+            "https://h/q",
+        ] {
             assert!(queue_arn(url, "eu-west-1").is_err(), "{url}");
         }
         assert!(queue_arn("http://127.0.0.1:4566/000000000000/q", "").is_err());

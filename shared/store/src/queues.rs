@@ -77,7 +77,9 @@ impl Queues {
     }
 
     async fn depth_of(&self, url: &str) -> Result<QueueDepth, Error> {
-        use QueueAttributeName::{ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed, ApproximateNumberOfMessagesNotVisible as InFlight};
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed, ApproximateNumberOfMessagesNotVisible as InFlight,
+        };
         let call = self.client.get_queue_attributes().queue_url(url);
         let output = call.attribute_names(Visible).attribute_names(InFlight).attribute_names(Delayed).send().await.map_err(Error::aws)?;
         let attributes = output.attributes.unwrap_or_default();
@@ -112,7 +114,10 @@ mod tests {
     #[test]
     fn rush_comes_first_and_unset_queues_are_left_out() {
         let both = queues(|name| Some(format!("https://sqs/{name}")));
-        assert_eq!(both.iter().map(|queue| queue.url.as_str()).collect::<Vec<_>>(), ["https://sqs/KILN_QUEUE_IMAGE_RUSH", "https://sqs/KILN_QUEUE_IMAGE_STANDARD"]);
+        assert_eq!(
+            both.iter().map(|queue| queue.url.as_str()).collect::<Vec<_>>(),
+            ["https://sqs/KILN_QUEUE_IMAGE_RUSH", "https://sqs/KILN_QUEUE_IMAGE_STANDARD"]
+        );
         assert_eq!(both[0].priority, Priority::Rush);
         assert_eq!(queues(|name| (name == "KILN_QUEUE_IMAGE_STANDARD").then(|| "u".to_owned())).len(), 1);
         assert!(queues(|_| Some(String::new())).is_empty());

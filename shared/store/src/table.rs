@@ -163,16 +163,14 @@ impl Table {
         }
         let mut wait = 10;
         while !wanted.is_empty() {
-            let keys = KeysAndAttributes::builder().set_keys(Some(wanted.iter().map(Key::item).collect())).consistent_read(true).build().map_err(Error::internal)?;
+            let keys =
+                KeysAndAttributes::builder().set_keys(Some(wanted.iter().map(Key::item).collect())).consistent_read(true).build().map_err(Error::internal)?;
             let output = self.client.batch_get_item().request_items(&self.name, keys).send().await.map_err(Error::aws)?;
             for item in output.responses.into_iter().flat_map(|mut tables| tables.remove(&self.name).unwrap_or_default()) {
                 found.insert(key_of(&item), item);
             }
-            wanted = output
-                .unprocessed_keys
-                .and_then(|mut tables| tables.remove(&self.name))
-                .map(|keys| keys.keys.iter().map(key_of).collect())
-                .unwrap_or_default();
+            wanted =
+                output.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name)).map(|keys| keys.keys.iter().map(key_of).collect()).unwrap_or_default();
             if !wanted.is_empty() {
                 pause(&mut wait).await;
             }
@@ -222,7 +220,8 @@ impl Table {
     }
 
     pub fn add_put(&self, parts: &mut Parts, item: Item, condition: Option<Expr>) -> Result<usize, Error> {
-        let mut put = Put::builder().table_name(&self.name).set_item(Some(item)).return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut put =
+            Put::builder().table_name(&self.name).set_item(Some(item)).return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if let Some(condition) = condition {
             put = put
                 .condition_expression(condition.text)
@@ -280,7 +279,8 @@ impl Table {
             if !refused.is_empty() {
                 return Ok(Written::Refused(Refused(refused)));
             }
-            let passing = reasons.iter().any(|reason| matches!(reason.code(), Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")));
+            let passing =
+                reasons.iter().any(|reason| matches!(reason.code(), Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")));
             if !passing {
                 return Err(Error::aws(error));
             }

@@ -65,7 +65,9 @@ impl Checker {
         self.ending(plan, write, job, old, new)?;
         self.hint(plan, write, job, old, new)?;
         require(new.hold_open != new.state.ended(), || format!("{:?} with hold_open {}", new.state, new.hold_open))?;
-        require(new.owed_shard.is_some() != new.state.ended() && new.next_check_at.is_some() != new.state.ended(), || format!("{:?}, owed {:?} at {:?}", new.state, new.owed_shard, new.next_check_at))?;
+        require(new.owed_shard.is_some() != new.state.ended() && new.next_check_at.is_some() != new.state.ended(), || {
+            format!("{:?}, owed {:?} at {:?}", new.state, new.owed_shard, new.next_check_at)
+        })?;
         let listed = &table.listed[job];
         let expected: &[u32] = if new.state == State::Succeeded { &[new.attempt] } else { &[] };
         require(listed == expected, || format!("{:?} at attempt {} lists artifacts of attempts {listed:?}", new.state, new.attempt))?;
@@ -96,7 +98,10 @@ impl Checker {
                     .collect();
                 require(running.len() == 1, || format!("worker {worker} runs jobs {running:?} at once"))
             }
-            Origin::Beat { worker, attempt } | Origin::Complete { worker, attempt } | Origin::Fail { worker, attempt, .. } | Origin::Abandoned { worker, attempt } => {
+            Origin::Beat { worker, attempt }
+            | Origin::Complete { worker, attempt }
+            | Origin::Fail { worker, attempt, .. }
+            | Origin::Abandoned { worker, attempt } => {
                 let right = *attempt == newest && history.attempts.last() == Some(worker) && new.attempt == newest;
                 require(right, || format!("{:?} took effect; the newest attempt is {newest} of worker {:?}", write.origin, history.attempts.last()))
             }
@@ -133,7 +138,9 @@ impl Checker {
         require(kind == expected, || format!("{:?} moved {kind:?} where {expected:?} was due", new.state))?;
         if let Some(step) = write.change.money.filter(|step| step.kind != EntryKind::Hold) {
             let charged = -(step.d_available + step.d_held);
-            require(step.d_held == -new.quote_millicredits && (0..=new.quote_millicredits).contains(&charged), || format!("closed a hold of {} by {step:?}", new.quote_millicredits))?;
+            require(step.d_held == -new.quote_millicredits && (0..=new.quote_millicredits).contains(&charged), || {
+                format!("closed a hold of {} by {step:?}", new.quote_millicredits)
+            })?;
             require(charged == new.charged_millicredits, || format!("charged {charged}, the job says {}", new.charged_millicredits))?;
         }
         let history = &mut self.jobs[job];
@@ -142,20 +149,27 @@ impl Checker {
             if !history.accusers.contains(host) {
                 history.accusers.push(host.clone());
             }
-            let believed = plan.workers[worker].trusted || history.accusers.len() > 1 || u64::from(new.attempt) >= plan.settings.max_attempts || u64::from(new.failures) >= plan.settings.max_failures;
+            let believed = plan.workers[worker].trusted
+                || history.accusers.len() > 1
+                || u64::from(new.attempt) >= plan.settings.max_attempts
+                || u64::from(new.failures) >= plan.settings.max_failures;
             require(new.state != State::Failed || believed, || "one rented host's word ended the job".into())?;
         }
         let (Some(old), Origin::Sweep { .. }) = (old, &write.origin) else { return Ok(()) };
         let code = new.error.as_ref().map_or("", |error| error.code.as_str());
         match (old.state, new.state) {
-            (State::Running, State::Queued | State::Failed) => require(old.lease_until.is_some_and(|until| until <= write.decided_at), || "maintenance ended a live lease".into()),
+            (State::Running, State::Queued | State::Failed) => {
+                require(old.lease_until.is_some_and(|until| until <= write.decided_at), || "maintenance ended a live lease".into())
+            }
             (State::Queued, State::Failed) if code == "waited_too_long" => {
                 require(write.decided_at >= old.queued_at + seconds(plan.settings.max_wait_s), || "waited too long, too soon".into())
             }
             (State::Queued, State::Failed) if code != "account_gone" => {
                 let claimable = write.decided_at - old.not_before.max(old.queued_at);
                 require(!history.accusers.is_empty(), || format!("maintenance failed a queued job: {code}"))?;
-                require(claimable >= seconds(plan.settings.second_host_s), || format!("one host's word was believed though others had only {claimable} ms to claim"))
+                require(claimable >= seconds(plan.settings.second_host_s), || {
+                    format!("one host's word was believed though others had only {claimable} ms to claim")
+                })
             }
             _ => Ok(()),
         }
@@ -183,7 +197,9 @@ impl Checker {
         let count = |state| account.jobs.iter().filter(|job| table.jobs[**job].state == state).count() as i64;
         let (running, queued) = (count(State::Running), count(State::Queued));
         let counters = &account.counters;
-        require((counters.running, counters.queued) == (running, queued), || format!("the account counts {} running and {} queued; there are {running} and {queued}", counters.running, counters.queued))?;
+        require((counters.running, counters.queued) == (running, queued), || {
+            format!("the account counts {} running and {} queued; there are {running} and {queued}", counters.running, counters.queued)
+        })?;
         let cap = counters.max_running.unwrap_or(plan.settings.account_running as i64);
         require(running <= cap, || format!("{running} running above the cap of {cap}"))?;
         let cap = counters.max_queued.unwrap_or(plan.settings.account_queued as i64);
@@ -217,7 +233,15 @@ impl Checker {
                     if job.suspicion.is_some() { waited.min(alone) } else { waited }
                 }
             };
-            require(now <= due.max(calm_since).max(self.jobs[number].changed_at) + slack, || format!("hung: job {number} is {:?} at attempt {}, next look at {:?}, {} ms past its time", job.state, job.attempt, job.next_check_at, now - due))?;
+            require(now <= due.max(calm_since).max(self.jobs[number].changed_at) + slack, || {
+                format!(
+                    "hung: job {number} is {:?} at attempt {}, next look at {:?}, {} ms past its time",
+                    job.state,
+                    job.attempt,
+                    job.next_check_at,
+                    now - due
+                )
+            })?;
         }
         Ok(())
     }
@@ -226,7 +250,9 @@ impl Checker {
     pub fn over(&self, table: &Table, plan: &Plan, uploads: &std::collections::BTreeSet<(usize, u32)>) -> Verdict {
         for (number, job) in table.jobs.iter().enumerate() {
             require(job.state.ended(), || format!("hung: job {number} is {:?}", job.state))?;
-            require(plan.scene != Scene::Calm || job.state == State::Succeeded, || format!("job {number} is {:?} though nothing went wrong: {:?}", job.state, job.error))?;
+            require(plan.scene != Scene::Calm || job.state == State::Succeeded, || {
+                format!("job {number} is {:?} though nothing went wrong: {:?}", job.state, job.error)
+            })?;
             let waited = job.error.as_ref().is_some_and(|error| error.code == "waited_too_long");
             require(plan.scene != Scene::Patient || !waited, || format!("job {number} waited too long though an able worker was idle"))?;
             let entries = &table.accounts[table.owner[number].0].entries;
@@ -241,7 +267,13 @@ impl Checker {
         keys.dedup();
         require(keys.len() == table.jobs.len(), || "one idempotency key made two jobs".into())?;
         for account in &table.accounts {
-            let open: Vec<_> = account.jobs.iter().map(|job| &table.jobs[*job]).filter(|job| job.hold_open).map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended())).collect();
+            let open: Vec<_> = account
+                .jobs
+                .iter()
+                .map(|job| &table.jobs[*job])
+                .filter(|job| job.hold_open)
+                .map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended()))
+                .collect();
             let wrong = audit(Sums { available: account.counters.available, held: account.counters.held }, &account.entries, &open);
             require(wrong.is_empty(), || wrong.join("; "))?;
             require((account.counters.held, account.counters.running, account.counters.queued) == (0, 0, 0), || format!("left over: {:?}", account.counters))?;

@@ -263,7 +263,22 @@ impl Plan {
         let index_lag = if calm { 0 } else { [0, 500, 5_000, 40_000][rng.usize(..4)] };
         let visibility = rng.i64(5_000..=60_000);
         let max_receives = rng.u32(1..=5);
-        Self { scene, settings, mail, accounts, hosts, workers, requests, rates, calm_from, workers_return: scene == Scene::Patient || rng.f64() < 0.8, tick, index_lag, visibility, max_receives }
+        Self {
+            scene,
+            settings,
+            mail,
+            accounts,
+            hosts,
+            workers,
+            requests,
+            rates,
+            calm_from,
+            workers_return: scene == Scene::Patient || rng.f64() < 0.8,
+            tick,
+            index_lag,
+            visibility,
+            max_receives,
+        }
     }
 }
 

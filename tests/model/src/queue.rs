@@ -22,8 +22,13 @@ pub struct Queue {
 pub enum Received {
     Nothing,
     /// It was received too often: it went to the dead-letter queue instead.
-    Dead { job: usize },
-    Message { message: Message, again: bool },
+    Dead {
+        job: usize,
+    },
+    Message {
+        message: Message,
+        again: bool,
+    },
 }
 
 impl Queue {

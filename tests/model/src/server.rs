@@ -464,7 +464,14 @@ impl World {
         self.say(|| {
             let was = was.map_or("new", |state| state.as_str());
             let look = new.next_check_at.map_or("never".to_owned(), |at| format!("{:.3} s", at as f64 / 1000.0));
-            format!("job {number}: {was} → {}, attempt {}, failures {}, seq {}, next look {look}; by {:?}", new.state.as_str(), new.attempt, new.failures, new.seq, write.origin)
+            format!(
+                "job {number}: {was} → {}, attempt {}, failures {}, seq {}, next look {look}; by {:?}",
+                new.state.as_str(),
+                new.attempt,
+                new.failures,
+                new.seq,
+                write.origin
+            )
         });
     }
 }

@@ -1,10 +1,10 @@
 //! The workers: poll, claim, beat, upload, report, repeat what got no answer. Any may die at any step, hang, be drained
 //! or cut off; those on lying hosts also report falsely, complete late, and repeat or forge old calls.
 
+use crate::queue::Received;
 use crate::seen::Seen;
 use crate::server::{Call, What};
 use crate::world::{Event, World};
-use crate::queue::Received;
 use kiln_core::job::Priority;
 use kiln_core::machine::{Failure, Refusal};
 use kiln_core::time::{Millis, seconds};
@@ -51,7 +51,9 @@ pub enum Answer {
     /// 409: the attempt is lost, or what it reports can't be so.
     Gone,
     Put,
-    Claimed { attempt: u32 },
+    Claimed {
+        attempt: u32,
+    },
     Refused(Refusal),
     /// Stop working on the attempt.
     Lost,
@@ -208,7 +210,10 @@ impl World {
                 let queue = capability * Priority::ALL.len() + priority;
                 let Some((message, job)) = self.receive(queue) else { continue };
                 let second = self.rng.usize(..self.queues.len());
-                if self.rng.f64() < 0.1 && capabilities.contains(&(second / Priority::ALL.len())) && let Some((other, _)) = self.receive(second) {
+                if self.rng.f64() < 0.1
+                    && capabilities.contains(&(second / Priority::ALL.len()))
+                    && let Some((other, _)) = self.receive(second)
+                {
                     self.saw(Seen::SecondMessage);
                     self.queues[second].release(other, self.now);
                     self.after(1, Event::Visible { queue: second });

@@ -22,12 +22,22 @@ pub enum Event {
     Arrive(Box<Call>),
     Commit(Box<Pending>),
     After(Box<After>),
-    Answer { stamp: Stamp, answer: Answer },
-    Timer { stamp: Stamp, timer: Timer },
+    Answer {
+        stamp: Stamp,
+        answer: Answer,
+    },
+    Timer {
+        stamp: Stamp,
+        timer: Timer,
+    },
     /// Some message on this queue may be visible now.
-    Visible { queue: usize },
+    Visible {
+        queue: usize,
+    },
     Tick,
-    Close { account: usize },
+    Close {
+        account: usize,
+    },
 }
 
 pub struct World {

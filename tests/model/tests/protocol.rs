@@ -23,7 +23,11 @@ fn tell(text: &str) {
 fn report(seed: u64, rule: &str, kind: Kind) -> ! {
     let lines = trace(seed, kind);
     let tail = &lines[lines.len().saturating_sub(60)..];
-    panic!("seed {seed}: {rule}\n\n{}\n\nKILN_MODEL_SCENE={:?} KILN_MODEL_SEED={seed} cargo test -p kiln-model one_seed_replays -- --nocapture", tail.join("\n"), kind.scene);
+    panic!(
+        "seed {seed}: {rule}\n\n{}\n\nKILN_MODEL_SCENE={:?} KILN_MODEL_SEED={seed} cargo test -p kiln-model one_seed_replays -- --nocapture",
+        tail.join("\n"),
+        kind.scene
+    );
 }
 
 #[test]

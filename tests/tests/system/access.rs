@@ -101,7 +101,9 @@ async fn a_stranger_gets_nothing_out_of_the_fleet_s_endpoints() -> Result<()> {
             let body = match path {
                 "claim" => claim.clone(),
                 "fail" => json!({ "account_id": account, "attempt": 1, "failure": "permanent", "code": "x", "message": "" }),
-                _ => json!({ "account_id": account, "attempt": 1, "artifacts": [{ "name": "a.png", "content_type": "image/png", "bytes": 1, "sha256": "0".repeat(64) }] }),
+                _ => {
+                    json!({ "account_id": account, "attempt": 1, "artifacts": [{ "name": "a.png", "content_type": "image/png", "bytes": 1, "sha256": "0".repeat(64) }] })
+                }
             };
             with(token.clone(), &format!("/api/v1/fleet/jobs/{job}/{path}"), body).await?.problem(401, "unknown_worker", "")?;
         }

@@ -146,7 +146,12 @@ async fn a_job_with_a_wrong_field_is_refused_by_its_name() -> Result<()> {
 async fn a_wrong_address_or_an_unknown_route_is_told_plainly() -> Result<()> {
     let (system, ada) = start().await?;
     for email in ["", "ada", "ada@", "@example.org", "a b@example.org", "ada@localhost", "a@b@c.org"] {
-        system.client().post("/api/v1/auth/request-link", json!({ "email": email })).await?.problem(422, "bad_field", "email").map_err(|error| error.context(email.to_owned()))?;
+        system
+            .client()
+            .post("/api/v1/auth/request-link", json!({ "email": email }))
+            .await?
+            .problem(422, "bad_field", "email")
+            .map_err(|error| error.context(email.to_owned()))?;
     }
     ada.get("/api/v1/nothing").await?.problem(404, "not_found", "")?;
     ensure!(ada.delete("/api/v1/jobs").await?.status == 405);

@@ -21,10 +21,16 @@ async fn one_job_takes_fourteen_aws_calls_at_most() -> Result<()> {
     ada.ended(&warm, Duration::from_secs(60)).await?;
     let Some(faults) = &system.faults else { return Ok(()) };
     // Let the worker's next poll be parked, so that its call is the one that brings the message.
-    kiln_tests::system::wait_for("the worker's polls to be parked", Duration::from_secs(30), || async { Ok((faults.calls().iter().filter(|call| call.name == "ReceiveMessage").count() >= 3).then_some(())) }).await?;
+    kiln_tests::system::wait_for("the worker's polls to be parked", Duration::from_secs(30), || async {
+        Ok((faults.calls().iter().filter(|call| call.name == "ReceiveMessage").count() >= 3).then_some(()))
+    })
+    .await?;
     faults.reset();
     let id = ada.job(wanted).await?;
-    let done = kiln_tests::system::wait_for("the last write", Duration::from_secs(60), || async { Ok((faults.counts().get("TransactWriteItems") == Some(&3)).then_some(())) }).await;
+    let done = kiln_tests::system::wait_for("the last write", Duration::from_secs(60), || async {
+        Ok((faults.counts().get("TransactWriteItems") == Some(&3)).then_some(()))
+    })
+    .await;
     let calls: Vec<Call> = faults.calls().into_iter().filter(|call| call.name != "GetItem" || !call.body.is_empty()).collect();
     done?;
     let job = ada.ended(&id, Duration::from_secs(30)).await?;
@@ -51,7 +57,9 @@ fn write_units(call: &Call) -> usize {
     match call.name.as_str() {
         "PutItem" => item(&body),
         "UpdateItem" | "DeleteItem" => 1,
-        "TransactWriteItems" => body["TransactItems"].as_array().map_or(0, |parts| parts.iter().map(|part| if part.get("Put").is_some() { 2 * item(&part["Put"]) } else { 2 }).sum()),
+        "TransactWriteItems" => body["TransactItems"]
+            .as_array()
+            .map_or(0, |parts| parts.iter().map(|part| if part.get("Put").is_some() { 2 * item(&part["Put"]) } else { 2 }).sum()),
         _ => 0,
     }
 }

@@ -183,7 +183,9 @@ async fn answers_lost_after_the_write_double_nothing() -> Result<()> {
     let turn = Arc::new(AtomicUsize::new(0));
     if let Some(faults) = &system.faults {
         let turn = turn.clone();
-        faults.rule(move |call| if call.name == "TransactWriteItems" && turn.fetch_add(1, Ordering::SeqCst) % 2 == 0 { Verdict::LoseAnswer } else { Verdict::Pass });
+        faults.rule(move |call| {
+            if call.name == "TransactWriteItems" && turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { Verdict::LoseAnswer } else { Verdict::Pass }
+        });
     }
     let mut ids = Vec::new();
     for n in 0..3 {

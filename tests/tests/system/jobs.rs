@@ -100,7 +100,8 @@ async fn a_failing_engine_fails_the_job_and_not_the_worker() -> Result<()> {
 
 #[tokio::test]
 async fn one_account_is_capped_and_cannot_starve_another() -> Result<()> {
-    let system = System::start(&[("KILN_ACCOUNT_RUNNING", "1"), ("KILN_ACCOUNT_QUEUED", "3"), ("KILN_POOL_MAX", "2"), ("KILN_SIGNUP_MILLICREDITS", "100000")]).await?;
+    let system =
+        System::start(&[("KILN_ACCOUNT_RUNNING", "1"), ("KILN_ACCOUNT_QUEUED", "3"), ("KILN_POOL_MAX", "2"), ("KILN_SIGNUP_MILLICREDITS", "100000")]).await?;
     let (greedy, modest) = (system.signed_in("greedy@example.org").await?, system.signed_in("modest@example.org").await?);
     let first = greedy.noop(600_000).await?;
     greedy.in_state(&first, "running", SOON).await?;

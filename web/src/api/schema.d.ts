@@ -1172,6 +1172,8 @@ export interface components {
         ReportResponse: {
             state: components["schemas"]["State"];
         };
+        /** @example ses_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+        SessionId: string;
         /** @description A browser that is signed in. */
         SessionView: {
             /** Format: date-time */
@@ -1312,7 +1314,6 @@ export interface components {
              */
             slots: number;
         };
-        SessionId: string;
     };
     responses: never;
     parameters: never;
@@ -2179,7 +2180,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["SessionId"];
+                id: string;
             };
             cookie?: never;
         };

@@ -7,19 +7,11 @@ use crate::engine::upscale::cpu::Region;
 
 /// The pixels of `region` as planes. What lies outside of the picture is 0.
 pub fn tile_in(rgb: &[u8], width: usize, height: usize, region: Region) -> Planes {
-    assert_eq!(
-        rgb.len(),
-        width * height * 3,
-        "the picture has another size"
-    );
+    assert_eq!(rgb.len(), width * height * 3, "the picture has another size");
     let mut tile = Planes::new(region.w, region.h);
     let rows = region.h.min(height.saturating_sub(region.y));
     let columns = region.w.min(width.saturating_sub(region.x));
-    for (channel, plane) in tile
-        .data
-        .chunks_exact_mut((region.w * region.h).max(1))
-        .enumerate()
-    {
+    for (channel, plane) in tile.data.chunks_exact_mut((region.w * region.h).max(1)).enumerate() {
         for (row, to) in plane.chunks_exact_mut(region.w).enumerate().take(rows) {
             let from = &rgb[((region.y + row) * width + region.x) * 3..][..columns * 3];
             for (to, from) in to.iter_mut().zip(from.as_chunks::<3>().0) {
@@ -56,17 +48,7 @@ mod tests {
     #[test]
     fn every_byte_survives_the_way_in_and_out() {
         let rgb: Vec<u8> = (0..768u32).map(|i| (i / 3) as u8).collect();
-        let tile = tile_in(
-            &rgb,
-            16,
-            16,
-            Region {
-                x: 0,
-                y: 0,
-                w: 16,
-                h: 16,
-            },
-        );
+        let tile = tile_in(&rgb, 16, 16, Region { x: 0, y: 0, w: 16, h: 16 });
         let mut back = vec![9; 768];
         tile_out(&tile, &mut back, 16, 0, 0);
         assert_eq!(rgb, back);
@@ -74,17 +56,7 @@ mod tests {
 
     #[test]
     fn outside_of_the_picture_there_are_zeros() {
-        let tile = tile_in(
-            &[255; 12],
-            2,
-            2,
-            Region {
-                x: 1,
-                y: 1,
-                w: 3,
-                h: 2,
-            },
-        );
+        let tile = tile_in(&[255; 12], 2, 2, Region { x: 1, y: 1, w: 3, h: 2 });
         for channel in 0..3 {
             assert_eq!(tile.plane(channel), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         }
@@ -92,35 +64,13 @@ mod tests {
 
     #[test]
     fn what_can_not_be_shown_is_clamped() {
-        assert_eq!(
-            [
-                -1.0,
-                2.0,
-                f32::NAN,
-                f32::INFINITY,
-                0.5,
-                0.49 / 255.0,
-                0.51 / 255.0
-            ]
-            .map(to_byte),
-            [0, 255, 0, 255, 128, 0, 1]
-        );
+        assert_eq!([-1.0, 2.0, f32::NAN, f32::INFINITY, 0.5, 0.49 / 255.0, 0.51 / 255.0].map(to_byte), [0, 255, 0, 255, 128, 0, 1]);
     }
 
     #[test]
     fn a_tile_lands_at_its_place_and_nowhere_else() {
         let mut rgb = vec![7; 4 * 3 * 3];
-        tile_out(
-            &Planes {
-                width: 2,
-                height: 1,
-                data: vec![1.0; 6],
-            },
-            &mut rgb,
-            4,
-            1,
-            2,
-        );
+        tile_out(&Planes { width: 2, height: 1, data: vec![1.0; 6] }, &mut rgb, 4, 1, 2);
         let changed: Vec<usize> = (0..12).filter(|p| rgb[p * 3] != 7).collect();
         assert_eq!(changed, [9, 10]);
     }

@@ -49,11 +49,5 @@ pub trait Engine: Send + Sync {
     /// The job kinds that it runs, as `kiln_core::kinds` names them.
     fn kinds(&self) -> &'static [&'static str];
     /// Runs one job to its end. `params` has passed core's validation for `kind`.
-    fn run(
-        &self,
-        kind: &str,
-        params: &serde_json::Value,
-        inputs: &[Input],
-        context: &dyn Context,
-    ) -> Result<Vec<Output>, EngineError>;
+    fn run(&self, kind: &str, params: &serde_json::Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError>;
 }

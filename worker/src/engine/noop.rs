@@ -17,18 +17,9 @@ impl Engine for Noop {
         &["noop"]
     }
 
-    fn run(
-        &self,
-        _kind: &str,
-        params: &serde_json::Value,
-        _inputs: &[Input],
-        context: &dyn Context,
-    ) -> Result<Vec<Output>, EngineError> {
+    fn run(&self, _kind: &str, params: &serde_json::Value, _inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {
         let params: NoopParams =
-            serde_json::from_value(params.clone()).map_err(|e| EngineError::Permanent {
-                code: "invalid_params",
-                message: e.to_string(),
-            })?;
+            serde_json::from_value(params.clone()).map_err(|e| EngineError::Permanent { code: "invalid_params", message: e.to_string() })?;
         let total = Duration::from_millis(params.ms);
         let start = Instant::now();
         loop {
@@ -47,44 +38,25 @@ impl Engine for Noop {
         match params.fail {
             Some(NoopFailure::Panic) => panic!("noop: {}", message()),
             Some(NoopFailure::Retryable) => {
-                return Err(EngineError::Retryable {
-                    code: "noop_retryable",
-                    message: message(),
-                });
+                return Err(EngineError::Retryable { code: "noop_retryable", message: message() });
             }
             Some(NoopFailure::Permanent) => {
-                return Err(EngineError::Permanent {
-                    code: "noop_permanent",
-                    message: message(),
-                });
+                return Err(EngineError::Permanent { code: "noop_permanent", message: message() });
             }
             None => {}
         }
         context.progress(1.0, "work");
         let bytes = one_pixel()?;
         let name = |number| {
-            if number == 1 {
-                "result.png".to_owned()
-            } else {
-                format!("result-{number}.png")
-            }
+            if number == 1 { "result.png".to_owned() } else { format!("result-{number}.png") }
         };
-        Ok((1..=params.outputs)
-            .map(|n| Output {
-                name: name(n),
-                content_type: "image/png",
-                bytes: bytes.clone(),
-            })
-            .collect())
+        Ok((1..=params.outputs).map(|n| Output { name: name(n), content_type: "image/png", bytes: bytes.clone() }).collect())
     }
 }
 
 fn one_pixel() -> Result<Vec<u8>, EngineError> {
     let mut file = Vec::new();
-    let failed = |e: png::EncodingError| EngineError::Retryable {
-        code: "encode_failed",
-        message: e.to_string(),
-    };
+    let failed = |e: png::EncodingError| EngineError::Retryable { code: "encode_failed", message: e.to_string() };
     let mut encoder = png::Encoder::new(&mut file, 1, 1);
     encoder.set_color(png::ColorType::Rgb);
     let mut writer = encoder.write_header().map_err(failed)?;
@@ -116,15 +88,7 @@ mod tests {
     }
 
     fn run(params: serde_json::Value, cancel_at: usize) -> Result<Vec<Output>, EngineError> {
-        Noop.run(
-            "noop",
-            &params,
-            &[],
-            &Script {
-                looks: AtomicUsize::new(0),
-                cancel_at,
-            },
-        )
+        Noop.run("noop", &params, &[], &Script { looks: AtomicUsize::new(0), cancel_at })
     }
 
     #[test]
@@ -133,36 +97,21 @@ mod tests {
         let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
         assert_eq!(names, ["result.png", "result-2.png", "result-3.png"]);
         let facts = media::inspect(&outputs[0].bytes).unwrap();
-        assert_eq!(
-            (facts.content_type.as_str(), facts.width, facts.height),
-            (outputs[0].content_type, 1, 1)
-        );
+        assert_eq!((facts.content_type.as_str(), facts.width, facts.height), (outputs[0].content_type, 1, 1));
     }
 
     #[test]
     fn it_stops_within_a_step_when_cancelled() {
         let start = Instant::now();
-        assert!(matches!(
-            run(json!({"ms": 600_000}), 3),
-            Err(EngineError::Cancelled)
-        ));
+        assert!(matches!(run(json!({"ms": 600_000}), 3), Err(EngineError::Cancelled)));
         assert!(start.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
     fn it_fails_as_asked() {
-        assert!(matches!(
-            run(json!({"fail": "retryable"}), 9),
-            Err(EngineError::Retryable { .. })
-        ));
-        assert!(matches!(
-            run(json!({"fail": "permanent"}), 9),
-            Err(EngineError::Permanent { .. })
-        ));
+        assert!(matches!(run(json!({"fail": "retryable"}), 9), Err(EngineError::Retryable { .. })));
+        assert!(matches!(run(json!({"fail": "permanent"}), 9), Err(EngineError::Permanent { .. })));
         assert!(std::panic::catch_unwind(|| run(json!({"fail": "panic"}), 9)).is_err());
-        assert!(matches!(
-            run(json!({"fail": "colour"}), 9),
-            Err(EngineError::Permanent { .. })
-        ));
+        assert!(matches!(run(json!({"fail": "colour"}), 9), Err(EngineError::Permanent { .. })));
     }
 }

@@ -39,30 +39,18 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
         ImageType::Png => PngDecoder::with_limits(reader, limits()).and_then(pixels),
         ImageType::Webp => WebPDecoder::new(reader).and_then(pixels),
     };
-    let (mut image, profile) =
-        decoded.map_err(|error| DecodeError::Undecodable(facts.content_type, error))?;
+    let (mut image, profile) = decoded.map_err(|error| DecodeError::Undecodable(facts.content_type, error))?;
     if let Some(orientation) = Orientation::from_exif(facts.orientation) {
         image.apply_orientation(orientation);
     }
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let alpha = image.color().has_alpha().then(|| {
-        image
-            .to_rgba8()
-            .pixels()
-            .map(|p| p.0[3])
-            .collect::<Vec<u8>>()
-    });
+    let alpha = image.color().has_alpha().then(|| image.to_rgba8().pixels().map(|p| p.0[3]).collect::<Vec<u8>>());
     let grey = !image.color().has_color();
     let mut rgb = image.into_rgb8().into_raw();
     if let Some(profile) = profile {
         to_srgb(&mut rgb, &profile, grey);
     }
-    Ok(Picture {
-        width,
-        height,
-        rgb,
-        alpha: alpha.filter(|a| a.iter().any(|&v| v != 255)),
-    })
+    Ok(Picture { width, height, rgb, alpha: alpha.filter(|a| a.iter().any(|&v| v != 255)) })
 }
 
 fn limits() -> Limits {
@@ -93,9 +81,7 @@ fn to_srgb(rgb: &mut Vec<u8>, profile: &[u8], grey: bool) {
         return;
     }
     let srgb = ColorProfile::new_srgb();
-    let Ok(transform) =
-        profile.create_transform_8bit(Layout::Rgb, &srgb, Layout::Rgb, TransformOptions::default())
-    else {
+    let Ok(transform) = profile.create_transform_8bit(Layout::Rgb, &srgb, Layout::Rgb, TransformOptions::default()) else {
         return;
     };
     let mut converted = vec![0; rgb.len()];

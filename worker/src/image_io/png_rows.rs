@@ -24,10 +24,7 @@ struct Bytes(Shared);
 
 impl Write for Bytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(|p| p.into_inner())
-            .extend_from_slice(bytes);
+        self.0.lock().unwrap_or_else(|p| p.into_inner()).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -40,34 +37,15 @@ impl<'a> PngRows<'a> {
     /// For `picture` enlarged `scale` times: RGBA if it has transparency, RGB otherwise.
     pub fn new(picture: &'a Picture, scale: usize) -> io::Result<PngRows<'a>> {
         let file = Shared::default();
-        let mut encoder = Encoder::new(
-            Bytes(file.clone()),
-            (picture.width * scale) as u32,
-            (picture.height * scale) as u32,
-        );
+        let mut encoder = Encoder::new(Bytes(file.clone()), (picture.width * scale) as u32, (picture.height * scale) as u32);
         let alpha = picture.alpha.as_deref();
-        encoder.set_color(if alpha.is_some() {
-            ColorType::Rgba
-        } else {
-            ColorType::Rgb
-        });
+        encoder.set_color(if alpha.is_some() { ColorType::Rgba } else { ColorType::Rgb });
         encoder.set_depth(BitDepth::Eight);
         // A result is downloaded once or twice: seconds of a rented machine are dearer than the bytes that they would save.
         encoder.set_compression(Compression::Fast);
         encoder.set_source_srgb(SrgbRenderingIntent::Perceptual);
-        let writer = encoder
-            .write_header()?
-            .into_stream_writer_with_size(1 << 18)?;
-        Ok(PngRows {
-            writer,
-            file,
-            alpha,
-            width: picture.width,
-            height: picture.height,
-            scale,
-            next: 0,
-            line: Vec::new(),
-        })
+        let writer = encoder.write_header()?.into_stream_writer_with_size(1 << 18)?;
+        Ok(PngRows { writer, file, alpha, width: picture.width, height: picture.height, scale, next: 0, line: Vec::new() })
     }
 
     /// The next row of R, G, B.
@@ -93,9 +71,7 @@ impl<'a> PngRows<'a> {
     /// The file; an error if a row is missing.
     pub fn finish(self) -> io::Result<Vec<u8>> {
         self.writer.finish()?;
-        Ok(std::mem::take(
-            &mut *self.file.lock().unwrap_or_else(|p| p.into_inner()),
-        ))
+        Ok(std::mem::take(&mut *self.file.lock().unwrap_or_else(|p| p.into_inner())))
     }
 }
 

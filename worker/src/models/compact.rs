@@ -35,13 +35,8 @@ impl CompactNet {
     pub(super) fn from_graph(layers: Vec<Layer>, scale: u8) -> Result<CompactNet, String> {
         let scale = usize::from(scale);
         let mut layers = layers.into_iter().peekable();
-        let mut next = |what: &str| {
-            layers
-                .next()
-                .ok_or_else(|| format!("the network ends before its {what}"))
-        };
-        let unlike =
-            |layer: &Layer, wanted: &str| Err(format!("layer {} is not {wanted}", layer.name));
+        let mut next = |what: &str| layers.next().ok_or_else(|| format!("the network ends before its {what}"));
+        let unlike = |layer: &Layer, wanted: &str| Err(format!("layer {} is not {wanted}", layer.name));
 
         let input = next("input")?;
         let Op::Input = input.op else {
@@ -64,54 +59,30 @@ impl CompactNet {
             }
             value = layer.outputs[0];
             match layer.op {
-                Op::Convolution {
-                    outputs,
-                    weight,
-                    bias,
-                } => {
+                Op::Convolution { outputs, weight, bias } => {
                     let inputs = convs.last().map_or(3, |c| c.outputs);
-                    if weight.len() != inputs * outputs * 9
-                        || convs.last().is_some_and(|c| c.slope.is_none())
-                    {
-                        return Err(format!(
-                            "layer {} does not fit the one before it",
-                            layer.name
-                        ));
+                    if weight.len() != inputs * outputs * 9 || convs.last().is_some_and(|c| c.slope.is_none()) {
+                        return Err(format!("layer {} does not fit the one before it", layer.name));
                     }
-                    convs.push(Conv {
-                        inputs,
-                        outputs,
-                        weight,
-                        bias,
-                        slope: None,
-                    });
+                    convs.push(Conv { inputs, outputs, weight, bias, slope: None });
                 }
                 Op::Prelu { slope } => match convs.last_mut() {
-                    Some(conv) if conv.slope.is_none() && conv.outputs == slope.len() => {
-                        conv.slope = Some(slope)
-                    }
+                    Some(conv) if conv.slope.is_none() && conv.outputs == slope.len() => conv.slope = Some(slope),
                     _ => {
-                        return Err(format!(
-                            "layer {} does not fit the one before it",
-                            layer.name
-                        ));
+                        return Err(format!("layer {} does not fit the one before it", layer.name));
                     }
                 },
                 Op::PixelShuffle { factor } => break (value, factor),
                 _ => return unlike(&layer, "a part of the chain"),
             }
         };
-        if convs
-            .last()
-            .is_none_or(|c| c.slope.is_some() || c.outputs != 3 * shuffle * shuffle)
-        {
+        if convs.last().is_none_or(|c| c.slope.is_some() || c.outputs != 3 * shuffle * shuffle) {
             return Err("the last convolution does not fit the pixel shuffle".into());
         }
 
         let enlarged = next("enlarged input")?;
         match enlarged.op {
-            Op::NearestResize { factor }
-                if factor == shuffle as f32 && enlarged.inputs == [skip] => {}
+            Op::NearestResize { factor } if factor == shuffle as f32 && enlarged.inputs == [skip] => {}
             _ => return unlike(&enlarged, "the enlarged input"),
         }
         let add = next("sum")?;
@@ -122,18 +93,13 @@ impl CompactNet {
         if scale != shuffle {
             let resize = next("reduction")?;
             match resize.op {
-                Op::BicubicResize { factor }
-                    if factor * shuffle as f32 == scale as f32 && resize.inputs == add.outputs => {}
+                Op::BicubicResize { factor } if factor * shuffle as f32 == scale as f32 && resize.inputs == add.outputs => {}
                 _ => return unlike(&resize, "the reduction to the wanted factor"),
             }
         }
         match layers.next() {
             Some(layer) => unlike(&layer, "expected after the end"),
-            None => Ok(CompactNet {
-                convs,
-                shuffle,
-                scale,
-            }),
+            None => Ok(CompactNet { convs, shuffle, scale }),
         }
     }
 }

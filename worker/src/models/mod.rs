@@ -18,18 +18,9 @@ pub const DEFAULT_DIR: &str = ".cache/models";
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("the model file {path} can't be read ({source}); scripts/fetch-models fetches it")]
-    Missing {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error(
-        "the model file {path} is not the pinned one (SHA-256 {found}, pinned {pinned}); scripts/fetch-models fetches it anew"
-    )]
-    NotAsPinned {
-        path: PathBuf,
-        found: String,
-        pinned: String,
-    },
+    Missing { path: PathBuf, source: std::io::Error },
+    #[error("the model file {path} is not the pinned one (SHA-256 {found}, pinned {pinned}); scripts/fetch-models fetches it anew")]
+    NotAsPinned { path: PathBuf, found: String, pinned: String },
     #[error("{file}: {why}")]
     Unreadable { file: String, why: String },
     #[error("no model enlarges {0} times")]
@@ -57,29 +48,18 @@ struct PinnedFile {
 
 fn manifest() -> Manifest {
     // Committed with the source, so a fault in it is a fault of the build; a test reads it.
-    serde_json::from_str(include_str!("../../models.json"))
-        .expect("worker/models.json is well-formed")
+    serde_json::from_str(include_str!("../../models.json")).expect("worker/models.json is well-formed")
 }
 
 /// The super-resolution network that enlarges `scale` times, checked against its pins.
 pub fn load_upscaler(dir: &Path, scale: u8) -> Result<CompactNet, ModelError> {
-    let model = manifest()
-        .models
-        .into_iter()
-        .find(|m| m.scale == scale)
-        .ok_or(ModelError::NoSuchScale(scale))?;
+    let model = manifest().models.into_iter().find(|m| m.scale == scale).ok_or(ModelError::NoSuchScale(scale))?;
     let file = |extension: &str| {
         let pinned = model.files.iter().find(|f| f.name.ends_with(extension));
-        let pinned = pinned.ok_or_else(|| ModelError::Unreadable {
-            file: model.name.clone(),
-            why: format!("worker/models.json names no {extension} file"),
-        })?;
+        let pinned = pinned.ok_or_else(|| ModelError::Unreadable { file: model.name.clone(), why: format!("worker/models.json names no {extension} file") })?;
         read_pinned(dir, pinned)
     };
-    let unreadable = |why| ModelError::Unreadable {
-        file: model.name.clone(),
-        why,
-    };
+    let unreadable = |why| ModelError::Unreadable { file: model.name.clone(), why };
     let param = String::from_utf8(file(".param")?).map_err(|e| unreadable(e.to_string()))?;
     let graph = ncnn::read(&param, &file(".bin")?).map_err(unreadable)?;
     CompactNet::from_graph(graph, scale).map_err(unreadable)
@@ -93,11 +73,7 @@ fn read_pinned(dir: &Path, pinned: &PinnedFile) -> Result<Vec<u8>, ModelError> {
     };
     let found = hex::encode(Sha256::digest(&bytes));
     if bytes.len() as u64 != pinned.bytes || found != pinned.sha256 {
-        return Err(ModelError::NotAsPinned {
-            path,
-            found,
-            pinned: pinned.sha256.clone(),
-        });
+        return Err(ModelError::NotAsPinned { path, found, pinned: pinned.sha256.clone() });
     }
     Ok(bytes)
 }
@@ -109,10 +85,7 @@ mod tests {
     #[test]
     fn the_manifest_pins_two_files_for_each_factor() {
         let models = manifest().models;
-        assert_eq!(
-            models.iter().map(|m| m.scale).collect::<Vec<_>>(),
-            [2, 3, 4]
-        );
+        assert_eq!(models.iter().map(|m| m.scale).collect::<Vec<_>>(), [2, 3, 4]);
         for file in models.iter().flat_map(|m| &m.files) {
             assert_eq!(file.sha256.len(), 64, "{}", file.name);
         }
@@ -122,10 +95,7 @@ mod tests {
     #[test]
     fn an_absent_file_names_the_script_that_fetches_it() {
         let error = load_upscaler(Path::new("no/such/folder"), 2).unwrap_err();
-        assert!(
-            error.to_string().contains("scripts/fetch-models"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("scripts/fetch-models"), "{error}");
     }
 
     #[test]
@@ -140,9 +110,6 @@ mod tests {
 
     #[test]
     fn a_factor_without_a_network_is_an_error() {
-        assert!(matches!(
-            load_upscaler(Path::new("."), 5),
-            Err(ModelError::NoSuchScale(5))
-        ));
+        assert!(matches!(load_upscaler(Path::new("."), 5), Err(ModelError::NoSuchScale(5))));
     }
 }

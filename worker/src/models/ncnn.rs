@@ -55,10 +55,7 @@ pub fn read(param: &str, bin: &[u8]) -> Result<Vec<Layer>, String> {
         return Err("not an ncnn network: the first line is not its magic number".into());
     }
     let counts = lines.next().ok_or("the line with the counts is missing")?;
-    let counts: Vec<usize> = counts
-        .split_whitespace()
-        .map(|n| n.parse().map_err(|_| "a count is no number"))
-        .collect::<Result<_, _>>()?;
+    let counts: Vec<usize> = counts.split_whitespace().map(|n| n.parse().map_err(|_| "a count is no number")).collect::<Result<_, _>>()?;
     let &[layer_count, blob_count] = &counts[..] else {
         return Err("the second line must have two counts".into());
     };
@@ -67,49 +64,28 @@ pub fn read(param: &str, bin: &[u8]) -> Result<Vec<Layer>, String> {
     let mut weights = Weights { left: bin };
     let mut layers = Vec::new();
     for line in lines {
-        let layer = read_layer(line, &mut blobs, &mut weights)
-            .map_err(|why| format!("layer {}: {why}", layers.len() + 1))?;
+        let layer = read_layer(line, &mut blobs, &mut weights).map_err(|why| format!("layer {}: {why}", layers.len() + 1))?;
         layers.push(layer);
     }
     if layers.len() != layer_count || blobs.len() != blob_count {
-        return Err(format!(
-            "{layer_count} layers and {blob_count} blobs are announced, {} and {} found",
-            layers.len(),
-            blobs.len()
-        ));
+        return Err(format!("{layer_count} layers and {blob_count} blobs are announced, {} and {} found", layers.len(), blobs.len()));
     }
     if !weights.left.is_empty() {
-        return Err(format!(
-            "{} bytes of weights are left over",
-            weights.left.len()
-        ));
+        return Err(format!("{} bytes of weights are left over", weights.left.len()));
     }
     Ok(layers)
 }
 
-fn read_layer(
-    line: &str,
-    blobs: &mut HashMap<String, usize>,
-    weights: &mut Weights,
-) -> Result<Layer, String> {
+fn read_layer(line: &str, blobs: &mut HashMap<String, usize>, weights: &mut Weights) -> Result<Layer, String> {
     let mut words = line.split_whitespace();
     let mut word = || words.next().ok_or("the line is short");
     let (kind, name) = (word()?, word()?.to_owned());
-    let count = |n: &str| {
-        n.parse::<usize>()
-            .ok()
-            .filter(|&n| n <= 64)
-            .ok_or("a count of blobs is no small number")
-    };
+    let count = |n: &str| n.parse::<usize>().ok().filter(|&n| n <= 64).ok_or("a count of blobs is no small number");
     let (input_count, output_count) = (count(word()?)?, count(word()?)?);
     let mut inputs = Vec::with_capacity(input_count);
     for _ in 0..input_count {
         let blob = word()?;
-        inputs.push(
-            *blobs
-                .get(blob)
-                .ok_or_else(|| format!("{blob} is used before it is made"))?,
-        );
+        inputs.push(*blobs.get(blob).ok_or_else(|| format!("{blob} is used before it is made"))?);
     }
     let mut outputs = Vec::with_capacity(output_count);
     for _ in 0..output_count {
@@ -119,21 +95,9 @@ fn read_layer(
         }
         outputs.push(number);
     }
-    let settings: Settings = Settings(
-        words
-            .map(|w| {
-                w.split_once('=')
-                    .ok_or_else(|| format!("{w} is no setting"))
-            })
-            .collect::<Result<_, _>>()?,
-    );
+    let settings: Settings = Settings(words.map(|w| w.split_once('=').ok_or_else(|| format!("{w} is no setting"))).collect::<Result<_, _>>()?);
     let op = read_op(kind, &settings, weights).map_err(|why| format!("{kind} {name}: {why}"))?;
-    Ok(Layer {
-        name,
-        op,
-        inputs,
-        outputs,
-    })
+    Ok(Layer { name, op, inputs, outputs })
 }
 
 fn read_op(kind: &str, settings: &Settings, weights: &mut Weights) -> Result<Op, String> {
@@ -142,34 +106,22 @@ fn read_op(kind: &str, settings: &Settings, weights: &mut Weights) -> Result<Op,
         "Split" => settings.only(&[]).map(|()| Op::Split),
         "Convolution" => {
             settings.only(&["0", "1", "4", "5", "6"])?;
-            let (outputs, kernel, pad) = (
-                settings.number("0")?,
-                settings.number("1")?,
-                settings.number("4")?,
-            );
+            let (outputs, kernel, pad) = (settings.number("0")?, settings.number("1")?, settings.number("4")?);
             let (has_bias, size) = (settings.number("5")?, settings.number("6")?);
             if (kernel, pad, has_bias) != (3, 1, 1) || outputs == 0 || size % (outputs * 9) != 0 {
                 return Err("only 3 × 3 with one pixel of zeros around and a bias is known".into());
             }
             let weight = weights.tagged(size)?;
             let bias = weights.floats(outputs)?;
-            Ok(Op::Convolution {
-                outputs,
-                weight,
-                bias,
-            })
+            Ok(Op::Convolution { outputs, weight, bias })
         }
         "PReLU" => {
             settings.only(&["0"])?;
-            Ok(Op::Prelu {
-                slope: weights.floats(settings.number("0")?)?,
-            })
+            Ok(Op::Prelu { slope: weights.floats(settings.number("0")?)? })
         }
         "PixelShuffle" => {
             settings.only(&["0"])?;
-            Ok(Op::PixelShuffle {
-                factor: settings.number("0")?,
-            })
+            Ok(Op::PixelShuffle { factor: settings.number("0")? })
         }
         "Interp" => {
             settings.only(&["0", "1", "2"])?;
@@ -202,23 +154,15 @@ impl Settings<'_> {
     }
 
     fn text(&self, key: &str) -> Result<&str, String> {
-        self.0
-            .iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, v)| *v)
-            .ok_or_else(|| format!("the setting {key} is missing"))
+        self.0.iter().find(|(k, _)| *k == key).map(|(_, v)| *v).ok_or_else(|| format!("the setting {key} is missing"))
     }
 
     fn number(&self, key: &str) -> Result<usize, String> {
-        self.text(key)?
-            .parse()
-            .map_err(|_| format!("the setting {key} is no whole number"))
+        self.text(key)?.parse().map_err(|_| format!("the setting {key} is no whole number"))
     }
 
     fn float(&self, key: &str) -> Result<f32, String> {
-        self.text(key)?
-            .parse()
-            .map_err(|_| format!("the setting {key} is no number"))
+        self.text(key)?.parse().map_err(|_| format!("the setting {key} is no number"))
     }
 }
 
@@ -229,22 +173,14 @@ struct Weights<'a> {
 
 impl Weights<'_> {
     fn take(&mut self, count: usize) -> Result<&[u8], String> {
-        let (taken, left) = self
-            .left
-            .split_at_checked(count)
-            .ok_or("the weights end too early")?;
+        let (taken, left) = self.left.split_at_checked(count).ok_or("the weights end too early")?;
         self.left = left;
         Ok(taken)
     }
 
     fn floats(&mut self, count: usize) -> Result<Vec<f32>, String> {
         let bytes = self.take(count.checked_mul(4).ok_or("a size is out of range")?)?;
-        Ok(bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| f32::from_le_bytes(b))
-            .collect())
+        Ok(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
     }
 
     /// A blob with a tag in front that says how its numbers are stored; half floats are padded to four bytes.
@@ -253,15 +189,9 @@ impl Weights<'_> {
         match u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]]) {
             0 => self.floats(count),
             HALF => {
-                let padded = count
-                    .checked_mul(2)
-                    .and_then(|n| n.checked_next_multiple_of(4))
-                    .ok_or("a size is out of range")?;
+                let padded = count.checked_mul(2).and_then(|n| n.checked_next_multiple_of(4)).ok_or("a size is out of range")?;
                 let bytes = self.take(padded)?;
-                Ok(bytes.as_chunks().0[..count]
-                    .iter()
-                    .map(|&b| half_to_float(u16::from_le_bytes(b)))
-                    .collect())
+                Ok(bytes.as_chunks().0[..count].iter().map(|&b| half_to_float(u16::from_le_bytes(b))).collect())
             }
             tag => Err(format!("weights stored as {tag:#x} are not known")),
         }
@@ -299,18 +229,11 @@ mod tests {
         let mut weights: Vec<u8> = (0..9).flat_map(|_| 0x3e00u16.to_le_bytes()).collect(); // 1.5
         weights.extend([0, 0]);
         let layers = read(PARAM, &bin(HALF, &weights, &[0.25, -0.5])).unwrap();
-        let Op::Convolution { weight, bias, .. } = &layers[1].op else {
-            panic!()
-        };
+        let Op::Convolution { weight, bias, .. } = &layers[1].op else { panic!() };
         assert_eq!((&weight[..], &bias[..]), (&[1.5f32; 9][..], &[0.25f32][..]));
-        let Op::Prelu { slope } = &layers[2].op else {
-            panic!()
-        };
+        let Op::Prelu { slope } = &layers[2].op else { panic!() };
         assert_eq!(slope, &[-0.5]);
-        assert_eq!(
-            (&layers[2].inputs[..], &layers[2].outputs[..]),
-            (&[1][..], &[2][..])
-        );
+        assert_eq!((&layers[2].inputs[..], &layers[2].outputs[..]), (&[1][..], &[2][..]));
     }
 
     #[test]
@@ -318,17 +241,9 @@ mod tests {
         let whole = bin(0, &[0; 36], &[0.0, 0.0]);
         assert!(read(PARAM, &whole).is_ok());
         for cut in 0..whole.len() {
-            assert!(
-                read(PARAM, &whole[..cut])
-                    .unwrap_err()
-                    .contains("end too early")
-            );
+            assert!(read(PARAM, &whole[..cut]).unwrap_err().contains("end too early"));
         }
-        assert!(
-            read(PARAM, &[&whole[..], &[0]].concat())
-                .unwrap_err()
-                .contains("left over")
-        );
+        assert!(read(PARAM, &[&whole[..], &[0]].concat()).unwrap_err().contains("left over"));
     }
 
     #[test]
@@ -350,14 +265,7 @@ mod tests {
 
     #[test]
     fn half_floats_convert_exactly() {
-        for (half, float) in [
-            (0x0000, 0.0),
-            (0x8001, -(2f32.powi(-24))),
-            (0x3c00, 1.0),
-            (0xc500, -5.0),
-            (0x7bff, 65504.0),
-            (0x0400, 2f32.powi(-14)),
-        ] {
+        for (half, float) in [(0x0000, 0.0), (0x8001, -(2f32.powi(-24))), (0x3c00, 1.0), (0xc500, -5.0), (0x7bff, 65504.0), (0x0400, 2f32.powi(-14))] {
             assert_eq!(half_to_float(half), float);
         }
         assert_eq!(half_to_float(0x7c00), f32::INFINITY);

@@ -14,18 +14,10 @@ pub fn orientation(tiff: &[u8]) -> Option<u8> {
         _ => return None,
     };
     let u16_at = |at| {
-        if little {
-            le16(tiff, at)
-        } else {
-            be16(tiff, at)
-        }
+        if little { le16(tiff, at) } else { be16(tiff, at) }
     };
     let u32_at = |at| {
-        if little {
-            le32(tiff, at)
-        } else {
-            be32(tiff, at)
-        }
+        if little { le32(tiff, at) } else { be32(tiff, at) }
     };
     let directory = u32_at(4)? as usize;
     let entries = u16_at(directory)?;

@@ -14,17 +14,11 @@ const DNL: u8 = 0xdc;
 const APP1: u8 = 0xe1;
 
 fn corrupt(why: &'static str) -> MediaError {
-    MediaError::Corrupt {
-        content_type: ImageType::Jpeg,
-        why,
-    }
+    MediaError::Corrupt { content_type: ImageType::Jpeg, why }
 }
 
 fn unsupported(why: &'static str) -> MediaError {
-    MediaError::UnsupportedForm {
-        content_type: ImageType::Jpeg,
-        why,
-    }
+    MediaError::UnsupportedForm { content_type: ImageType::Jpeg, why }
 }
 
 const TRUNCATED: MediaError = MediaError::Truncated(ImageType::Jpeg);
@@ -67,9 +61,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
                 frame = Some(read_frame(marker, body, limits)?);
             }
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                return Err(unsupported(
-                    "only baseline and progressive Huffman coding are",
-                ));
+                return Err(unsupported("only baseline and progressive Huffman coding are"));
             }
             DNL => return Err(unsupported("its height is given after the picture")),
             APP1 if orientation.is_none() => {
@@ -99,13 +91,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
     if frame.sequential && entropy_bytes * 8 < frame.blocks * 2 {
         return Err(TRUNCATED);
     }
-    Ok(MediaFacts {
-        content_type: ImageType::Jpeg,
-        width: frame.width,
-        height: frame.height,
-        orientation: orientation.unwrap_or(1),
-        animated: false,
-    })
+    Ok(MediaFacts { content_type: ImageType::Jpeg, width: frame.width, height: frame.height, orientation: orientation.unwrap_or(1), animated: false })
 }
 
 /// The marker at `at` (fill bytes before it are skipped) and the place after it.
@@ -150,14 +136,8 @@ fn read_frame(marker: u8, body: &[u8], limits: &MediaLimits) -> Result<Frame, Me
     }
     check_size(ImageType::Jpeg, width, height, limits)?;
 
-    let sampling = rest
-        .get(..3 * components as usize)
-        .ok_or_else(|| corrupt("its frame header is short"))?;
-    let factors = || {
-        sampling
-            .chunks(3)
-            .map(|c| (u32::from(c[1] >> 4), u32::from(c[1] & 15)))
-    };
+    let sampling = rest.get(..3 * components as usize).ok_or_else(|| corrupt("its frame header is short"))?;
+    let factors = || sampling.chunks(3).map(|c| (u32::from(c[1] >> 4), u32::from(c[1] & 15)));
     if factors().any(|(h, v)| !(1..=4).contains(&h) || !(1..=4).contains(&v)) {
         return Err(corrupt("a sampling factor is outside 1 to 4"));
     }
@@ -170,10 +150,5 @@ fn read_frame(marker: u8, body: &[u8], limits: &MediaLimits) -> Result<Frame, Me
             u64::from(w) * u64::from(h)
         })
         .sum();
-    Ok(Frame {
-        width,
-        height,
-        sequential: marker != 0xc2,
-        blocks,
-    })
+    Ok(Frame { width, height, sequential: marker != 0xc2, blocks })
 }

@@ -3,10 +3,7 @@
 use super::{ImageType, MediaError, MediaFacts, MediaLimits, be32, check_size, exif};
 
 fn corrupt(why: &'static str) -> MediaError {
-    MediaError::Corrupt {
-        content_type: ImageType::Png,
-        why,
-    }
+    MediaError::Corrupt { content_type: ImageType::Png, why }
 }
 
 const TRUNCATED: MediaError = MediaError::Truncated(ImageType::Png);
@@ -71,13 +68,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
     if data_bytes == 0 || data_bytes * DEFLATE_MAX_RATIO < header.raw_bytes {
         return Err(TRUNCATED);
     }
-    Ok(MediaFacts {
-        content_type: ImageType::Png,
-        width: header.width,
-        height: header.height,
-        orientation: orientation.unwrap_or(1),
-        animated,
-    })
+    Ok(MediaFacts { content_type: ImageType::Png, width: header.width, height: header.height, orientation: orientation.unwrap_or(1), animated })
 }
 
 struct Header {
@@ -89,22 +80,7 @@ struct Header {
 }
 
 fn read_header(body: &[u8], limits: &MediaLimits) -> Result<Header, MediaError> {
-    let &[
-        w0,
-        w1,
-        w2,
-        w3,
-        h0,
-        h1,
-        h2,
-        h3,
-        depth,
-        colour,
-        compression,
-        filter,
-        interlace,
-    ] = body
-    else {
+    let &[w0, w1, w2, w3, h0, h1, h2, h3, depth, colour, compression, filter, interlace] = body else {
         return Err(corrupt("its header has a wrong length"));
     };
     let width = u32::from_be_bytes([w0, w1, w2, w3]);
@@ -119,17 +95,10 @@ fn read_header(body: &[u8], limits: &MediaLimits) -> Result<Header, MediaError> 
         _ => return Err(corrupt("its colour type and bit depth do not go together")),
     };
     if compression != 0 || filter != 0 || interlace > 1 {
-        return Err(corrupt(
-            "its compression, filter or interlace method is unknown",
-        ));
+        return Err(corrupt("its compression, filter or interlace method is unknown"));
     }
     let bits = u64::from(width) * samples * u64::from(depth);
-    Ok(Header {
-        width,
-        height,
-        needs_palette: colour == 3,
-        raw_bytes: bits.div_ceil(8) * u64::from(height),
-    })
+    Ok(Header { width, height, needs_palette: colour == 3, raw_bytes: bits.div_ceil(8) * u64::from(height) })
 }
 
 /// CRC-32 (ISO 3309, as PNG's annex D), eight bytes a step so that 10 MB take milliseconds.
@@ -162,11 +131,7 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut crc = i as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
             bit += 1;
         }
         t[0][i] = crc;

@@ -37,24 +37,12 @@ fn png(width: u32, height: u32) -> Vec<u8> {
 
 fn tiff(little: bool, orientation: u16) -> Vec<u8> {
     let n16 = |v: u16| {
-        if little {
-            v.to_le_bytes()
-        } else {
-            v.to_be_bytes()
-        }
+        if little { v.to_le_bytes() } else { v.to_be_bytes() }
     };
     let n32 = |v: u32| {
-        if little {
-            v.to_le_bytes()
-        } else {
-            v.to_be_bytes()
-        }
+        if little { v.to_le_bytes() } else { v.to_be_bytes() }
     };
-    let mut out = if little {
-        b"II".to_vec()
-    } else {
-        b"MM".to_vec()
-    };
+    let mut out = if little { b"II".to_vec() } else { b"MM".to_vec() };
     out.extend(n16(42));
     out.extend(n32(8));
     out.extend(n16(2));
@@ -111,12 +99,7 @@ fn riff(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
             body.push(0);
         }
     }
-    [
-        b"RIFF".to_vec(),
-        (body.len() as u32).to_le_bytes().to_vec(),
-        body,
-    ]
-    .concat()
+    [b"RIFF".to_vec(), (body.len() as u32).to_le_bytes().to_vec(), body].concat()
 }
 
 fn vp8(width: u16, height: u16) -> Vec<u8> {
@@ -142,13 +125,7 @@ fn vp8x(flags: u8, width: u32, height: u32) -> Vec<u8> {
 }
 
 fn facts(content_type: ImageType, width: u32, height: u32, orientation: u8) -> MediaFacts {
-    MediaFacts {
-        content_type,
-        width,
-        height,
-        orientation,
-        animated: false,
-    }
+    MediaFacts { content_type, width, height, orientation, animated: false }
 }
 
 fn samples() -> Vec<Vec<u8>> {
@@ -158,21 +135,14 @@ fn samples() -> Vec<Vec<u8>> {
         jpeg(40, 24),
         jpeg_with(40, 24, 0xc2, Some(tiff(false, 8)), &[1, 2, 3]),
         riff(&[(b"VP8 ", vp8(30, 50))]),
-        riff(&[
-            (b"VP8X", vp8x(8, 30, 50)),
-            (b"VP8L", vp8l(30, 50)),
-            (b"EXIF", tiff(true, 3)),
-        ]),
+        riff(&[(b"VP8X", vp8x(8, 30, 50)), (b"VP8L", vp8l(30, 50)), (b"EXIF", tiff(true, 3))]),
     ]
 }
 
 #[test]
 fn the_three_formats_tell_their_size() {
     assert_eq!(inspect(&png(20, 10)), Ok(facts(ImageType::Png, 20, 10, 1)));
-    assert_eq!(
-        inspect(&jpeg(40, 24)),
-        Ok(facts(ImageType::Jpeg, 40, 24, 1))
-    );
+    assert_eq!(inspect(&jpeg(40, 24)), Ok(facts(ImageType::Jpeg, 40, 24, 1)));
     let lossy = riff(&[(b"VP8 ", vp8(30, 50))]);
     assert_eq!(inspect(&lossy), Ok(facts(ImageType::Webp, 30, 50, 1)));
     let lossless = riff(&[(b"VP8X", vp8x(0, 300, 5)), (b"VP8L", vp8l(300, 5))]);
@@ -182,21 +152,13 @@ fn the_three_formats_tell_their_size() {
 #[test]
 fn every_orientation_is_read_in_both_byte_orders_and_all_formats() {
     for value in 0..=9u16 {
-        let expected = if (1..=8).contains(&value) {
-            value as u8
-        } else {
-            1
-        };
+        let expected = if (1..=8).contains(&value) { value as u8 } else { 1 };
         for little in [true, false] {
             let exif = tiff(little, value);
             let files = [
                 png_with(20, 10, &[(b"eXIf", exif.clone())], 300),
                 jpeg_with(20, 10, 0xc0, Some(exif.clone()), &[1; 64]),
-                riff(&[
-                    (b"VP8X", vp8x(8, 20, 10)),
-                    (b"VP8 ", vp8(20, 10)),
-                    (b"EXIF", exif),
-                ]),
+                riff(&[(b"VP8X", vp8x(8, 20, 10)), (b"VP8 ", vp8(20, 10)), (b"EXIF", exif)]),
             ];
             for file in files {
                 let facts = inspect(&file).unwrap();
@@ -257,10 +219,7 @@ fn the_limits_hold_to_the_pixel_and_the_byte() {
         let error = inspect(&png_with(w, h, &[], 200_000)).unwrap_err();
         assert_eq!(error.code(), "media_too_many_pixels");
     }
-    assert_eq!(
-        inspect(&jpeg(4097, 8)).unwrap_err().code(),
-        "media_too_many_pixels"
-    );
+    assert_eq!(inspect(&jpeg(4097, 8)).unwrap_err().code(), "media_too_many_pixels");
     let wide = riff(&[(b"VP8L", vp8l(4097, 1))]);
     assert_eq!(inspect(&wide).unwrap_err().code(), "media_too_many_pixels");
 
@@ -275,28 +234,16 @@ fn the_limits_hold_to_the_pixel_and_the_byte() {
 fn animated_pictures_are_refused() {
     let apng = png_with(20, 10, &[(b"acTL", vec![0, 0, 0, 2, 0, 0, 0, 0])], 300);
     assert_eq!(inspect(&apng), Err(MediaError::Animated(ImageType::Png)));
-    for chunks in [
-        vec![(b"VP8X", vp8x(2, 20, 10)), (b"ANIM", vec![0; 6])],
-        vec![(b"VP8 ", vp8(20, 10)), (b"ANMF", vec![0; 16])],
-    ] {
-        assert_eq!(
-            inspect(&riff(&chunks)),
-            Err(MediaError::Animated(ImageType::Webp))
-        );
+    for chunks in [vec![(b"VP8X", vp8x(2, 20, 10)), (b"ANIM", vec![0; 6])], vec![(b"VP8 ", vp8(20, 10)), (b"ANMF", vec![0; 16])]] {
+        assert_eq!(inspect(&riff(&chunks)), Err(MediaError::Animated(ImageType::Webp)));
     }
 }
 
 #[test]
 fn data_too_short_for_its_pixels_is_truncated() {
     // 200 × 200 × 3 bytes can't come out of 100 deflated ones; 10,000 blocks not out of 100 bytes of Huffman codes.
-    assert_eq!(
-        inspect(&png_with(200, 200, &[], 100)),
-        Err(MediaError::Truncated(ImageType::Png))
-    );
-    assert_eq!(
-        inspect(&jpeg_with(800, 800, 0xc0, None, &[1; 100])),
-        Err(MediaError::Truncated(ImageType::Jpeg))
-    );
+    assert_eq!(inspect(&png_with(200, 200, &[], 100)), Err(MediaError::Truncated(ImageType::Png)));
+    assert_eq!(inspect(&jpeg_with(800, 800, 0xc0, None, &[1; 100])), Err(MediaError::Truncated(ImageType::Jpeg)));
 }
 
 #[test]
@@ -306,15 +253,9 @@ fn a_wrong_checksum_order_or_form_is_corrupt() {
     assert_eq!(inspect(&flipped).unwrap_err().code(), "media_corrupt");
     let unknown = png_with(20, 10, &[(b"EViL", vec![])], 300);
     assert_eq!(inspect(&unknown).unwrap_err().code(), "media_corrupt");
-    assert_eq!(
-        inspect(&png_with(0, 10, &[], 9)).unwrap_err().code(),
-        "media_corrupt"
-    );
+    assert_eq!(inspect(&png_with(0, 10, &[], 9)).unwrap_err().code(), "media_corrupt");
     let arithmetic = jpeg_with(40, 24, 0xc9, None, &[1; 64]);
-    assert_eq!(
-        inspect(&arithmetic).unwrap_err().code(),
-        "media_unsupported"
-    );
+    assert_eq!(inspect(&arithmetic).unwrap_err().code(), "media_unsupported");
     let mismatch = riff(&[(b"VP8X", vp8x(0, 30, 5)), (b"VP8L", vp8l(300, 5))]);
     assert_eq!(inspect(&mismatch).unwrap_err().code(), "media_corrupt");
     let mut many_scans = jpeg(40, 24);
@@ -323,10 +264,7 @@ fn a_wrong_checksum_order_or_form_is_corrupt() {
         segment(&mut many_scans, 0xda, &[1, 1, 0, 0, 63, 0]);
     }
     many_scans.extend([0xff, 0xd9]);
-    assert_eq!(
-        inspect(&many_scans).unwrap_err().code(),
-        "media_unsupported"
-    );
+    assert_eq!(inspect(&many_scans).unwrap_err().code(), "media_unsupported");
 }
 
 #[test]
@@ -398,8 +336,5 @@ fn it_never_panics_and_what_it_accepts_is_within_the_limits() {
             assert!((1..=8).contains(&facts.orientation) && !facts.animated);
         }
     }
-    assert!(
-        accepted > 1000,
-        "the test no longer reaches the accepting paths"
-    );
+    assert!(accepted > 1000, "the test no longer reaches the accepting paths");
 }

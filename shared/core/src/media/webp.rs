@@ -3,10 +3,7 @@
 use super::{ImageType, MediaError, MediaFacts, MediaLimits, check_size, exif, le16, le32};
 
 fn corrupt(why: &'static str) -> MediaError {
-    MediaError::Corrupt {
-        content_type: ImageType::Webp,
-        why,
-    }
+    MediaError::Corrupt { content_type: ImageType::Webp, why }
 }
 
 const TRUNCATED: MediaError = MediaError::Truncated(ImageType::Webp);
@@ -27,9 +24,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
         let kind = file.get(at..at + 4).ok_or(TRUNCATED)?;
         let length = le32(file, at + 4).ok_or(TRUNCATED)? as usize;
         let start = at + 8;
-        let body = file
-            .get(start..start.saturating_add(length))
-            .ok_or(TRUNCATED)?;
+        let body = file.get(start..start.saturating_add(length)).ok_or(TRUNCATED)?;
         at = start + length + (length & 1);
         match kind {
             b"VP8X" => {
@@ -40,10 +35,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
                     return Err(corrupt("its extended header is short"));
                 };
                 animated |= flags & ANIMATION != 0;
-                let size = (
-                    1 + u32::from_le_bytes([w0, w1, w2, 0]),
-                    1 + u32::from_le_bytes([h0, h1, h2, 0]),
-                );
+                let size = (1 + u32::from_le_bytes([w0, w1, w2, 0]), 1 + u32::from_le_bytes([h0, h1, h2, 0]));
                 check_size(ImageType::Webp, size.0, size.1, limits)?;
                 canvas = Some(size);
             }
@@ -51,11 +43,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
                 if picture.is_some() {
                     return Err(corrupt("it has two pictures"));
                 }
-                let size = if kind == b"VP8 " {
-                    lossy_size(body)?
-                } else {
-                    lossless_size(body)?
-                };
+                let size = if kind == b"VP8 " { lossy_size(body)? } else { lossless_size(body)? };
                 check_size(ImageType::Webp, size.0, size.1, limits)?;
                 picture = Some(size);
             }
@@ -76,13 +64,7 @@ pub fn probe(bytes: &[u8], limits: &MediaLimits) -> Result<MediaFacts, MediaErro
     if canvas.is_some_and(|c| c != (width, height)) {
         return Err(corrupt("its header and its picture differ in size"));
     }
-    Ok(MediaFacts {
-        content_type: ImageType::Webp,
-        width,
-        height,
-        orientation: orientation.unwrap_or(1),
-        animated,
-    })
+    Ok(MediaFacts { content_type: ImageType::Webp, width, height, orientation: orientation.unwrap_or(1), animated })
 }
 
 /// VP8's frame header (RFC 6386, section 9.1).

@@ -51,9 +51,7 @@ pub fn exposure(rgb: &mut [u8]) {
             seen as f64 > share * total as f64
         })
     };
-    let (Some(low), Some(middle), Some(high)) =
-        (quantile(CLIP), quantile(0.5), quantile(1.0 - CLIP))
-    else {
+    let (Some(low), Some(middle), Some(high)) = (quantile(CLIP), quantile(0.5), quantile(1.0 - CLIP)) else {
         return;
     };
     if high <= low {
@@ -61,11 +59,7 @@ pub fn exposure(rgb: &mut [u8]) {
     }
     let gain = (255.0 / (high - low) as f64).min(MAX_GAIN);
     // Where the gain is held back, the stretch stays centred on what is there.
-    let offset = if gain < MAX_GAIN {
-        low as f64
-    } else {
-        (low as f64 + high as f64) / 2.0 - 127.5 / gain
-    };
+    let offset = if gain < MAX_GAIN { low as f64 } else { (low as f64 + high as f64) / 2.0 - 127.5 / gain };
     let stretch = move |v: f64| ((v - offset) * gain / 255.0).clamp(0.0, 1.0);
     let centre = stretch(middle as f64).clamp(0.05, 0.95);
     let gamma = (0.46f64.ln() / centre.ln()).clamp(0.75, 1.35);
@@ -102,30 +96,16 @@ pub struct Sharpener {
 impl Sharpener {
     /// `amount` is 0 (rows go through as they are) to 1; `width` is the length of a row in bytes.
     pub fn new(amount: f32, width: usize) -> Sharpener {
-        Sharpener {
-            amount,
-            before: Vec::new(),
-            last: Vec::new(),
-            rows: 0,
-            line: vec![0; width],
-        }
+        Sharpener { amount, before: Vec::new(), last: Vec::new(), rows: 0, line: vec![0; width] }
     }
 
     /// Takes the next row and gives `sink` the one before it.
-    pub fn push(
-        &mut self,
-        row: &[u8],
-        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub fn push(&mut self, row: &[u8], mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         if self.amount == 0.0 {
             return sink(row);
         }
         if self.rows > 0 {
-            let above = if self.rows > 1 {
-                &self.before
-            } else {
-                &self.last
-            };
+            let above = if self.rows > 1 { &self.before } else { &self.last };
             sharpen(self.amount, above, &self.last, row, &mut self.line);
             sink(&self.line)?;
         }
@@ -141,11 +121,7 @@ impl Sharpener {
         if self.rows == 0 {
             return Ok(());
         }
-        let above = if self.rows > 1 {
-            &self.before
-        } else {
-            &self.last
-        };
+        let above = if self.rows > 1 { &self.before } else { &self.last };
         sharpen(self.amount, above, &self.last, &self.last, &mut self.line);
         sink(&self.line)
     }
@@ -159,9 +135,7 @@ fn sharpen(amount: f32, above: &[u8], row: &[u8], below: &[u8], out: &mut [u8]) 
         let right = if i + 3 < row.len() { i + 3 } else { i };
         let blurred = (column(left) + 2.0 * column(i) + column(right)) / 16.0;
         let value = f32::from(row[i]);
-        out[i] = (value + amount * (value - blurred))
-            .round()
-            .clamp(0.0, 255.0) as u8;
+        out[i] = (value + amount * (value - blurred)).round().clamp(0.0, 255.0) as u8;
     }
 }
 
@@ -170,28 +144,16 @@ mod tests {
     use super::*;
 
     fn means(rgb: &[u8]) -> [f64; 3] {
-        std::array::from_fn(|c| {
-            rgb.iter()
-                .skip(c)
-                .step_by(3)
-                .map(|&v| f64::from(v))
-                .sum::<f64>()
-                / (rgb.len() / 3) as f64
-        })
+        std::array::from_fn(|c| rgb.iter().skip(c).step_by(3).map(|&v| f64::from(v)).sum::<f64>() / (rgb.len() / 3) as f64)
     }
 
     #[test]
     fn a_colour_cast_is_taken_out_and_the_brightness_kept() {
-        let mut rgb: Vec<u8> = (0..3000u32)
-            .map(|i| [140, 110, 80][i as usize % 3] + (i / 3 % 40) as u8)
-            .collect();
+        let mut rgb: Vec<u8> = (0..3000u32).map(|i| [140, 110, 80][i as usize % 3] + (i / 3 % 40) as u8).collect();
         let before = luma(means(&rgb));
         white_balance(&mut rgb);
         let after = means(&rgb);
-        assert!(
-            after.iter().all(|m| (m - after[1]).abs() < 1.0),
-            "{after:?}"
-        );
+        assert!(after.iter().all(|m| (m - after[1]).abs() < 1.0), "{after:?}");
         assert!((luma(after) - before).abs() < 1.5);
     }
 
@@ -225,18 +187,24 @@ mod tests {
         let mut sharpener = Sharpener::new(amount, rows[0].len());
         for row in rows {
             sharpener
-                .push(row, |row| Ok(out.push(row.to_vec())))
+                .push(row, |row| {
+                    out.push(row.to_vec());
+                    Ok(())
+                })
                 .unwrap();
         }
-        sharpener.finish(|row| Ok(out.push(row.to_vec()))).unwrap();
+        sharpener
+            .finish(|row| {
+                out.push(row.to_vec());
+                Ok(())
+            })
+            .unwrap();
         out
     }
 
     #[test]
     fn sharpening_gives_every_row_once_and_steepens_edges_only() {
-        let rows: Vec<Vec<u8>> = (0..6)
-            .map(|_| [vec![100; 12], vec![150; 12]].concat())
-            .collect();
+        let rows: Vec<Vec<u8>> = (0..6).map(|_| [vec![100; 12], vec![150; 12]].concat()).collect();
         assert_eq!(sharpened(0.0, &rows), rows);
         let sharp = sharpened(1.0, &rows);
         assert_eq!(sharp.len(), 6);

@@ -20,31 +20,14 @@ impl CudaNetwork {
     pub fn new(net: &CompactNet) -> Result<CudaNetwork> {
         let device = CudaDevice::new(0)?;
         let network = CandleNetwork::new(net, Device::Cuda(device.clone()))?;
-        Ok(CudaNetwork {
-            network,
-            converter: Converter::new(device),
-        })
+        Ok(CudaNetwork { network, converter: Converter::new(device) })
     }
 
     fn enlarge(&self, photo: &Picture, keep: Region, band: &mut [u8]) -> Result<()> {
-        let whole = Region {
-            x: 0,
-            y: 0,
-            w: photo.width,
-            h: photo.height,
-        };
+        let whole = Region { x: 0, y: 0, w: photo.width, h: photo.height };
         let seen = keep.grown(self.reach(), whole);
-        let tile = self
-            .converter
-            .tile_in(&photo.rgb, photo.width, photo.height, seen)?;
-        let result = self.network.forward(
-            &tile,
-            Region {
-                x: keep.x - seen.x,
-                y: keep.y - seen.y,
-                ..keep
-            },
-        )?;
+        let tile = self.converter.tile_in(&photo.rgb, photo.width, photo.height, seen)?;
+        let result = self.network.forward(&tile, Region { x: keep.x - seen.x, y: keep.y - seen.y, ..keep })?;
         let bytes = self.converter.tile_out(&result)?;
         let (line, width) = (keep.w * self.scale() * 3, photo.width * self.scale() * 3);
         for (row, from) in bytes.chunks_exact(line).enumerate() {
@@ -67,12 +50,7 @@ impl Network for CudaNetwork {
         self.network.run(input, keep)
     }
 
-    fn tile(
-        &self,
-        photo: &Picture,
-        keep: Region,
-        band: &mut [u8],
-    ) -> std::result::Result<(), EngineError> {
+    fn tile(&self, photo: &Picture, keep: Region, band: &mut [u8]) -> std::result::Result<(), EngineError> {
         self.enlarge(photo, keep, band).map_err(device_failed)
     }
 }

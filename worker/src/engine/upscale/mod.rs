@@ -30,11 +30,7 @@ pub struct Planes {
 
 impl Planes {
     pub fn new(width: usize, height: usize) -> Planes {
-        Planes {
-            width,
-            height,
-            data: vec![0.0; 3 * width * height],
-        }
+        Planes { width, height, data: vec![0.0; 3 * width * height] }
     }
 
     pub fn plane(&self, channel: usize) -> &[f32] {
@@ -54,29 +50,11 @@ pub trait Network: Send + Sync {
     /// Enlarges `keep` of the photo into `band`, the rows of the result that start with `keep`'s own. A device that converts
     /// between bytes and floats itself does so here.
     fn tile(&self, photo: &Picture, keep: Region, band: &mut [u8]) -> Result<(), EngineError> {
-        let whole = Region {
-            x: 0,
-            y: 0,
-            w: photo.width,
-            h: photo.height,
-        };
+        let whole = Region { x: 0, y: 0, w: photo.width, h: photo.height };
         let seen = keep.grown(self.reach(), whole);
         let tile = convert::tile_in(&photo.rgb, photo.width, photo.height, seen);
-        let result = self.run(
-            &tile,
-            Region {
-                x: keep.x - seen.x,
-                y: keep.y - seen.y,
-                ..keep
-            },
-        )?;
-        convert::tile_out(
-            &result,
-            band,
-            photo.width * self.scale(),
-            keep.x * self.scale(),
-            0,
-        );
+        let result = self.run(&tile, Region { x: keep.x - seen.x, y: keep.y - seen.y, ..keep })?;
+        convert::tile_out(&result, band, photo.width * self.scale(), keep.x * self.scale(), 0);
         Ok(())
     }
 }
@@ -93,10 +71,7 @@ pub struct UpscaleSettings {
 
 impl Default for UpscaleSettings {
     fn default() -> Self {
-        UpscaleSettings {
-            models_dir: models::DEFAULT_DIR.into(),
-            tile: 256,
-        }
+        UpscaleSettings { models_dir: models::DEFAULT_DIR.into(), tile: 256 }
     }
 }
 
@@ -109,8 +84,7 @@ impl UpscaleSettings {
         }
         if let Ok(tile) = std::env::var("KILN_UPSCALE_TILE") {
             let tile = tile.parse().ok().filter(|tile| (16..=4096).contains(tile));
-            settings.tile =
-                tile.ok_or("KILN_UPSCALE_TILE must be a whole number from 16 to 4096")?;
+            settings.tile = tile.ok_or("KILN_UPSCALE_TILE must be a whole number from 16 to 4096")?;
         }
         Ok(settings)
     }
@@ -127,10 +101,7 @@ impl Upscale {
     pub fn new(settings: &UpscaleSettings) -> Result<Upscale, ModelError> {
         let mut networks = Vec::new();
         for scale in 2..=4 {
-            networks.push(network_for(&models::load_upscaler(
-                &settings.models_dir,
-                scale,
-            )?)?);
+            networks.push(network_for(&models::load_upscaler(&settings.models_dir, scale)?)?);
         }
         Ok(Upscale::with_networks(networks, settings.tile))
     }
@@ -163,72 +134,35 @@ impl Engine for Upscale {
         &["upscale"]
     }
 
-    fn run(
-        &self,
-        _kind: &str,
-        params: &serde_json::Value,
-        inputs: &[Input],
-        context: &dyn Context,
-    ) -> Result<Vec<Output>, EngineError> {
+    fn run(&self, _kind: &str, params: &serde_json::Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {
         let permanent = |code, message: String| EngineError::Permanent { code, message };
-        let params: UpscaleParams = serde_json::from_value(params.clone())
-            .map_err(|e| permanent("invalid_params", e.to_string()))?;
-        params
-            .validate()
-            .map_err(|e| permanent("invalid_params", e.to_string()))?;
+        let params: UpscaleParams = serde_json::from_value(params.clone()).map_err(|e| permanent("invalid_params", e.to_string()))?;
+        params.validate().map_err(|e| permanent("invalid_params", e.to_string()))?;
         let [input] = inputs else {
-            return Err(permanent(
-                "invalid_inputs",
-                format!("one picture is wanted, {} were given", inputs.len()),
-            ));
+            return Err(permanent("invalid_inputs", format!("one picture is wanted, {} were given", inputs.len())));
         };
         let scale = usize::from(params.scale);
         let network = self.networks.iter().find(|n| n.scale() == scale);
-        let network = network.ok_or_else(|| {
-            permanent(
-                "invalid_params",
-                format!("no network enlarges {scale} times"),
-            )
-        })?;
+        let network = network.ok_or_else(|| permanent("invalid_params", format!("no network enlarges {scale} times")))?;
 
         context.progress(0.0, "decode");
-        let mut picture =
-            image_io::decode(&input.bytes).map_err(|e| permanent(e.code(), e.to_string()))?;
+        let mut picture = image_io::decode(&input.bytes).map_err(|e| permanent(e.code(), e.to_string()))?;
         if params.auto_white_balance {
             adjust::white_balance(&mut picture.rgb);
         }
         if params.auto_exposure {
             adjust::exposure(&mut picture.rgb);
         }
-        let bytes = enlarge(
-            network.as_ref(),
-            &picture,
-            self.tile,
-            params.sharpen,
-            context,
-        )?;
+        let bytes = enlarge(network.as_ref(), &picture, self.tile, params.sharpen, context)?;
         context.progress(1.0, "encode");
-        Ok(vec![Output {
-            name: "result.png".into(),
-            content_type: "image/png",
-            bytes,
-        }])
+        Ok(vec![Output { name: "result.png".into(), content_type: "image/png", bytes }])
     }
 }
 
 /// The whole picture through the network, tile by tile, into a PNG.
-fn enlarge(
-    network: &dyn Network,
-    picture: &Picture,
-    tile: usize,
-    sharpen: f32,
-    context: &dyn Context,
-) -> Result<Vec<u8>, EngineError> {
+fn enlarge(network: &dyn Network, picture: &Picture, tile: usize, sharpen: f32, context: &dyn Context) -> Result<Vec<u8>, EngineError> {
     let scale = network.scale();
-    let (columns, rows) = (
-        tiles::cut(picture.width, tile),
-        tiles::cut(picture.height, tile),
-    );
+    let (columns, rows) = (tiles::cut(picture.width, tile), tiles::cut(picture.height, tile));
     let line = picture.width * scale * 3;
     let total = (columns.len() * rows.len()) as f32;
     let mut done = 0.0;
@@ -241,20 +175,13 @@ fn enlarge(
             if context.cancelled() {
                 return Err(EngineError::Cancelled);
             }
-            let keep = Region {
-                x: column.start,
-                y: row.start,
-                w: column.len(),
-                h: row.len(),
-            };
+            let keep = Region { x: column.start, y: row.start, w: column.len(), h: row.len() };
             network.tile(picture, keep, &mut band)?;
             done += 1.0;
             context.progress(0.02 + 0.96 * done / total, "network");
         }
         for line in band.chunks_exact(line) {
-            sharpener
-                .push(line, |line| out.push(line))
-                .map_err(encoding)?;
+            sharpener.push(line, |line| out.push(line)).map_err(encoding)?;
         }
     }
     sharpener.finish(|line| out.push(line)).map_err(encoding)?;
@@ -262,8 +189,5 @@ fn enlarge(
 }
 
 fn encoding(error: std::io::Error) -> EngineError {
-    EngineError::Retryable {
-        code: "encode_failed",
-        message: error.to_string(),
-    }
+    EngineError::Retryable { code: "encode_failed", message: error.to_string() }
 }

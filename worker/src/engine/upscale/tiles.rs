@@ -5,9 +5,7 @@ use std::ops::Range;
 /// Ranges that cover `0..length` in order, none longer than `longest`.
 pub fn cut(length: usize, longest: usize) -> Vec<Range<usize>> {
     let count = length.div_ceil(longest.max(1));
-    (0..count)
-        .map(|i| length * i / count..length * (i + 1) / count)
-        .collect()
+    (0..count).map(|i| length * i / count..length * (i + 1) / count).collect()
 }
 
 #[cfg(test)]
@@ -22,10 +20,7 @@ mod tests {
                 assert_eq!(tiles.first().unwrap().start, 0);
                 assert_eq!(tiles.last().unwrap().end, length);
                 assert!(tiles.windows(2).all(|pair| pair[0].end == pair[1].start));
-                let (short, long) = (
-                    tiles.iter().map(Range::len).min().unwrap(),
-                    tiles.iter().map(Range::len).max().unwrap(),
-                );
+                let (short, long) = (tiles.iter().map(Range::len).min().unwrap(), tiles.iter().map(Range::len).max().unwrap());
                 assert!(short > 0 && long <= longest && long - short <= 1);
             }
         }

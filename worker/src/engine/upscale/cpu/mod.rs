@@ -36,10 +36,7 @@ impl CpuNetwork {
 
     /// For tests: by a slower instruction set than the best. `level` must be one of [`Level::all`].
     pub fn with_level(net: &CompactNet, level: Level) -> CpuNetwork {
-        assert!(
-            Level::all().contains(&level),
-            "this machine has no {level:?}"
-        );
+        assert!(Level::all().contains(&level), "this machine has no {level:?}");
         CpuNetwork {
             layers: net.convs.iter().map(Layer::new).collect(),
             level,
@@ -61,29 +58,16 @@ impl Network for CpuNetwork {
     }
 
     fn run(&self, input: &Planes, keep: Region) -> Result<Planes, EngineError> {
-        let whole = Region {
-            x: 0,
-            y: 0,
-            w: input.width,
-            h: input.height,
-        };
+        let whole = Region { x: 0, y: 0, w: input.width, h: input.height };
         // A panic of an earlier run leaves only scratch values behind, which every run writes before it reads.
-        let mut buffers = self
-            .buffers
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut buffers = self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let [a, b] = &mut *buffers;
 
         let mut margin = self.reach;
         let mut region = keep.grown(margin, whole);
         let stride = padded(3);
         a.ensure(region.w * region.h * stride);
-        interleave(
-            input,
-            region,
-            &mut a.floats_mut()[..region.w * region.h * stride],
-            stride,
-        );
+        interleave(input, region, &mut a.floats_mut()[..region.w * region.h * stride], stride);
         for layer in &self.layers {
             margin -= 1;
             let to = keep.grown(margin, whole);
@@ -93,15 +77,7 @@ impl Network for CpuNetwork {
             std::mem::swap(a, b);
         }
         let last = self.layers.last().map_or(0, Layer::output_stride);
-        Ok(enlarge::enlarge(
-            input,
-            a.floats(),
-            last,
-            region,
-            keep,
-            self.shuffle,
-            self.scale,
-        ))
+        Ok(enlarge::enlarge(input, a.floats(), last, region, keep, self.shuffle, self.scale))
     }
 }
 

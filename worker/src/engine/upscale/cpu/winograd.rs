@@ -36,12 +36,7 @@ impl Region {
         let y = self.y.saturating_sub(by).max(bounds.y);
         let right = (self.x + self.w + by).min(bounds.x + bounds.w);
         let bottom = (self.y + self.h + by).min(bounds.y + bounds.h);
-        Region {
-            x,
-            y,
-            w: right - x,
-            h: bottom - y,
-        }
+        Region { x, y, w: right - x, h: bottom - y }
     }
 }
 
@@ -130,38 +125,32 @@ impl Layer {
     /// Computes the pixels of `to` into `output` from those of `from` in `input`. Outside of `from` there are zeros: it must
     /// hold every neighbour of `to` that the picture has.
     pub fn run(&self, level: Level, input: &[f32], from: Region, output: &mut [f32], to: Region) {
-        assert!(
-            input.len() >= from.w * from.h * self.input_stride,
-            "the input is smaller than its region"
-        );
+        assert!(input.len() >= from.w * from.h * self.input_stride, "the input is smaller than its region");
         let output = &mut output[..to.w * to.h * self.outputs];
-        output
-            .par_chunks_mut(SIDE * to.w * self.outputs)
-            .enumerate()
-            .for_each_init(Scratch::default, |scratch, (strip, rows)| {
-                scratch.v.ensure(POSITIONS * BLOCKS * self.input_stride);
-                scratch.m.ensure(POSITIONS * BLOCKS * self.outputs);
-                let work = Strip {
-                    layer: self,
-                    input,
-                    from,
-                    // The patch of the first block starts one pixel above and left of its outputs.
-                    top: (to.y + strip * SIDE) as isize - 1 - from.y as isize,
-                    left: to.x as isize - 1 - from.x as isize,
-                    width: to.w,
-                    height: rows.len() / (to.w * self.outputs),
-                };
-                // SAFETY: `Level` is made by detection only, so the instruction set is there; sizes are asserted above.
-                unsafe {
-                    match level {
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx512 => strip_avx512(&work, scratch, rows),
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx2 => strip_avx2(&work, scratch, rows),
-                        Level::Portable => run_strip::<Portable>(&work, scratch, rows),
-                    }
+        output.par_chunks_mut(SIDE * to.w * self.outputs).enumerate().for_each_init(Scratch::default, |scratch, (strip, rows)| {
+            scratch.v.ensure(POSITIONS * BLOCKS * self.input_stride);
+            scratch.m.ensure(POSITIONS * BLOCKS * self.outputs);
+            let work = Strip {
+                layer: self,
+                input,
+                from,
+                // The patch of the first block starts one pixel above and left of its outputs.
+                top: (to.y + strip * SIDE) as isize - 1 - from.y as isize,
+                left: to.x as isize - 1 - from.x as isize,
+                width: to.w,
+                height: rows.len() / (to.w * self.outputs),
+            };
+            // SAFETY: `Level` is made by detection only, so the instruction set is there; sizes are asserted above.
+            unsafe {
+                match level {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => strip_avx512(&work, scratch, rows),
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => strip_avx2(&work, scratch, rows),
+                    Level::Portable => run_strip::<Portable>(&work, scratch, rows),
                 }
-            });
+            }
+        });
     }
 }
 
@@ -222,10 +211,7 @@ unsafe fn strip_avx2(work: &Strip, scratch: &mut Scratch, rows: &mut [f32]) {
 #[inline(always)]
 unsafe fn run_strip<S: Simd>(work: &Strip, scratch: &mut Scratch, rows: &mut [f32]) {
     let across = work.width.div_ceil(SIDE);
-    let (v, m) = (
-        scratch.v.floats_mut().as_mut_ptr(),
-        scratch.m.floats_mut().as_mut_ptr(),
-    );
+    let (v, m) = (scratch.v.floats_mut().as_mut_ptr(), scratch.m.floats_mut().as_mut_ptr());
     let mut first = 0;
     while first < across {
         let count = BLOCKS.min(across - first);
@@ -256,10 +242,7 @@ unsafe fn transform_input<S: Simd>(work: &Strip, block: usize, v: *mut f32) {
         while channel < stride {
             let mut d = [zero; POSITIONS];
             if inside {
-                let start = work
-                    .input
-                    .as_ptr()
-                    .add((y0 as usize * work.from.w + x0 as usize) * stride + channel);
+                let start = work.input.as_ptr().add((y0 as usize * work.from.w + x0 as usize) * stride + channel);
                 for (i, d) in d.iter_mut().enumerate() {
                     *d = S::load(start.add((i / 6 * work.from.w + i % 6) * stride));
                 }
@@ -267,36 +250,18 @@ unsafe fn transform_input<S: Simd>(work: &Strip, block: usize, v: *mut f32) {
                 for (i, d) in d.iter_mut().enumerate() {
                     let (x, y) = (x0 + (i % 6) as isize, y0 + (i / 6) as isize);
                     if x >= 0 && y >= 0 && x < w && y < h {
-                        *d = S::load(
-                            work.input
-                                .as_ptr()
-                                .add((y as usize * work.from.w + x as usize) * stride + channel),
-                        );
+                        *d = S::load(work.input.as_ptr().add((y as usize * work.from.w + x as usize) * stride + channel));
                     }
                 }
             }
             for column in 0..6 {
-                let t = input_1d::<S>([
-                    d[column],
-                    d[6 + column],
-                    d[12 + column],
-                    d[18 + column],
-                    d[24 + column],
-                    d[30 + column],
-                ]);
+                let t = input_1d::<S>([d[column], d[6 + column], d[12 + column], d[18 + column], d[24 + column], d[30 + column]]);
                 for (row, t) in t.into_iter().enumerate() {
                     d[6 * row + column] = t;
                 }
             }
             for row in 0..6 {
-                let t = input_1d::<S>([
-                    d[6 * row],
-                    d[6 * row + 1],
-                    d[6 * row + 2],
-                    d[6 * row + 3],
-                    d[6 * row + 4],
-                    d[6 * row + 5],
-                ]);
+                let t = input_1d::<S>([d[6 * row], d[6 * row + 1], d[6 * row + 2], d[6 * row + 3], d[6 * row + 4], d[6 * row + 5]]);
                 for (column, t) in t.into_iter().enumerate() {
                     S::store(v.add((6 * row + column) * BLOCKS * stride + channel), t);
                 }
@@ -367,12 +332,7 @@ unsafe fn multiply<S: Simd>(layer: &Layer, count: usize, v: *const f32, m: *mut 
 
 /// `ROWS` blocks times `COLUMNS` vectors of outputs, summed in registers.
 #[inline(always)]
-unsafe fn product<S: Simd, const ROWS: usize, const COLUMNS: usize>(
-    layer: &Layer,
-    v: *const f32,
-    u: *const f32,
-    m: *mut f32,
-) {
+unsafe fn product<S: Simd, const ROWS: usize, const COLUMNS: usize>(layer: &Layer, v: *const f32, u: *const f32, m: *mut f32) {
     unsafe {
         let mut sums = [[S::splat(0.0); COLUMNS]; ROWS];
         for k in 0..layer.inputs {
@@ -410,14 +370,7 @@ unsafe fn transform_output<S: Simd>(work: &Strip, block: usize, m: *const f32, r
             let mut t = [[zero; 6]; SIDE];
             for column in 0..6 {
                 let at = |row: usize| m.add((6 * row + column) * BLOCKS * stride + channel);
-                let s = output_1d::<S>([
-                    S::load(at(0)),
-                    S::load(at(1)),
-                    S::load(at(2)),
-                    S::load(at(3)),
-                    S::load(at(4)),
-                    S::load(at(5)),
-                ]);
+                let s = output_1d::<S>([S::load(at(0)), S::load(at(1)), S::load(at(2)), S::load(at(3)), S::load(at(4)), S::load(at(5))]);
                 for (row, s) in s.into_iter().enumerate() {
                     t[row][column] = s;
                 }
@@ -428,9 +381,7 @@ unsafe fn transform_output<S: Simd>(work: &Strip, block: usize, m: *const f32, r
                 None => S::splat(1.0),
             };
             for (row, t) in t.into_iter().enumerate().take(lines) {
-                let to = rows
-                    .as_mut_ptr()
-                    .add((row * work.width + x0) * stride + channel);
+                let to = rows.as_mut_ptr().add((row * work.width + x0) * stride + channel);
                 for (column, s) in output_1d::<S>(t).into_iter().enumerate().take(columns) {
                     let s = S::add(s, bias);
                     let s = S::mul_add(slope, S::min(s, zero), S::max(s, zero));
@@ -448,12 +399,7 @@ unsafe fn output_1d<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
         let (two, four, eight) = (S::splat(2.0), S::splat(4.0), S::splat(8.0));
         let (a, b) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
         let (c, d) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
-        [
-            S::add(S::add(m[0], a), c),
-            S::mul_add(two, d, b),
-            S::mul_add(four, c, a),
-            S::add(S::mul_add(eight, d, b), m[5]),
-        ]
+        [S::add(S::add(m[0], a), c), S::mul_add(two, d, b), S::mul_add(four, c, a), S::add(S::mul_add(eight, d, b), m[5])]
     }
 }
 
@@ -465,9 +411,7 @@ mod tests {
         let mut state = seed;
         (0..count)
             .map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (state >> 40) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect()
@@ -477,27 +421,20 @@ mod tests {
     fn direct(conv: &Conv, input: &[f32], from: Region, to: Region) -> Vec<f32> {
         let stride = padded(conv.inputs);
         let mut out = vec![0.0; to.w * to.h * padded(conv.outputs)];
-        for (y, x, o) in (0..to.h)
-            .flat_map(|y| (0..to.w).flat_map(move |x| (0..conv.outputs).map(move |o| (y, x, o))))
-        {
+        for (y, x, o) in (0..to.h).flat_map(|y| (0..to.w).flat_map(move |x| (0..conv.outputs).map(move |o| (y, x, o)))) {
             let mut sum = f64::from(conv.bias[o]);
             for (ky, kx) in (0..3).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
-                let (sy, sx) = (
-                    (to.y + y + ky) as isize - 1 - from.y as isize,
-                    (to.x + x + kx) as isize - 1 - from.x as isize,
-                );
+                let (sy, sx) = ((to.y + y + ky) as isize - 1 - from.y as isize, (to.x + x + kx) as isize - 1 - from.x as isize);
                 if sy < 0 || sx < 0 || sy >= from.h as isize || sx >= from.w as isize {
                     continue;
                 }
                 for i in 0..conv.inputs {
                     let pixel = input[(sy as usize * from.w + sx as usize) * stride + i];
-                    sum += f64::from(pixel)
-                        * f64::from(conv.weight[(o * conv.inputs + i) * 9 + ky * 3 + kx]);
+                    sum += f64::from(pixel) * f64::from(conv.weight[(o * conv.inputs + i) * 9 + ky * 3 + kx]);
                 }
             }
             let slope = conv.slope.as_ref().map_or(1.0, |s| f64::from(s[o]));
-            out[(y * to.w + x) * padded(conv.outputs) + o] =
-                if sum < 0.0 { sum * slope } else { sum } as f32;
+            out[(y * to.w + x) * padded(conv.outputs) + o] = if sum < 0.0 { sum * slope } else { sum } as f32;
         }
         out
     }
@@ -506,76 +443,16 @@ mod tests {
     fn every_instruction_set_agrees_with_the_definition() {
         let regions = [
             // The whole picture, a part of it with its neighbours, and a single pixel.
-            (
-                Region {
-                    x: 0,
-                    y: 0,
-                    w: 37,
-                    h: 18,
-                },
-                Region {
-                    x: 0,
-                    y: 0,
-                    w: 37,
-                    h: 18,
-                },
-            ),
-            (
-                Region {
-                    x: 5,
-                    y: 7,
-                    w: 21,
-                    h: 19,
-                },
-                Region {
-                    x: 6,
-                    y: 8,
-                    w: 19,
-                    h: 17,
-                },
-            ),
-            (
-                Region {
-                    x: 0,
-                    y: 3,
-                    w: 12,
-                    h: 9,
-                },
-                Region {
-                    x: 0,
-                    y: 4,
-                    w: 11,
-                    h: 8,
-                },
-            ),
-            (
-                Region {
-                    x: 0,
-                    y: 0,
-                    w: 1,
-                    h: 1,
-                },
-                Region {
-                    x: 0,
-                    y: 0,
-                    w: 1,
-                    h: 1,
-                },
-            ),
+            (Region { x: 0, y: 0, w: 37, h: 18 }, Region { x: 0, y: 0, w: 37, h: 18 }),
+            (Region { x: 5, y: 7, w: 21, h: 19 }, Region { x: 6, y: 8, w: 19, h: 17 }),
+            (Region { x: 0, y: 3, w: 12, h: 9 }, Region { x: 0, y: 4, w: 11, h: 8 }),
+            (Region { x: 0, y: 0, w: 1, h: 1 }, Region { x: 0, y: 0, w: 1, h: 1 }),
         ];
-        for (inputs, outputs, sloped) in [
-            (3, 64, true),
-            (64, 64, true),
-            (64, 48, false),
-            (16, 12, true),
-        ] {
+        for (inputs, outputs, sloped) in [(3, 64, true), (64, 64, true), (64, 48, false), (16, 12, true)] {
             let conv = Conv {
                 inputs,
                 outputs,
-                weight: noise(inputs * outputs * 9, 1)
-                    .iter()
-                    .map(|w| w * 0.1)
-                    .collect(),
+                weight: noise(inputs * outputs * 9, 1).iter().map(|w| w * 0.1).collect(),
                 bias: noise(outputs, 2),
                 slope: sloped.then(|| noise(outputs, 3)),
             };
@@ -586,11 +463,7 @@ mod tests {
                 for level in Level::all() {
                     let mut output = vec![f32::NAN; expected.len()];
                     layer.run(level, &input, from, &mut output, to);
-                    let worst = expected
-                        .iter()
-                        .zip(&output)
-                        .map(|(a, b)| (a - b).abs())
-                        .fold(0.0, f32::max);
+                    let worst = expected.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                     assert!(worst < 2e-4, "{level:?} {inputs}→{outputs} {to:?}: {worst}");
                     assert!(output.iter().all(|v| v.is_finite()));
                 }
