@@ -128,3 +128,60 @@ fn refused(error: &MediaError) -> Problem {
 fn mismatch(field: &str, detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "upload_mismatch", detail).field(field)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_core::ids::AccountId;
+
+    /// Two grey pixels side by side.
+    const PNG: &str =
+        "89504e470d0a1a0a0000000d4948445200000002000000010800000000d14920560000000b49444154789c6360640200000700047649e3280000000049454e44ae426082";
+
+    fn declared(content_type: &str, sha256: Option<&str>) -> Upload {
+        Upload {
+            v: 1,
+            upload_id: UploadId::new(1, 1),
+            account_id: AccountId::new(1, 1),
+            filename: "a.png".into(),
+            content_type: content_type.into(),
+            bytes: 1,
+            sha256: sha256.map(str::to_owned),
+            state: UploadState::Waiting,
+            created_at: 0,
+            expires_at: 1,
+            width: 0,
+            height: 0,
+            key: None,
+            last_job_at: None,
+            owed_shard: None,
+            next_check_at: None,
+        }
+    }
+
+    fn named<T: std::fmt::Debug>(result: Result<T>) -> (String, String) {
+        let problem = result.unwrap_err();
+        assert_eq!(problem.status, 422);
+        (problem.code, problem.field.unwrap())
+    }
+
+    #[test]
+    fn a_size_that_was_not_declared_is_refused_before_a_byte_is_read() {
+        assert!(check_size(10, 10).is_ok());
+        assert_eq!(named(check_size(0, 10)), ("media_empty".into(), "file".into()));
+        assert_eq!(named(check_size(11, 10)), ("upload_mismatch".into(), "bytes".into()));
+        assert_eq!(named(check_size(10_000_001, 10_000_001)), ("media_too_large".into(), "file".into()));
+    }
+
+    #[test]
+    fn the_facts_are_the_bytes_and_not_the_declaration() {
+        let bytes = hex::decode(PNG).unwrap();
+        let facts = look(&bytes, &declared("image/png", None)).unwrap();
+        assert_eq!((facts.width, facts.height, facts.content_type), (2, 1, ImageType::Png));
+        assert_eq!(look(&bytes, &declared("image/png", Some(&facts.sha256))).unwrap(), facts);
+        assert_eq!(named(look(&bytes, &declared("image/jpeg", None))), ("upload_mismatch".into(), "content_type".into()));
+        assert_eq!(named(look(&bytes, &declared("image/png", Some(&"0".repeat(64))))), ("upload_mismatch".into(), "sha256".into()));
+        assert_eq!(named(look(&bytes[..bytes.len() - 8], &declared("image/png", None))).1, "file");
+        assert_eq!(named(look(b"GIF89a", &declared("image/png", None))), ("media_unsupported".into(), "file".into()));
+    }
+}
