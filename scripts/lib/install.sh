@@ -80,3 +80,8 @@ install_chromium() {
     $sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >&2
   fi
 }
+
+# ready_url LOG PID: the address that a kiln-local whose output goes to LOG prints when it is ready; fails when it ends before, or in a minute.
+ready_url() {
+  timeout 60 sh -c "until sed -n 's/^kiln-local ready //p' '$1' | grep .; do kill -0 $2 2>/dev/null || exit 1; sleep 0.2; done"
+}

@@ -78,7 +78,7 @@ pub struct SignedIn {
 }
 
 /// Uses a mailed link up and begins a session; the first time, it makes the account.
-#[utoipa::path(post, path = "/api/v1/auth/verify-link", tag = "auth", request_body = LinkToken, responses((status = 200, description = "Signed in; the session is in the cookie.", body = SignedIn, headers(("set-cookie" = String, description = "kiln_session")))))]
+#[utoipa::path(post, path = "/api/v1/auth/verify-link", tag = "auth", request_body = LinkToken, responses((status = 200, description = "Signed in; the session is in the cookie.", body = SignedIn, headers(("set-cookie" = String, description = "kiln_session"))), (status = 401, description = "The link was used, has expired or never existed.")))]
 pub async fn verify_link(State(app): State<App>, method: Method, headers: HeaderMap, body: Body<LinkToken>) -> Result<impl IntoResponse> {
     // Else another site could sign a visitor in to an account of its own.
     same_site(&app, &method, &headers)?;

@@ -67,7 +67,7 @@ async fn occupied(app: &App, instance: &Instance, wanted: &Job) -> Result<(Optio
 }
 
 /// A worker asks for the job that a message named.
-#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/claim", tag = "fleet", params(("id" = String, Path)), request_body = ClaimRequest, responses((status = 200, body = ClaimResponse)), security(("worker" = [])))]
+#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/claim", tag = "fleet", params(("id" = String, Path)), request_body = ClaimRequest, responses((status = 200, body = ClaimResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
 pub(crate) async fn claim(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ClaimRequest>) -> Result<Json<ClaimResponse>> {
     let id = job_id(&id)?;
     let request = body.value;
@@ -120,7 +120,7 @@ async fn answer(app: &App, job: &Job) -> Result<Json<ClaimResponse>> {
 }
 
 /// The attempt's files are declared; it gets a PUT for each that takes exactly those bytes, once.
-#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/artifacts", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ArtifactsResponse)), security(("worker" = [])))]
+#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/artifacts", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ArtifactsResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
 pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ArtifactsRequest>) -> Result<Json<ArtifactsResponse>> {
     let id = job_id(&id)?;
     let request = body.value;
@@ -139,7 +139,7 @@ pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Path(id): 
 }
 
 /// The attempt delivered: what S3 holds is checked against what was declared, then the job succeeds and is charged.
-#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/complete", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ReportResponse)), security(("worker" = [])))]
+#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/complete", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ReportResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
 pub(crate) async fn complete(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ArtifactsRequest>) -> Result<Json<ReportResponse>> {
     let id = job_id(&id)?;
     let request = body.value;
@@ -210,7 +210,7 @@ fn begins_as(content_type: &str, head: &[u8]) -> bool {
 }
 
 /// The attempt failed; the job is queued again or fails, and then nothing is charged.
-#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/fail", tag = "fleet", params(("id" = String, Path)), request_body = FailRequest, responses((status = 200, body = ReportResponse)), security(("worker" = [])))]
+#[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/fail", tag = "fleet", params(("id" = String, Path)), request_body = FailRequest, responses((status = 200, body = ReportResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
 pub(crate) async fn fail(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<FailRequest>) -> Result<Json<ReportResponse>> {
     let id = job_id(&id)?;
     let request = body.value;

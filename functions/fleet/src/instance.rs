@@ -32,8 +32,11 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
     if let Some(i) = request.capabilities.iter().position(|capability| !CAPABILITIES.contains(&capability.as_str())) {
         return Err(FieldError::new(format!("capabilities[{i}]"), format!("one of {}", CAPABILITIES.join(", "))).into());
     }
-    if request.version.len() > 64 || request.gpu.as_ref().is_some_and(|gpu| gpu.len() > 128) {
-        return Err(FieldError::new("version", "too long").into());
+    if request.version.len() > 64 {
+        return Err(FieldError::new("version", "64 bytes at most").into());
+    }
+    if request.gpu.as_ref().is_some_and(|gpu| gpu.len() > 128) {
+        return Err(FieldError::new("gpu", "128 bytes at most").into());
     }
     let said = Said { capabilities: &request.capabilities, version: &request.version, gpu: request.gpu.as_deref() };
     let now = app.now();

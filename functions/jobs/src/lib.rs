@@ -103,7 +103,7 @@ async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<
 }
 
 /// Cancels a job that has not ended; its hold is released at once.
-#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView)), security(("session" = [])))]
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView), (status = 409)), security(("session" = [])))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<(StatusCode, Json<JobView>)> {
     let id = job_id(&id)?;
     for _ in 0..TRIES {

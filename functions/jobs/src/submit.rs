@@ -98,8 +98,8 @@ pub(crate) async fn quote(State(app): State<App>, caller: Caller, body: Body<Job
 
 /// Asks for a job: its price is held, and a worker will take it.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = JobRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats with the same key and body get the same answer for 24 hours.")),
-    responses((status = 202, body = JobView)), security(("session" = [])))]
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours.")),
+    responses((status = 202, body = JobView), (status = 402)), security(("session" = [])))]
 pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(request_id): RequestId, key: Key, body: Body<JobRequest>) -> Result<Response> {
     let once = Once::new("jobs", key, &body.bytes);
     let request = body.value;

@@ -145,8 +145,8 @@ fn is_token(text: &str) -> bool {
 
 /// Makes a link to what a succeeded job made.
 #[utoipa::path(post, path = "/api/v1/shares", tag = "shares", request_body = ShareRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats with the same key and body get the same answer for 24 hours, without `token` and `url`.")),
-    responses((status = 201, body = NewShare)), security(("session" = [])))]
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours, without `token` and `url`.")),
+    responses((status = 201, body = NewShare), (status = 404), (status = 409)), security(("session" = [])))]
 async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<ShareRequest>) -> Result<Response> {
     let once = Once::new("shares", key, &body.bytes);
     let request = body.value;

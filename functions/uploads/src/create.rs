@@ -70,7 +70,7 @@ struct Kept {
 }
 
 /// Prepares an upload; its bytes are then sent to the URL of each part, as they are.
-#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload, params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 h.")), responses((status = 201, body = UploadTicket)), security(("session" = [])))]
+#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload, params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "The same key and body give the same answer for 24 h.")), responses((status = 201, body = UploadTicket)), security(("session" = [])))]
 pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<NewUpload>) -> Result<impl IntoResponse> {
     let wanted = body.value.check()?;
     let once = Once::new(ROUTE, key, &body.bytes);

@@ -42,7 +42,7 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> R
 }
 
 /// Forgets an upload and its bytes; one that a job has used stays.
-#[utoipa::path(delete, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 204, description = "It is gone.")), security(("session" = [])))]
+#[utoipa::path(delete, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 204, description = "It is gone."), (status = 409)), security(("session" = [])))]
 async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> Result<StatusCode> {
     for _ in 0..TRIES {
         let upload = app.table().upload(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;

@@ -14,7 +14,7 @@ use kiln_store::{Upload, UploadState, incoming_key, input_key};
 use sha2::{Digest, Sha256};
 
 /// Verifies what was sent and makes the upload ready; repeating it gives the same answer.
-#[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView)), security(("session" = [])))]
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView), (status = 409), (status = 422)), security(("session" = [])))]
 pub async fn complete(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> Result<Json<UploadView>> {
     let mut last = kiln_store::Error::Busy.into();
     for _ in 0..TRIES {

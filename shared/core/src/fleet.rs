@@ -21,10 +21,13 @@ pub struct RegisterRequest {
     /// The one-use token its machine was booted with; absent when it registers again with its own token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_token: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(max_length = 64))]
     pub version: String,
     /// What it can run: `image`.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 16))]
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 128))]
     pub gpu: Option<String>,
 }
 
@@ -141,6 +144,7 @@ pub struct HeartbeatResponse {
 pub struct ClaimRequest {
     pub account_id: AccountId,
     /// Chosen by the worker, anew for each received message; the same one again gets the same answer.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     pub claim_id: String,
 }
 
@@ -175,10 +179,15 @@ pub struct ClaimInput {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Declared {
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"))]
     pub name: String,
+    /// One of [`ARTIFACT_TYPES`].
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(image/(png|jpeg|webp)|model/gltf-binary|application/(json|zip)|text/plain|video/mp4)$"))]
     pub content_type: String,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub bytes: u64,
     /// SHA-256 of its bytes, 64 lower-case hex digits.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 
@@ -189,6 +198,7 @@ pub struct Declared {
 pub struct ArtifactsRequest {
     pub account_id: AccountId,
     pub attempt: u32,
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 64))]
     pub artifacts: Vec<Declared>,
 }
 
@@ -214,7 +224,10 @@ pub struct FailRequest {
     pub account_id: AccountId,
     pub attempt: u32,
     pub failure: Failure,
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[a-z0-9_]{1,64}$"))]
     pub code: String,
+    /// At most 1,000 bytes.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub message: String,
 }
 

@@ -2,9 +2,11 @@
 
 use crate::problem::Problem;
 use kiln_core::ids::{SessionId, UploadId};
+use std::collections::BTreeSet;
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Puts the functions' documents together and adds what all operations share: the schemes of signing in, and that
@@ -31,19 +33,73 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
     ] {
         components.security_schemes.insert(name.to_owned(), scheme.into());
     }
-    let problem = ResponseBuilder::new()
-        .description("Refused: a problem with a stable code, and the field where one is wrong.")
-        .content("application/problem+json", ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build())
-        .build();
     for (path, item) in &mut document.paths.paths {
         let methods = [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("patch", &mut item.patch), ("delete", &mut item.delete)];
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             operation.operation_id = Some(operation_id(method, path));
-            operation.responses.responses.insert("default".into(), problem.clone().into());
+            for status in refusals(method, operation) {
+                operation.responses.responses.entry(status.to_string()).or_insert_with(|| ResponseBuilder::new().build().into());
+            }
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && status.as_str() >= "400"
+                    && response.content.is_empty()
+                {
+                    *response = problem(status, &response.description);
+                }
+            }
         }
     }
     document
+}
+
+/// The statuses that an operation refuses with because of what it is; what only it can refuse stands in its own declaration.
+fn refusals(method: &str, operation: &Operation) -> BTreeSet<u16> {
+    let mut statuses = BTreeSet::from([429, 500, 503]);
+    if operation.request_body.is_some() {
+        statuses.extend([400, 413, 415, 422]);
+    }
+    for parameter in operation.parameters.iter().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        statuses.extend(match parameter.parameter_in {
+            ParameterIn::Path => [404].as_slice(),
+            ParameterIn::Query | ParameterIn::QueryString => &[422],
+            ParameterIn::Header => &[400, 422],
+            ParameterIn::Cookie => &[],
+        });
+    }
+    // The schemes don't show their names but when written out.
+    let signed_in_by = serde_json::to_string(&operation.security).unwrap_or_default();
+    if operation.security.is_some() {
+        statuses.insert(401);
+    }
+    if signed_in_by.contains("session") && method != "get" {
+        statuses.insert(403);
+    }
+    statuses
+}
+
+fn problem(status: &str, said: &str) -> Response {
+    let meaning = match status {
+        "400" => "The body is not JSON, or a header is malformed.",
+        "401" => "Not signed in, or no longer.",
+        "402" => "Not enough credits.",
+        "403" => "Not allowed, or asked by a page of another site.",
+        "404" => "There is no such thing, or it isn't yours.",
+        "409" => "Its state doesn't allow that.",
+        "413" => "The body is too large.",
+        "415" => "The body is not declared as application/json.",
+        "422" => "`field` is wrong; `detail` says how.",
+        "429" => "Too many; ask again after `retry_after_s`.",
+        "500" => "Our fault; quote the x-request-id.",
+        "503" => "Too busy for the moment; ask again.",
+        _ => "Refused.",
+    };
+    ResponseBuilder::new()
+        .description(if said.is_empty() { meaning } else { said })
+        .content("application/problem+json", ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build())
+        .build()
 }
 
 /// The names of handlers repeat among functions; a method and a path don't: `get_jobs_id`.
