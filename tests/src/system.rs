@@ -38,7 +38,8 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
 }
 
-fn binary(name: &str) -> Result<PathBuf> {
+/// A program of the workspace, as built beside the test.
+pub fn binary(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let folder = here.ancestors().find(|folder| folder.join(name).is_file());
     folder.map(|folder| folder.join(name)).with_context(|| format!("{name} is not built beside {}; scripts/test builds it", here.display()))

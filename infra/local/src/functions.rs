@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::Router;
 use kiln_http::App;
 use kiln_warm_pool::{Machine, Order, Provider};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gateway::Callable;
 use crate::model::{Env, Function};
@@ -120,6 +120,22 @@ pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
         }
     }
     env.insert("KILN_S3_PATH_STYLE".into(), "1".into());
+}
+
+/// What each function is, has and is called by, for whoever runs a function's own binary beside this system: scripts and tests.
+/// `endpoint` and `region` stand for what Lambda itself would set; credentials are whoever's who runs it and are never written.
+pub fn describe(functions: &[Function], endpoint: &str, region: &str) -> Value {
+    let described = functions.iter().map(|function| {
+        let mut env = function.env.clone();
+        env.extend([("AWS_ENDPOINT_URL".into(), endpoint.into()), ("AWS_REGION".into(), region.into())]);
+        let routes: Vec<_> = function.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+        let queues: Vec<_> = function.queues.iter().map(|source| &source.queue).collect();
+        json!({
+            "id": function.id, "binary": function.binary, "timeout_s": function.timeout.as_secs(), "env": env,
+            "routes": routes, "schedules": function.schedules, "queues": queues,
+        })
+    });
+    described.collect()
 }
 
 /// The provider `local`: a machine is a process. It is trusted, since it is this machine.

@@ -17,7 +17,7 @@ use crate::aws::Clients;
 use crate::config::Config;
 use crate::data::DataDir;
 use crate::failure::{Failure, Reason};
-use crate::functions::{link, override_env};
+use crate::functions::{describe, link, override_env};
 use crate::gateway::{Answered, Gateway};
 use crate::headers::{Cors, Security};
 use crate::mail::Mailbox;
@@ -172,6 +172,7 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     for function in &mut functions {
         override_env(&mut function.env, |name| std::env::var(name).ok());
     }
+    data.write("functions.json", &format!("{:#}", describe(&functions, endpoint, &place.region)))?;
 
     let listener = listener(prepared)?;
     let port = listener.local_addr().map_err(|error| Failure::new(Reason::Unexpected, error))?.port();

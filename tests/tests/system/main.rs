@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod bootstraps;
 mod counts;
 mod drills;
 mod jobs;
