@@ -8,6 +8,7 @@
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
 use kiln_core::time::parse_rfc3339;
+use kiln_tests::system::wait_for;
 use kiln_tests::{Client, System};
 use serde_json::json;
 use std::collections::HashMap;
@@ -28,7 +29,6 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
         ("KILN_HINT_S", "60"),
         ("KILN_TICK_S", "60"),
         ("KILN_POOL_DESIRED", "1"),
-        ("RUST_LOG", "warn"),
     ];
     let system = System::start(&settings).await?;
     let ada = system.signed_in("bench@example.org").await?;
@@ -36,15 +36,17 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
     for _ in 0..20 {
         one(&ada).await?;
     }
-    let mut waits = Vec::with_capacity(sequential);
+    let mut begun = Vec::with_capacity(sequential);
     for _ in 0..sequential {
-        waits.push(one(&ada).await?);
+        begun.push(one(&ada).await?);
     }
-    let endpoint = std::fs::read_to_string(system.data.join("aws-port"))
-        .or_else(|_| std::fs::read_to_string(system.data.join("standin.port")))
-        .map(|port| format!("http://127.0.0.1:{}", port.trim()));
-    let endpoint = std::env::var("KILN_BENCH_ENDPOINT").or(endpoint).context("the stand-in's port")?;
-    let floor = Floor::new(&endpoint).await?;
+    let starts = wait_for("the last line of the worker's log", Duration::from_secs(30), || async {
+        let starts = starts(&system)?;
+        Ok(begun.iter().all(|(id, _)| starts.contains_key(id)).then_some(starts))
+    })
+    .await?;
+    let mut waits: Vec<f64> = begun.iter().map(|(id, at)| Ok(starts.get(id).context("a job never started")? - at)).collect::<Result<_>>()?;
+    let floor = Floor::new(&endpoint(&system)?).await?;
     for _ in 0..20 {
         floor.once().await?;
     }
@@ -65,14 +67,32 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
     throughput(&system, parallel).await
 }
 
-/// Milliseconds from the request's start to the worker's.
-async fn one(client: &Client) -> Result<f64> {
+/// One job from its request to its end: its id, and when it was asked for, in milliseconds since 1970.
+async fn one(client: &Client) -> Result<(String, f64)> {
     let begun = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as f64 / 1000.0;
     let id = client.noop(0).await?;
     let job = client.ended(&id, Duration::from_secs(120)).await?;
     ensure!(job["state"] == "succeeded", "{job}");
-    let started = job["started_at"].as_str().and_then(parse_rfc3339).context("started_at")?;
-    Ok(started as f64 - begun)
+    Ok((id, begun))
+}
+
+/// When the worker had each job in its hands, by its own log: `… 2026-11-21T10:00:00.000000Z INFO job{job_id=job_… …}: claimed`. The
+/// job's `started_at` is earlier, since it is in the claim's own transaction.
+fn starts(system: &System) -> Result<HashMap<String, f64>> {
+    let mut starts = HashMap::new();
+    for line in system.log().lines().iter().filter(|line| line.contains(": claimed inputs")) {
+        let at = line.split_whitespace().find(|word| word.len() > 20 && word.ends_with('Z') && word.contains('T')).context("a line without a time")?;
+        let (seconds, fraction) = at.trim_end_matches('Z').split_once('.').context("a time without a fraction")?;
+        let whole = parse_rfc3339(&format!("{seconds}Z")).context("a time that is none")?;
+        let id = line.split("job_id=").nth(1).and_then(|rest| rest.split_whitespace().next()).context("a line without a job")?;
+        starts.insert(id.to_owned(), whole as f64 + format!("0.{fraction}").parse::<f64>()? * 1000.0);
+    }
+    Ok(starts)
+}
+
+fn endpoint(system: &System) -> Result<String> {
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(system.data.join("stand-in.json"))?)?;
+    Ok(format!("http://127.0.0.1:{}", record["port"].as_u64().context("the stand-in's port")?))
 }
 
 async fn throughput(system: &System, jobs: usize) -> Result<()> {
@@ -104,7 +124,10 @@ async fn throughput(system: &System, jobs: usize) -> Result<()> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     ensure!(done == jobs);
-    println!("{clients} clients, 4 slots, {jobs} jobs: all succeeded, books right, {:.1} jobs a second", jobs as f64 / seconds);
+    let bare = Floor::new(&endpoint(system)?).await?.transactions_a_second(clients, jobs).await?;
+    let rate = jobs as f64 / seconds;
+    println!("{clients} clients, 4 slots, {jobs} jobs: all succeeded, books right, {rate:.1} jobs a second, which is {:.1} transactions a second", 3.0 * rate);
+    println!("the stand-in's own: {bare:.1} transactions of 5 items a second, {clients} at once");
     Ok(())
 }
 
@@ -151,14 +174,38 @@ impl Floor {
     }
 
     async fn write(&self, items: usize) -> Result<()> {
+        self.write_at(0, items).await
+    }
+
+    async fn write_at(&self, first: usize, items: usize) -> Result<()> {
         let text = "x".repeat(700);
-        let puts = (0..items).map(|n| {
+        let puts = (first..first + items).map(|n| {
             let mut item = item(n, "");
             item.insert("text".into(), AttributeValue::S(text.clone()));
             Ok(TransactWriteItem::builder().put(Put::builder().table_name("floor").set_item(Some(item)).build()?).build())
         });
         self.dynamo.transact_write_items().set_transact_items(Some(puts.collect::<Result<_>>()?)).send().await?;
         Ok(())
+    }
+
+    /// `jobs` transactions by `clients` at once, each client on items of its own.
+    async fn transactions_a_second(self, clients: usize, jobs: usize) -> Result<f64> {
+        let floor = std::sync::Arc::new(self);
+        let begun = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for client in 0..clients {
+            let floor = floor.clone();
+            tasks.spawn(async move {
+                for _ in 0..jobs / clients {
+                    floor.write_at(client * 10, 5).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            result??;
+        }
+        Ok((jobs / clients * clients) as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// Reads, writes, sends into a parked poll, reads, writes: milliseconds.
@@ -169,11 +216,11 @@ impl Floor {
         tokio::time::sleep(Duration::from_millis(30)).await;
         let begun = Instant::now();
         self.read(3).await?;
-        self.write(4).await?;
+        self.write(5).await?;
         self.sqs.send_message().queue_url(&self.queue).message_body("{}").message_group_id("a").send().await?;
         let received = parked.await??;
         self.read(3).await?;
-        self.write(4).await?;
+        self.write(5).await?;
         let ms = begun.elapsed().as_secs_f64() * 1000.0;
         for message in received.messages.unwrap_or_default() {
             self.sqs.delete_message().queue_url(&self.queue).set_receipt_handle(message.receipt_handle).send().await?;

@@ -4,9 +4,24 @@ use crate::{Client, Faults};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, Command};
+
+/// What kiln-local and its workers have written since the start, line by line.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
 
 /// A running system; killed when dropped.
 pub struct System {
@@ -14,6 +29,7 @@ pub struct System {
     pub data: PathBuf,
     env: Vec<(String, String)>,
     child: Child,
+    log: Log,
     _folder: tempfile::TempDir,
     pub faults: Option<Faults>,
     standin: Option<Child>,
@@ -69,8 +85,9 @@ impl System {
             env.push(("KILN_AWS_ENDPOINT".into(), proxy.url.clone()));
             (standin, faults) = (Some(child), Some(proxy));
         }
-        let (child, url) = launch(&data, &env).await?;
-        Ok(Self { url, data, env, child, _folder: folder, faults, standin })
+        let log = Log::default();
+        let (child, url) = launch(&data, &env, log.clone()).await?;
+        Ok(Self { url, data, env, child, log, _folder: folder, faults, standin })
     }
 
     pub fn client(&self) -> Client {
@@ -82,6 +99,10 @@ impl System {
         let client = self.client();
         client.sign_in(email).await?;
         Ok(client)
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -97,7 +118,7 @@ impl System {
 
     /// Up again on the same data.
     pub async fn restart(&mut self) -> Result<()> {
-        let (child, url) = launch(&self.data, &self.env).await?;
+        let (child, url) = launch(&self.data, &self.env, self.log.clone()).await?;
         self.child = child;
         self.url = url;
         Ok(())
@@ -146,7 +167,7 @@ fn kill_by_environment(text: &str) {
     }
 }
 
-async fn launch(data: &Path, env: &[(String, String)]) -> Result<(Child, String)> {
+async fn launch(data: &Path, env: &[(String, String)], log: Log) -> Result<(Child, String)> {
     let mut command = Command::new(binary("kiln-local")?);
     command
         .args(["--port", "0"])
@@ -156,8 +177,10 @@ async fn launch(data: &Path, env: &[(String, String)]) -> Result<(Child, String)
         .envs(env.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut child = command.spawn().context("kiln-local")?;
+    follow(BufReader::new(child.stderr.take().context("stderr")?).lines(), log.clone());
     let mut lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
     let ready = async {
         while let Some(line) = lines.next_line().await? {
@@ -169,13 +192,18 @@ async fn launch(data: &Path, env: &[(String, String)]) -> Result<(Child, String)
         bail!("kiln-local ended before it was ready")
     };
     let url = tokio::time::timeout(Duration::from_secs(60), ready).await.context("kiln-local was not ready within a minute")??;
-    // Its log goes on to ours, which the test runner shows for a failed test.
+    follow(lines, log);
+    Ok((child, url))
+}
+
+/// What it writes goes on to our log, which the test runner shows for a failed test.
+fn follow(mut lines: Lines<BufReader<impl AsyncRead + Unpin + Send + 'static>>, log: Log) {
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            eprintln!("kiln-local: {line}");
+            eprintln!("{line}");
+            log.push(line);
         }
     });
-    Ok((child, url))
 }
 
 async fn start_standin(folder: &Path) -> Result<(Child, String)> {

@@ -102,9 +102,9 @@ pub async fn health(State(app): State<App>, Extension(cache): Extension<Arc<Cach
 async fn look(app: &App) -> Health {
     let read = tokio::try_join!(app.table().depth(), app.table().fleet(POOL));
     match read {
-        Ok((depth, (instances, state))) => {
-            let policy = state.map_or_else(|| app.settings().policy(), |state| state.policy);
-            judge(depth, &instances, &policy, app.settings(), app.now())
+        Ok((depth, fleet)) => {
+            let policy = fleet.state.map_or_else(|| app.settings().policy(), |state| state.policy);
+            judge(depth, &fleet.instances, &policy, app.settings(), app.now())
         }
         Err(error) => {
             tracing::error!(%error, "health could not read the table");
@@ -223,6 +223,7 @@ mod tests {
             slot_job: None,
             slot_account: None,
             slot_attempt: None,
+            timings: Default::default(),
         }
     }
 

@@ -72,8 +72,8 @@ pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) ->
 }
 
 async fn read(app: &App) -> Result<(Vec<Instance>, Policy)> {
-    let (instances, state) = app.table().fleet(POOL).await?;
-    Ok((instances, state.map_or_else(|| app.settings().policy(), |state| state.policy)))
+    let fleet = app.table().fleet(POOL).await?;
+    Ok((fleet.instances, fleet.state.map_or_else(|| app.settings().policy(), |state| state.policy)))
 }
 
 fn view(instances: &[Instance], policy: Policy, now: Millis) -> PoolView {

@@ -12,7 +12,7 @@ use kiln_core::ids::InstanceId;
 use kiln_core::pool::{self, Decision, Observation, Seen};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
-use kiln_store::Instance;
+use kiln_store::{Fleet, Instance};
 use serde_json::{Value, json};
 
 /// The one pool of this version.
@@ -20,7 +20,7 @@ pub const POOL: &str = "main";
 
 /// One run.
 pub async fn handle(app: &App, provider: &dyn Provider, _event: Value) -> anyhow::Result<Value> {
-    let (instances, state) = app.table().fleet(POOL).await?;
+    let Fleet { instances, state, .. } = app.table().fleet(POOL).await?;
     let policy = state.map_or_else(|| app.settings().policy(), |state| state.policy);
     let instances = reconcile::close_the_gone(app, provider, instances).await?;
     let (depth, _) = app.table().unfinished(app.now()).await?;
@@ -94,6 +94,7 @@ async fn start(app: &App, provider: &dyn Provider, reason: &str) -> anyhow::Resu
         slot_job: None,
         slot_account: None,
         slot_attempt: None,
+        timings: Default::default(),
     };
     app.table().put_instance(&instance).await?;
     tracing::info!(instance_id = %id, provider = provider.name(), reason, "starting a machine");
@@ -103,7 +104,7 @@ async fn start(app: &App, provider: &dyn Provider, reason: &str) -> anyhow::Resu
             Ok(())
         }
         Err(error) => {
-            app.table().forget_instance(&id).await?;
+            app.table().forget_instance(&instance).await?;
             Err(error.context("the provider gave no machine"))
         }
     }
@@ -125,7 +126,10 @@ async fn write_off(app: &App, provider: &dyn Provider, instances: &[Instance], i
     match provider_id(instances, id) {
         // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
         Some(provider_id) => provider.destroy(provider_id).await,
-        None => Ok(app.table().forget_instance(id).await?),
+        None => match instances.iter().find(|instance| instance.instance_id == *id) {
+            Some(instance) => Ok(app.table().forget_instance(instance).await?),
+            None => Ok(()),
+        },
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn close_the_gone(app: &App, provider: &dyn Provider, instances
         }
         tracing::info!(instance_id = %instance.instance_id, "the machine is gone");
         // Its token dies with its row; then its attempt is ended, which it can no longer contradict.
-        app.table().forget_instance(&instance.instance_id).await?;
+        app.table().forget_instance(&instance).await?;
         if let Some(slot) = instance.slot() {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
         }

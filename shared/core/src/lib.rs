@@ -18,5 +18,6 @@ pub mod pool;
 pub mod price;
 pub mod settings;
 pub mod time;
+pub mod timing;
 
 pub use field::FieldError;

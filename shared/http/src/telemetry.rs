@@ -7,16 +7,21 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Starts logging; a second call does nothing.
 pub fn init() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // Not EnvFilter: its regular expressions are half a megabyte of every function, and RUST_LOG here names levels and targets alone.
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let json = std::env::var("KILN_LOG").map_or_else(|_| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some(), |form| form == "json");
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let (registry, lines) = (tracing_subscriber::registry().with(filter), tracing_subscriber::fmt::layer().with_target(false));
     // The second call of a test process finds a subscriber in place; that is fine.
-    let _ = if json { builder.json().flatten_event(true).with_current_span(true).try_init() } else { builder.compact().try_init() };
+    let _ = if json { registry.with(lines.json().flatten_event(true).with_current_span(true)).try_init() } else { registry.with(lines.compact()).try_init() };
 }
 
 /// Gives each request its id, a span and one line when it is answered, and each answer the headers that all have.

@@ -8,6 +8,7 @@ use kiln_core::ids::{AccountId, InstanceId, JobId};
 use kiln_core::job::Job;
 use kiln_core::pool::Policy;
 use kiln_core::time::Millis;
+use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
 
 /// One rented machine (or one slot of it).
@@ -51,6 +52,9 @@ pub struct Instance {
     pub slot_account: Option<AccountId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_attempt: Option<u32>,
+    /// Of the jobs it did; only [`Table::fleet`] reads them.
+    #[serde(skip)]
+    pub timings: Timings,
 }
 
 /// The attempt that an instance holds.
@@ -72,6 +76,35 @@ impl Instance {
 pub struct PoolState {
     #[serde(flatten)]
     pub policy: Policy,
+}
+
+/// All that is known of a fleet.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    pub instances: Vec<Instance>,
+    /// Absent until an operator sets it.
+    pub state: Option<PoolState>,
+    /// Of every succeeded job, also on machines that are gone.
+    pub timings: Timings,
+}
+
+impl Fleet {
+    fn add(&mut self, timings: &Timings) {
+        for (attribute, number) in timings.counters() {
+            self.timings.add(&attribute, number);
+        }
+    }
+}
+
+/// The counters among an item's attributes.
+fn timings(item: &Item) -> Timings {
+    let mut timings = Timings::default();
+    for (attribute, value) in item {
+        if let Some(number) = value.as_n().ok().and_then(|text| text.parse().ok()) {
+            timings.add(attribute, number);
+        }
+    }
+    timings
 }
 
 impl Table {
@@ -154,30 +187,42 @@ impl Table {
         Ok(())
     }
 
-    /// The machine is gone: its token dies with its row.
-    pub async fn forget_instance(&self, id: &InstanceId) -> Result<(), Error> {
-        self.delete(&keys::instance(id)).await
+    /// The machine is gone: its token dies with its row, and its times are added to those of all that went before, once.
+    pub async fn forget_instance(&self, instance: &Instance) -> Result<(), Error> {
+        let key = keys::instance(&instance.instance_id);
+        let counters = instance.timings.counters();
+        if counters.is_empty() {
+            return self.delete(&key).await;
+        }
+        let mut parts = Parts::default();
+        self.add_delete(&mut parts, &key, Some(Expr::new("attribute_exists(pk)")))?;
+        self.add_update(&mut parts, &keys::times(), Expr::default().adding(&counters), None)?;
+        // Refused: another run has done it.
+        self.transact(parts).await.map(drop)
     }
 
-    /// The whole fleet and the pool's policy, by one query.
-    pub async fn fleet(&self, pool: &str) -> Result<(Vec<Instance>, Option<PoolState>), Error> {
-        let pool_key = keys::pool(pool);
-        let mut instances = Vec::new();
-        let mut state = None;
+    /// The whole fleet, the pool's policy and the times of all jobs, by one query.
+    pub async fn fleet(&self, pool: &str) -> Result<Fleet, Error> {
+        let (pool_key, times_key) = (keys::pool(pool), keys::times());
+        let mut fleet = Fleet::default();
         let mut after: Option<String> = None;
         loop {
             let (items, next) = self.page(keys::FLEET, "", false, 500, after.as_deref()).await?;
             for item in items {
                 let sk = crate::table::key_of(&item).sk;
                 if sk.starts_with(keys::INSTANCE) {
-                    instances.push(from_item::<Instance>(item)?);
+                    let timings = timings(&item);
+                    fleet.add(&timings);
+                    fleet.instances.push(Instance { timings, ..from_item(item)? });
                 } else if sk == pool_key.sk {
-                    state = Some(from_item::<PoolState>(item)?);
+                    fleet.state = Some(from_item(item)?);
+                } else if sk == times_key.sk {
+                    fleet.add(&timings(&item));
                 }
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok((instances, state)),
+                None => return Ok(fleet),
             }
         }
     }

@@ -10,6 +10,7 @@ use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
 use kiln_core::job::{Artifact, Job, Priority, State};
 use kiln_core::machine::{Change, SlotChange};
 use kiln_core::time::Millis;
+use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
 
 /// The record that makes a POST repeatable, written in the transaction of its effect.
@@ -287,6 +288,7 @@ impl Table {
             SlotChange::Free { instance_id } if free => {
                 let update =
                     Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(job.finished_at.unwrap_or(job.queued_at)));
+                let update = update.adding(&Timings::of(job));
                 let condition = Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
                     .value("seen_job", s(job.job_id.as_str()))
                     .value("seen_attempt", n(job.attempt));

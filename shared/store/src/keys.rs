@@ -90,6 +90,11 @@ pub fn pool(name: &str) -> Key {
     key(FLEET, format!("POOL#{name}"))
 }
 
+/// The times of the instances that are gone.
+pub fn times() -> Key {
+    key(FLEET, "TIMES")
+}
+
 pub fn depth() -> Key {
     key("META", "DEPTH")
 }

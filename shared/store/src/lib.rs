@@ -21,7 +21,7 @@ mod uploads;
 pub use accounts::{Account, Link, Session, SignIn};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
-pub use fleet::{Instance, PoolState, Said, Slot};
+pub use fleet::{Fleet, Instance, PoolState, Said, Slot};
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use lend::{Lender, Lent};
 pub use mail::Mail;

@@ -113,6 +113,22 @@ impl Expr {
         self
     }
 
+    /// `#alias` stands for this attribute, whose name is no word that an expression takes.
+    pub fn alias(mut self, alias: &str, attribute: &str) -> Self {
+        self.names.insert(format!("#{alias}"), attribute.to_owned());
+        self
+    }
+
+    /// Adds to numbers, which begin at zero: an `ADD` clause after the text.
+    pub fn adding(mut self, counters: &[(String, u64)]) -> Self {
+        for (i, (attribute, number)) in counters.iter().enumerate() {
+            let lead = if i == 0 { " ADD" } else { "," };
+            self.text += &format!("{lead} #add{i} :add{i}");
+            self = self.alias(&format!("add{i}"), attribute).value(&format!("add{i}"), n(number));
+        }
+        self
+    }
+
     pub fn value(mut self, name: &str, value: AttributeValue) -> Self {
         self.values.insert(format!(":{name}"), value);
         self

@@ -47,7 +47,12 @@ mod tests {
             for (method, operation) in item.as_object().unwrap() {
                 let id = operation["operationId"].as_str().unwrap_or_default();
                 assert!(!id.is_empty() && ids.insert(id.to_owned()), "{method} {path}: {id:?}");
-                assert!(operation["responses"]["default"].is_object(), "{method} {path}");
+                let responses = operation["responses"].as_object().unwrap();
+                assert!(!responses.contains_key("default"), "{method} {path}: each status is written down");
+                for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+                    let problem = response["content"]["application/problem+json"]["schema"]["$ref"] == "#/components/schemas/Problem";
+                    assert!(problem || (status == "503" && path.ends_with("/health")), "{method} {path} {status}");
+                }
                 assert!(operation["summary"].is_string(), "{method} {path}");
             }
         }

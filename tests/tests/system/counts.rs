@@ -8,7 +8,9 @@ use std::time::Duration;
 /// The calls of one job, submit to succeeded: worker warm, one input, one artifact, successful polls only.
 const MOST_CALLS: usize = 14;
 /// Write request units of the same, by the sizes of what was written (transactions count twice), index writes included.
-const MOST_WRITE_UNITS: usize = 60;
+const MOST_WRITE_UNITS: usize = 38;
+/// Read request units of the same: one for each item, all of them below 4 kB and read consistently.
+const MOST_READ_UNITS: usize = 13;
 
 #[tokio::test]
 async fn one_job_takes_fourteen_aws_calls_at_most() -> Result<()> {
@@ -41,13 +43,24 @@ async fn one_job_takes_fourteen_aws_calls_at_most() -> Result<()> {
     let total = others.len() + 1;
     println!("AWS calls of one job ({polls} polls seen, the successful one counted):");
     for call in &others {
-        println!("  {}", call.name);
+        println!("  {:20} {:2} write units, {:2} read units", call.name, write_units(call), read_units(call));
     }
     let units: usize = others.iter().map(|call| write_units(call)).sum();
-    println!("calls: {total}; DynamoDB write request units by item size: {units}");
+    let read: usize = others.iter().map(|call| read_units(call)).sum();
+    println!("calls: {total}; DynamoDB request units by item size: {units} written, {read} read");
     ensure!(total <= MOST_CALLS, "{total} AWS calls, {MOST_CALLS} at most");
     ensure!(units <= MOST_WRITE_UNITS, "{units} write units, {MOST_WRITE_UNITS} at most");
+    ensure!(read <= MOST_READ_UNITS, "{read} read units, {MOST_READ_UNITS} at most");
     Ok(())
+}
+
+fn read_units(call: &Call) -> usize {
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    match call.name.as_str() {
+        "GetItem" => 1,
+        "BatchGetItem" => body["RequestItems"].as_object().map_or(0, |tables| tables.values().filter_map(|table| Some(table["Keys"].as_array()?.len())).sum()),
+        _ => 0,
+    }
 }
 
 /// Units of a write: a kilobyte or part of one of each item, twice in a transaction. An update's item is taken as 1 kB.

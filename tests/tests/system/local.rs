@@ -4,9 +4,11 @@ use anyhow::{Result, ensure};
 use kiln_tests::System;
 use std::time::Duration;
 
+const ADMIN: &str = "an-admin-key-of-the-tests";
+
 #[tokio::test]
 async fn it_stops_on_ctrl_c_and_comes_up_again_with_its_data() -> Result<()> {
-    let mut system = System::start(&[]).await?;
+    let mut system = System::start(&[("KILN_ADMIN_KEY", ADMIN)]).await?;
     let ada = system.signed_in("ada@example.org").await?;
     let id = ada.noop(0).await?;
     ensure!(ada.ended(&id, Duration::from_secs(60)).await?["state"] == "succeeded");
@@ -20,6 +22,11 @@ async fn it_stops_on_ctrl_c_and_comes_up_again_with_its_data() -> Result<()> {
     ensure!(again.check_books().await? == (9000, 0));
     let next = again.noop(0).await?;
     ensure!(again.ended(&next, Duration::from_secs(60)).await?["state"] == "succeeded");
+    // The times of the first one outlive the machine that did it.
+    let metrics = reqwest::Client::new().get(format!("{}/api/v1/metrics", system.url)).bearer_auth(ADMIN).send().await?.text().await?;
+    for line in ["kiln_job_wait_seconds_count{kind=\"noop\"} 2", "kiln_job_run_seconds_bucket{kind=\"noop\",le=\"+Inf\"} 2"] {
+        ensure!(metrics.lines().any(|l| l == line), "{line} in\n{metrics}");
+    }
     Ok(())
 }
 
