@@ -39,7 +39,7 @@ impl App {
                 anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
             }
         }
-        let sdk = kiln_store::sdk_config().await;
+        let sdk = kiln_store::sdk_config();
         let table = Table::new(&sdk, required(&env, "KILN_TABLE")?);
         let test_engines = env.get("KILN_TEST_ENGINES").is_some_and(|value| value == "1");
         Ok(Self(Arc::new(Inner {

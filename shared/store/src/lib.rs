@@ -32,11 +32,21 @@ pub use shares::Share;
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
 
-/// The SDK's configuration from its own environment, with the one TLS provider that we ship.
-pub async fn sdk_config() -> aws_config::SdkConfig {
+/// The SDK's configuration from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, the credentials that Lambda and kiln-local set), with
+/// the one TLS provider that we ship. The SDK's whole chain of profiles, containers and machines would be a megabyte of every function.
+pub fn sdk_config() -> aws_config::SdkConfig {
+    use aws_config::environment::EnvironmentVariableCredentialsProvider as Environment;
+    use aws_credential_types::provider::SharedCredentialsProvider;
     use aws_smithy_http_client::{Builder, tls};
     let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
-    aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http).load().await
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut config = aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).map(aws_config::Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(Environment::new()))
+        .http_client(http);
+    config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+    config.build()
 }
 
 /// SHA-256 of a secret, as it is stored: lower-case hex.
