@@ -2,6 +2,8 @@
 //! included, on the same stand-in in the same run. Then the throughput of 32 clients on 4 slots beside the stand-in's own
 //! transactions a second.
 //!
+//! Before that, how long a cold system takes to its first picture.
+//!
 //! `cargo run --release -p kiln-tests --example bench_jobs [sequential jobs] [parallel jobs]`; the system's binaries are taken from
 //! beside this one, so build them with the same profile first (scripts/bench does).
 
@@ -9,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
 use kiln_core::time::parse_rfc3339;
 use kiln_tests::system::wait_for;
-use kiln_tests::{Client, System};
+use kiln_tests::{Client, System, picture};
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +32,7 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
         ("KILN_TICK_S", "60"),
         ("KILN_POOL_DESIRED", "1"),
     ];
+    first_result().await?;
     let system = System::start(&settings).await?;
     let ada = system.signed_in("bench@example.org").await?;
     // Warm: connections, the worker, its polls.
@@ -46,7 +49,7 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
     })
     .await?;
     let mut waits: Vec<f64> = begun.iter().map(|(id, at)| Ok(starts.get(id).context("a job never started")? - at)).collect::<Result<_>>()?;
-    let floor = Floor::new(&endpoint(&system)?).await?;
+    let floor = Floor::new(&system.stand_in()?).await?;
     for _ in 0..20 {
         floor.once().await?;
     }
@@ -65,6 +68,24 @@ async fn run(sequential: usize, parallel: usize) -> Result<()> {
         [settings.as_slice(), &[("KILN_POOL_DESIRED", "4"), ("KILN_POOL_MAX", "4"), ("KILN_ACCOUNT_RUNNING", "4"), ("KILN_ACCOUNT_QUEUED", "10000")]].concat();
     let system = System::start(&settings).await?;
     throughput(&system, parallel).await
+}
+
+/// From nothing (no data, no process) to the first picture in hand, with the clocks that `scripts/dev` has.
+async fn first_result() -> Result<()> {
+    let begun = Instant::now();
+    let clocks =
+        [("KILN_TICK_S", "60"), ("KILN_POLL_S", "20"), ("KILN_LEASE_S", "60"), ("KILN_HEARTBEAT_S", "15"), ("KILN_HINT_S", "60"), ("KILN_TEST_ENGINES", "0")];
+    let system = System::start(&clocks).await?;
+    let up = begun.elapsed().as_secs_f64();
+    let ada = system.signed_in("first@example.org").await?;
+    let upload = ada.upload("photo.png", "image/png", &picture::png(640, 480)).await?;
+    let id = ada.job(json!({ "kind": "upscale", "params": { "scale": 2 }, "inputs": [upload] })).await?;
+    let job = ada.ended(&id, Duration::from_secs(120)).await?;
+    ensure!(job["state"] == "succeeded", "{job}");
+    ada.download(&job["artifacts"][0]).await?;
+    let all = begun.elapsed().as_secs_f64();
+    println!("zero → first result (sign-in, 640 × 480 photo, x2, download): {all:.1} s, the system was up after {up:.1} s (goal 10)");
+    Ok(())
 }
 
 /// One job from its request to its end: its id, and when it was asked for, in milliseconds since 1970.
@@ -88,11 +109,6 @@ fn starts(system: &System) -> Result<HashMap<String, f64>> {
         starts.insert(id.to_owned(), whole as f64 + format!("0.{fraction}").parse::<f64>()? * 1000.0);
     }
     Ok(starts)
-}
-
-fn endpoint(system: &System) -> Result<String> {
-    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(system.data.join("stand-in.json"))?)?;
-    Ok(format!("http://127.0.0.1:{}", record["port"].as_u64().context("the stand-in's port")?))
 }
 
 async fn throughput(system: &System, jobs: usize) -> Result<()> {
@@ -124,7 +140,7 @@ async fn throughput(system: &System, jobs: usize) -> Result<()> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     ensure!(done == jobs);
-    let bare = Floor::new(&endpoint(system)?).await?.transactions_a_second(clients, jobs).await?;
+    let bare = Floor::new(&system.stand_in()?).await?.transactions_a_second(clients, jobs).await?;
     let rate = jobs as f64 / seconds;
     println!("{clients} clients, 4 slots, {jobs} jobs: all succeeded, books right, {rate:.1} jobs a second, which is {:.1} transactions a second", 3.0 * rate);
     println!("the stand-in's own: {bare:.1} transactions of 5 items a second, {clients} at once");

@@ -101,6 +101,12 @@ impl System {
         Ok(client)
     }
 
+    /// Where the stand-in answers, past every proxy.
+    pub fn stand_in(&self) -> Result<String> {
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(self.data.join("stand-in.json"))?)?;
+        Ok(format!("http://127.0.0.1:{}", record["port"].as_u64().context("the stand-in's port")?))
+    }
+
     pub fn log(&self) -> &Log {
         &self.log
     }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use kiln_tests::{System, picture};
 use reqwest::Method;
 use serde_json::json;
+use sha2::Digest;
 use std::time::Duration;
 
 #[tokio::test]
@@ -68,6 +69,48 @@ async fn a_link_works_once_and_a_signed_out_cookie_not_at_all() -> Result<()> {
         ada.get(path).await?.problem(401, "signed_out", "")?;
     }
     ada.post("/api/v1/jobs", json!({ "kind": "noop" })).await?.problem(401, "signed_out", "")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expired_link_and_an_expired_session_are_as_good_as_none() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let bob = system.client();
+    bob.post("/api/v1/auth/request-link", json!({ "email": "bob@example.org" })).await?.expect(202)?;
+    let token = bob.mailed_token("bob@example.org", 0).await?;
+    // The clock can't be put forward, so what is stored is put back; the sweep by TTL has not come by.
+    expire(&system, "LINK", &token).await?;
+    bob.post("/api/v1/auth/verify-link", json!({ "token": token })).await?.problem(401, "link_invalid", "token")?;
+    ada.get("/api/v1/me").await?.expect(200)?;
+    expire(&system, "SESSION", &ada.cookie().unwrap_or_default()).await?;
+    ada.get("/api/v1/me").await?.problem(401, "signed_out", "")?;
+    ada.post("/api/v1/jobs", json!({ "kind": "noop" })).await?.problem(401, "signed_out", "")?;
+    ada.sign_in("ada@example.org").await?;
+    ensure!(ada.all("/api/v1/jobs").await?.is_empty() && ada.check_books().await? == (10_000, 0));
+    Ok(())
+}
+
+/// Puts the end of a stored secret into the past. It is found by its hash, which is all that is stored of it.
+async fn expire(system: &System, what: &str, token: &str) -> Result<()> {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .endpoint_url(system.stand_in()?)
+        .region("us-east-1")
+        .credentials_provider(aws_sdk_dynamodb::config::Credentials::new("local", "local", None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .load()
+        .await;
+    let hash = hex::encode(sha2::Sha256::digest(token.as_bytes()));
+    let update = aws_sdk_dynamodb::Client::new(&config).update_item().table_name("kiln-local-Table");
+    update
+        .key("pk", AttributeValue::S(format!("{what}#{hash}")))
+        .key("sk", AttributeValue::S(what.to_owned()))
+        .update_expression("SET expires_at = :past")
+        .condition_expression("attribute_exists(pk)")
+        .expression_attribute_values(":past", AttributeValue::N("1".into()))
+        .send()
+        .await?;
     Ok(())
 }
 
