@@ -66,8 +66,8 @@ fetch_models() { scripts/fetch-models >&2; }
 # The system with cargo's dev profile, and the worker optimised: it computes.
 build_system() {
   say "building (the first time takes some minutes)"
-  cargo build --quiet -p kiln-local >&2
-  cargo build --quiet --profile worker -p kiln-worker >&2
+  cargo build --quiet --locked --workspace --bins >&2
+  cargo build --quiet --locked --profile worker -p kiln-worker >&2
 }
 
 # A browser for the tests of the page: Debian's.

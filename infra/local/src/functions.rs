@@ -17,7 +17,7 @@ use crate::model::{Env, Function};
 use crate::workers::Workers;
 
 /// Settings for tests, which no template has: passed on as they are.
-const FOR_TESTS: &[&str] = &["KILN_TEST_ENGINES", "KILN_DRILL_DROP_MESSAGES", "KILN_DRILL_TRIPLE_MESSAGES"];
+const FOR_TESTS: &[&str] = &["KILN_TEST_ENGINES"];
 
 /// All functions of the template.
 pub struct Linked {

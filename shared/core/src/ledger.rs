@@ -6,9 +6,6 @@ use crate::ids::{AccountId, EntryId, JobId};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
-/// The largest amount that one entry may carry: 10^15 millicredits, far inside an i64 and a JSON number.
-pub const MAX_MILLICREDITS: i64 = 1_000_000_000_000_000;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -71,11 +71,6 @@ impl Table {
         self.put(to_item(&keys::upload(&upload.account_id, &upload.upload_id), upload)?, Some(waiting)).await
     }
 
-    /// Forgets the row; its files are deleted by the caller.
-    pub async fn forget_upload(&self, upload: &Upload) -> Result<(), Error> {
-        self.delete(&keys::upload(&upload.account_id, &upload.upload_id)).await
-    }
-
     /// Maintenance forgets an upload that no job has used, if that is still so.
     pub async fn forget_orphan(&self, upload: &Upload) -> Result<bool, Error> {
         let mut parts = Parts::default();
