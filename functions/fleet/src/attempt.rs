@@ -2,7 +2,7 @@
 //! repeats safely.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
 use kiln_core::fleet::{
@@ -12,17 +12,13 @@ use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::{Artifact, Job, JobError, State as JobState};
 use kiln_core::machine::{self, Claim, Refusal, Step};
 use kiln_http::flow::{self, TRIES};
-use kiln_http::{App, Body, Problem, Result, Worker};
+use kiln_http::{App, Body, Id, Problem, Result, Worker};
 use kiln_store::{Account, Commit, Creation, Instance, Slot, Why, artifact_key};
 use std::time::Duration;
 
 /// How long a worker may take to fetch an input, or to put an artifact.
 const GET_FOR: Duration = Duration::from_secs(900);
 const PUT_FOR: Duration = Duration::from_secs(600);
-
-fn job_id(text: &str) -> Result<JobId> {
-    text.parse().map_err(|_| Problem::not_found())
-}
 
 /// A refusal as the worker reads it: its code says whether it is about the job or about the worker.
 fn refuse(refusal: Refusal) -> Problem {
@@ -68,8 +64,7 @@ async fn occupied(app: &App, instance: &Instance, wanted: &Job) -> Result<(Optio
 
 /// A worker asks for the job that a message named.
 #[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/claim", tag = "fleet", params(("id" = String, Path)), request_body = ClaimRequest, responses((status = 200, body = ClaimResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
-pub(crate) async fn claim(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ClaimRequest>) -> Result<Json<ClaimResponse>> {
-    let id = job_id(&id)?;
+pub(crate) async fn claim(State(app): State<App>, worker: Worker, Id(id): Id<JobId>, body: Body<ClaimRequest>) -> Result<Json<ClaimResponse>> {
     let request = body.value;
     let plain = request.claim_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if request.claim_id.is_empty() || request.claim_id.len() > 64 || !plain {
@@ -121,8 +116,7 @@ async fn answer(app: &App, job: &Job) -> Result<Json<ClaimResponse>> {
 
 /// The attempt's files are declared; it gets a PUT for each that takes exactly those bytes, once.
 #[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/artifacts", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ArtifactsResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
-pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ArtifactsRequest>) -> Result<Json<ArtifactsResponse>> {
-    let id = job_id(&id)?;
+pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Id(id): Id<JobId>, body: Body<ArtifactsRequest>) -> Result<Json<ArtifactsResponse>> {
     let request = body.value;
     check_declared(&request.artifacts)?;
     let spoken = read(&app, &worker, &request.account_id, &id).await?;
@@ -140,8 +134,7 @@ pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Path(id): 
 
 /// The attempt delivered: what S3 holds is checked against what was declared, then the job succeeds and is charged.
 #[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/complete", tag = "fleet", params(("id" = String, Path)), request_body = ArtifactsRequest, responses((status = 200, body = ReportResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
-pub(crate) async fn complete(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<ArtifactsRequest>) -> Result<Json<ReportResponse>> {
-    let id = job_id(&id)?;
+pub(crate) async fn complete(State(app): State<App>, worker: Worker, Id(id): Id<JobId>, body: Body<ArtifactsRequest>) -> Result<Json<ReportResponse>> {
     let request = body.value;
     check_declared(&request.artifacts)?;
     let mut checked: Option<Vec<Artifact>> = None;
@@ -211,8 +204,7 @@ fn begins_as(content_type: &str, head: &[u8]) -> bool {
 
 /// The attempt failed; the job is queued again or fails, and then nothing is charged.
 #[utoipa::path(post, path = "/api/v1/fleet/jobs/{id}/fail", tag = "fleet", params(("id" = String, Path)), request_body = FailRequest, responses((status = 200, body = ReportResponse), (status = 409, description = "The attempt is not the job's running one.")), security(("worker" = [])))]
-pub(crate) async fn fail(State(app): State<App>, worker: Worker, Path(id): Path<String>, body: Body<FailRequest>) -> Result<Json<ReportResponse>> {
-    let id = job_id(&id)?;
+pub(crate) async fn fail(State(app): State<App>, worker: Worker, Id(id): Id<JobId>, body: Body<FailRequest>) -> Result<Json<ReportResponse>> {
     let request = body.value;
     if request.code.is_empty() || request.code.len() > 64 || !request.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
         return Err(FieldError::new("code", "1 to 64 lower-case letters, digits and underscores").into());

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use kiln_core::FieldError;
 use kiln_core::fleet::{AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, Queue, RegisterRequest, RegisterResponse, Stage};
 use kiln_core::ids::InstanceId;
+use kiln_core::job::{Job, State as JobState};
 use kiln_core::kinds::CAPABILITIES;
 use kiln_core::machine::{self, Lost};
 use kiln_http::caller::MaybeWorker;
@@ -58,6 +59,8 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
     let instance = instance.ok_or_else(unknown)?;
     if let Some(slot) = instance.slot() {
         flow::end_attempt(&app, &id, &slot).await?;
+        // Had the attempt been taken over before, nothing was ended and the slot is still held.
+        app.table().clear_slot(&id, &slot, app.now()).await?;
     }
     tracing::info!(instance_id = %id, gpu = request.gpu, "worker registered");
     Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s }))
@@ -98,9 +101,24 @@ pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body
     let instance = worker.check(instance)?;
     let (lease_s, cancel) = match &request.job {
         Some(beat) => renew(&app, &instance, beat).await?,
-        None => (None, None),
+        None => {
+            empty_stale_slot(&app, &instance).await?;
+            (None, None)
+        }
     };
     Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain }))
+}
+
+/// A worker without a job whose instance still holds an attempt: over, or taken over by another (whose claim doesn't touch this row). While
+/// it stood there the machine would count as busy, and never be given back. An attempt that is still its own may have just been claimed.
+async fn empty_stale_slot(app: &App, instance: &Instance) -> Result<()> {
+    let Some(slot) = instance.slot() else { return Ok(()) };
+    let job = app.table().job(&slot.account_id, &slot.job_id).await?;
+    let own = |job: &Job| job.state == JobState::Running && job.attempt == slot.attempt && job.instance_id.as_ref() == Some(&instance.instance_id);
+    if !job.as_ref().is_some_and(own) && app.table().clear_slot(&instance.instance_id, &slot, app.now()).await? {
+        tracing::info!(instance_id = %instance.instance_id, job_id = %slot.job_id, "a slot of an attempt that is over was emptied");
+    }
+    Ok(())
 }
 
 async fn renew(app: &App, instance: &Instance, beat: &AttemptBeat) -> Result<(Option<u64>, Option<String>)> {

@@ -1,12 +1,12 @@
 //! What the account has made, newest first, and forgetting one of them.
 
-use crate::job_id;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
+use kiln_core::ids::JobId;
 use kiln_core::time::rfc3339;
 use kiln_http::view::ArtifactView;
-use kiln_http::{App, Caller, Page, Paging, Problem, Result};
+use kiln_http::{App, Caller, Id, Page, Paging, Problem, Result};
 use kiln_store::{Creation, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,8 +46,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, paging: Paging)
 
 /// Deletes what a job made, files and all; the job itself stays in the account's history.
 #[utoipa::path(delete, path = "/api/v1/creations/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 204)), security(("session" = [])))]
-pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode> {
-    let id = job_id(&id)?;
+pub(crate) async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<StatusCode> {
     let creation = app.table().creation(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     // Files first: should we die in between, the row still tells which files remain.
     let files: Vec<String> = creation.artifacts.iter().map(|artifact| artifact.key.clone()).collect();

@@ -4,13 +4,13 @@ mod creations;
 mod submit;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::ids::JobId;
 use kiln_core::{job, machine};
 use kiln_http::flow::{self, TRIES};
 use kiln_http::view::{JobView, with_urls};
-use kiln_http::{App, Caller, Page, Paging, Problem, Result};
+use kiln_http::{App, Caller, Id, Page, Paging, Problem, Result};
 use kiln_store::{Commit, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,15 +72,9 @@ async fn kinds(State(app): State<App>) -> Json<Kinds> {
     Json(Kinds { items })
 }
 
-/// A job's id from a path; what isn't one is simply not found.
-pub(crate) fn job_id(text: &str) -> Result<JobId> {
-    text.parse().map_err(|_| Problem::not_found())
-}
-
 /// One job, with links to what it made.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView)), security(("session" = [])))]
-async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<JobView>> {
-    let id = job_id(&id)?;
+async fn show(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<JobView>> {
     let (job, creation) = app.table().job_and_creation(&caller.account_id, &id).await?;
     let job = job.ok_or_else(Problem::not_found)?;
     let artifacts = match creation {
@@ -104,8 +98,7 @@ async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<
 
 /// Cancels a job that has not ended; its hold is released at once.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView), (status = 409)), security(("session" = [])))]
-async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<(StatusCode, Json<JobView>)> {
-    let id = job_id(&id)?;
+async fn cancel(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<(StatusCode, Json<JobView>)> {
     for _ in 0..TRIES {
         let (job, account) = app.table().job_and_account(&caller.account_id, &id).await?;
         let job = job.ok_or_else(Problem::not_found)?;

@@ -62,6 +62,16 @@ fn validate(app: &App, request: &JobRequest) -> Result<Valid> {
     Ok(Valid { kind, params })
 }
 
+/// More than any kind takes.
+const MAX_INPUTS: usize = 16;
+
+fn check_inputs(request: &JobRequest) -> Result<()> {
+    if request.inputs.len() > MAX_INPUTS {
+        return Err(FieldError::new("inputs", format!("{MAX_INPUTS} at most")).into());
+    }
+    Ok(())
+}
+
 /// The inputs as the job will remember them; each must be the account's own and verified.
 fn inputs(request: &JobRequest, uploads: &[Option<Upload>]) -> Result<Vec<JobInput>> {
     request.inputs.iter().zip(uploads).enumerate().map(|(i, (id, upload))| input(i, id, upload.as_ref())).collect()
@@ -103,6 +113,8 @@ pub(crate) async fn quote(State(app): State<App>, caller: Caller, body: Body<Job
 pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(request_id): RequestId, key: Key, body: Body<JobRequest>) -> Result<Response> {
     let once = Once::new("jobs", key, &body.bytes);
     let request = body.value;
+    // Before the one call that reads all of them: it takes a hundred keys.
+    check_inputs(&request)?;
     for _ in 0..TRIES {
         let now = app.now();
         let found = app.table().before_submit(&signed.account_id, &signed.token_hash, &request.inputs, once.lookup()).await?;

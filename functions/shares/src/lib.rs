@@ -4,7 +4,7 @@
 //! answers the same 404; what a link shows names neither the account nor the job.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kiln_core::FieldError;
@@ -212,7 +212,7 @@ async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<ShareId>) -> 
 
 /// What a link shows, to anybody who holds it.
 #[utoipa::path(get, path = "/api/v1/share/{token}", tag = "shares", params(("token" = String, Path)), responses((status = 200, body = Shared)))]
-async fn show(State(app): State<App>, Path(token): Path<String>) -> Result<Json<Shared>> {
+async fn show(State(app): State<App>, Id(token): Id<String>) -> Result<Json<Shared>> {
     if !is_token(&token) {
         return Err(Problem::not_found());
     }

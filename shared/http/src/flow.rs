@@ -22,16 +22,21 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
     if let Some(delay) = change.hint_after(app.now()) {
         hint(app, job, delay).await;
     }
-    // While the account is full, claims are refused and their messages dropped; so whoever frees a slot calls the
-    // next jobs.
-    let cap = running_cap(before, app.settings());
-    if change.frees_a_slot() && before.running >= cap {
-        let free = (cap - before.running + 1).max(1) as u32;
-        call_next(app, &job.account_id, free).await;
+    // While the account is full, claims are refused and their messages dropped; so whoever frees a slot calls the next jobs, as many as
+    // there is room for now. Counters from before the commit would not do: of two ends at once each would call the same job.
+    if change.frees_a_slot() && (before.queued > 0 || before.running >= running_cap(before, app.settings())) {
+        match app.table().account(&job.account_id).await {
+            Ok(Some(account)) if account.counters.queued > 0 => {
+                let free = running_cap(&account.counters, app.settings()) - account.counters.running;
+                call_next(app, &job.account_id, free.max(0) as u32).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the account's next jobs were not hinted; maintenance will"),
+        }
     }
 }
 
-/// Hints the account's `limit` oldest due queued jobs.
+/// Hints the first `limit` of the account's due queued jobs: rush before standard, then the oldest.
 pub async fn call_next(app: &App, account: &AccountId, limit: u32) {
     match app.table().due_jobs(account, limit, app.now()).await {
         Ok(due) => {

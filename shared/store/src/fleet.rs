@@ -179,6 +179,13 @@ impl Table {
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
     }
 
+    /// Empties a slot whose attempt is over or another's; `false` when the slot has moved on.
+    pub async fn clear_slot(&self, id: &InstanceId, slot: &Slot, now: Millis) -> Result<bool, Error> {
+        let update = Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(now));
+        let condition = Expr::new("slot_job = :job AND slot_attempt = :attempt").value("job", s(slot.job_id.as_str())).value("attempt", n(slot.attempt));
+        Ok(self.update(&keys::instance(id), update, Some(condition)).await?.is_some())
+    }
+
     /// Asks the worker, by its next heartbeat, to take no more work and leave.
     pub async fn drain(&self, id: &InstanceId) -> Result<(), Error> {
         use aws_sdk_dynamodb::types::AttributeValue;

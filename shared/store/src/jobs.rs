@@ -317,16 +317,18 @@ impl Table {
         self.delete(&keys::creation(&creation.account_id, &creation.job_id)).await
     }
 
-    /// The account's oldest queued jobs that are due, `limit` at most: by base-table key, consistently.
+    /// The account's queued jobs that are due, `limit` at most, rush before standard and then the oldest: by base-table key, consistently.
     pub async fn due_jobs(&self, account: &AccountId, limit: u32, now: Millis) -> Result<Vec<(JobId, String, Priority)>, Error> {
-        let (items, _) = self.page(&keys::account_pk(account), keys::QUEUED, false, limit.max(1) * 2, None).await?;
-        let markers: Vec<Marker> = items.into_iter().map(from_item).collect::<Result<_, _>>()?;
-        Ok(markers
-            .into_iter()
-            .filter(|marker| marker.not_before <= now)
-            .take(limit as usize)
-            .map(|marker| (marker.job_id, marker.capability, marker.priority))
-            .collect())
+        if limit == 0 {
+            return Ok(vec![]);
+        }
+        // Twice the default cap of a queue; what is behind that in a longer one has its turn later.
+        let (items, _) = self.page(&keys::account_pk(account), keys::QUEUED, false, limit.max(100) * 2, None).await?;
+        let mut markers: Vec<Marker> = items.into_iter().map(from_item).collect::<Result<_, _>>()?;
+        markers.retain(|marker| marker.not_before <= now);
+        // Stable: within a priority the order of the ids, which is that of their making, stays.
+        markers.sort_by_key(|marker| marker.priority);
+        Ok(markers.into_iter().take(limit as usize).map(|marker| (marker.job_id, marker.capability, marker.priority)).collect())
     }
 }
 

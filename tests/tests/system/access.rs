@@ -73,6 +73,20 @@ async fn a_link_works_once_and_a_signed_out_cookie_not_at_all() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_no_text_in_a_path_is_simply_not_found() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    for path in ["/api/v1/jobs/%FF", "/api/v1/uploads/%FF", "/api/v1/share/%FF"] {
+        ada.get(path).await?.problem(404, "not_found", "")?;
+    }
+    for path in ["/api/v1/creations/%FF", "/api/v1/sessions/%FF", "/api/v1/shares/%FF", "/api/v1/uploads/%FF"] {
+        ada.delete(path).await?.problem(404, "not_found", "")?;
+    }
+    ada.post("/api/v1/jobs/%FF/cancel", json!({})).await?.problem(404, "not_found", "")?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_expired_link_and_an_expired_session_are_as_good_as_none() -> Result<()> {
     let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
     let ada = system.signed_in("ada@example.org").await?;

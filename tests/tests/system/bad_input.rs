@@ -124,6 +124,7 @@ async fn a_job_with_a_wrong_field_is_refused_by_its_name() -> Result<()> {
         (upscale(json!({ "scale": 2 }), json!([])), "bad_field", "inputs"),
         (upscale(json!({ "scale": 2 }), json!([ready, ready])), "bad_field", "inputs"),
         (upscale(json!({ "scale": 2 }), json!(["nonsense"])), "bad_field", "inputs[0]"),
+        (upscale(json!({ "scale": 2 }), json!(vec!["upl_01JD6Z3M8Q4V5X7Y9A2B3C4D5E"; 150])), "bad_field", "inputs"),
         (upscale(json!({ "scale": 2 }), json!([waiting])), "upload_not_ready", "inputs[0]"),
         (json!({ "kind": "noop", "priority": "urgent" }), "bad_field", "priority"),
         (json!({ "kind": "noop", "webhook": "http://169.254.169.254/" }), "bad_field", "webhook"),

@@ -124,6 +124,37 @@ async fn one_account_is_capped_and_cannot_starve_another() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_account_at_its_cap_goes_on_by_itself_and_rush_goes_first() -> Result<()> {
+    // More workers than the account may use: they eat hints that they may not act on. Maintenance, which would send them again, is away.
+    let settings = [
+        ("KILN_ACCOUNT_RUNNING", "2"),
+        ("KILN_POOL_MAX", "5"),
+        ("KILN_POOL_DESIRED", "5"),
+        ("KILN_TICK_S", "3600"),
+        ("KILN_LEASE_S", "600"),
+        ("KILN_SIGNUP_MILLICREDITS", "100000"),
+    ];
+    let system = System::start(&settings).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let mut ids = Vec::new();
+    for _ in 0..16 {
+        ids.push(ada.noop(100).await?);
+    }
+    let rush = ada.job(json!({ "kind": "noop", "params": { "ms": 100 }, "priority": "rush" })).await?;
+    let mut started = Vec::new();
+    for id in &ids {
+        let job = ada.ended(id, Duration::from_secs(60)).await?;
+        ensure!(job["state"] == "succeeded", "{job}");
+        started.push(job["started_at"].as_str().unwrap_or_default().to_owned());
+    }
+    let rush = ada.ended(&rush, Duration::from_secs(60)).await?;
+    let earlier = started.iter().filter(|at| at.as_str() < rush["started_at"].as_str().unwrap_or_default()).count();
+    ensure!(rush["state"] == "succeeded" && earlier < 12, "{earlier} of 16 standard jobs that were asked for first started before the rush one");
+    ensure!(ada.check_books().await?.1 == 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn above_the_ceiling_the_queue_as_a_whole_refuses_with_the_reason() -> Result<()> {
     let system = System::start(&[("KILN_QUEUE_CEILING", "2"), ("KILN_POOL_MAX", "0")]).await?;
     let (ada, ben) = (system.signed_in("ada@example.org").await?, system.signed_in("ben@example.org").await?);

@@ -112,6 +112,11 @@ impl Agent {
     }
 }
 
+/// The longest beginning of a text that the server takes: `max` bytes, and whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
 /// The graphics card's name, as its driver tells it.
 fn gpu() -> Option<String> {
     let card = std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.next()?.ok()?;

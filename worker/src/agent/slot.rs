@@ -91,7 +91,7 @@ impl Context for Attempt {
         let mut now = self.progress.lock().expect("the progress's lock");
         now.0 = fraction;
         if now.1 != stage {
-            now.1 = stage.chars().take(64).collect();
+            now.1 = super::cut(stage, 64).to_owned();
         }
         drop(now);
         if fraction > 0.0 {

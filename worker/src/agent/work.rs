@@ -141,7 +141,7 @@ async fn report(agent: &Agent, attempt: &Attempt, fault: Fault) -> Next {
         attempt: attempt.number,
         failure: fault.failure,
         code: fault.code,
-        message: fault.message.chars().take(500).collect(),
+        message: super::cut(&fault.message, 1000).to_owned(),
     };
     match retrying(REPORT, "fail", || agent.api.fail(&attempt.job_id, attempt.request_id.as_deref(), &body)).await {
         Ok(_) => Next::Poll,
