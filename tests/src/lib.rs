@@ -3,11 +3,13 @@
 
 pub mod client;
 pub mod faults;
+pub mod machine;
 pub mod picture;
 pub mod runtime_api;
 pub mod system;
 
 pub use client::Client;
 pub use faults::{Call, Faults, Verdict};
+pub use machine::Machine;
 pub use runtime_api::{Bootstrap, Ended};
 pub use system::System;

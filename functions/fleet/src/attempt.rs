@@ -10,6 +10,7 @@ use kiln_core::fleet::{
 };
 use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::{Artifact, Job, JobError, State as JobState};
+use kiln_core::kinds;
 use kiln_core::machine::{self, Claim, Refusal, Step};
 use kiln_http::flow::{self, TRIES};
 use kiln_http::{App, Body, Id, Problem, Result, Worker};
@@ -41,6 +42,15 @@ async fn read(app: &App, worker: &Worker, account: &AccountId, job: &JobId) -> R
     let (instance, job, account) = app.table().instance_job_account(&worker.instance_id, account, job).await?;
     let instance = worker.check(instance)?;
     Ok(Spoken { instance, job: job.ok_or_else(|| refuse(Refusal::JobGone))?, account })
+}
+
+/// An attempt may declare again and again, but never more than its kind makes.
+fn check_made(job: &Job, artifacts: &[Declared]) -> Result<()> {
+    let kind = kinds::find(&job.kind, true);
+    match artifacts.iter().position(|artifact| !kind.is_some_and(|kind| (kind.makes)(&artifact.name))) {
+        Some(i) => Err(FieldError::new(format!("artifacts[{i}].name"), format!("{} makes no artifact of that name", job.kind)).into()),
+        None => Ok(()),
+    }
 }
 
 fn voice<'a>(instance: &'a Instance, busy: bool) -> machine::Worker<'a> {
@@ -123,6 +133,7 @@ pub(crate) async fn artifacts(State(app): State<App>, worker: Worker, Id(id): Id
     if !machine::may_upload(&spoken.job, &worker.instance_id, request.attempt) {
         return Err(lost(spoken.job.state));
     }
+    check_made(&spoken.job, &request.artifacts)?;
     let mut puts = Vec::with_capacity(request.artifacts.len());
     for file in &request.artifacts {
         let key = artifact_key(&id, request.attempt, &file.name);
@@ -143,6 +154,7 @@ pub(crate) async fn complete(State(app): State<App>, worker: Worker, Id(id): Id<
         let now = app.now();
         let step = machine::complete(&spoken.job, &worker.instance_id, request.attempt, request.artifacts.len() as u32, now).map_err(lost)?;
         let Step::New(change) = step else { return Ok(Json(ReportResponse { state: spoken.job.state })) };
+        check_made(&spoken.job, &request.artifacts)?;
         let artifacts = match &checked {
             Some(artifacts) => artifacts.clone(),
             None => checked.insert(check_stored(&app, &id, request.attempt, &request.artifacts).await?).clone(),

@@ -6,6 +6,7 @@ use axum::extract::State;
 use kiln_core::fleet::Stage;
 use kiln_core::pool::Policy;
 use kiln_core::time::Millis;
+use kiln_http::flow::TRIES;
 use kiln_http::{Admin, App, Body, Result};
 use kiln_store::Instance;
 use serde::{Deserialize, Serialize};
@@ -63,12 +64,18 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
 /// Changes the pool's policy; the warm pool follows it at its next look.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
-    let (instances, policy) = read(&app).await?;
-    let policy = body.value.applied_to(policy);
-    policy.validate()?;
-    app.table().set_policy(POOL, &policy).await?;
-    tracing::info!(?policy, "the pool's policy was set");
-    Ok(Json(view(&instances, policy, app.now())))
+    // Of two changes at once the later is made to what the earlier left.
+    for _ in 0..TRIES {
+        let fleet = app.table().fleet(POOL).await?;
+        let stored = fleet.state.map(|state| state.policy);
+        let policy = body.value.applied_to(stored.clone().unwrap_or_else(|| app.settings().policy()));
+        policy.validate()?;
+        if app.table().set_policy(POOL, stored.as_ref(), &policy).await? {
+            tracing::info!(?policy, "the pool's policy was set");
+            return Ok(Json(view(&fleet.instances, policy, app.now())));
+        }
+    }
+    Err(kiln_store::Error::Busy.into())
 }
 
 async fn read(app: &App) -> Result<(Vec<Instance>, Policy)> {

@@ -234,9 +234,20 @@ impl Table {
         }
     }
 
-    pub async fn set_policy(&self, pool: &str, policy: &Policy) -> Result<(), Error> {
+    /// Sets the pool's policy if it still is `stored`; `false` when somebody else has changed it.
+    pub async fn set_policy(&self, pool: &str, stored: Option<&Policy>, policy: &Policy) -> Result<bool, Error> {
         let item: Item = to_item(&keys::pool(pool), &PoolState { policy: policy.clone() })?;
-        self.put(item, None).await.map(|_| ())
+        let unchanged = match stored {
+            None => absent(),
+            Some(was) => Expr::new("desired_size = :desired AND #min = :min AND #max = :max AND idle_shutdown_s = :idle")
+                .name("min")
+                .name("max")
+                .value("desired", n(was.desired_size))
+                .value("min", n(was.min))
+                .value("max", n(was.max))
+                .value("idle", n(was.idle_shutdown_s)),
+        };
+        self.put(item, Some(unchanged)).await
     }
 
     /// Ends an instance at once: neither of its tokens works any more.

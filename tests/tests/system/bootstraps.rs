@@ -6,13 +6,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use kiln_core::time::{rfc3339, seconds};
-use kiln_tests::system::{binary, root, wait_for};
-use kiln_tests::{Bootstrap, Client, Ended, System, picture};
+use kiln_tests::system::{binary, root};
+use kiln_tests::{Bootstrap, Client, Ended, Machine, System, picture};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Digest;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -275,28 +274,6 @@ async fn a_function_that_lacks_a_variable_names_it_when_it_can_t_start() -> Resu
         ensure!(matches!(&ended, Ended::InitError(error) if error["errorMessage"].as_str().unwrap_or("").contains("KILN_LEASE_S")), "{ended:?}");
     }
     Ok(())
-}
-
-/// A machine of the pool that does no work: its boot token is the test's to use.
-struct Machine {
-    folder: tempfile::TempDir,
-    program: String,
-}
-
-impl Machine {
-    fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("kiln-test-machine-").tempdir()?;
-        let (path, token) = (folder.path().join("machine"), folder.path().join("token"));
-        let token = token.display();
-        std::fs::write(&path, format!("#!/bin/sh\nprintf %s \"$KILN_BOOT_TOKEN\" >'{token}.new'\nmv '{token}.new' '{token}'\nexec sleep 600\n"))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
-        Ok(Self { program: path.display().to_string(), folder })
-    }
-
-    async fn boot_token(&self) -> Result<String> {
-        let path = self.folder.path().join("token");
-        wait_for("the pool to start a machine", SOON, || async { Ok(std::fs::read_to_string(&path).ok()) }).await
-    }
 }
 
 /// A function as the running system describes it.

@@ -7,3 +7,4 @@ mod counts;
 mod drills;
 mod jobs;
 mod local;
+mod machines;

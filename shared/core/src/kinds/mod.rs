@@ -21,6 +21,8 @@ pub struct Kind {
     pub max_run_s: u64,
     /// Exists only where `KILN_TEST_ENGINES=1`.
     pub test_only: bool,
+    /// Whether it makes an artifact of this name: a closed set, so that a host that lies can put no more files than the kind makes.
+    pub makes: fn(&str) -> bool,
     schema: fn() -> Value,
     check: fn(&Value) -> Result<Value, FieldError>,
 }
@@ -34,6 +36,7 @@ const KINDS: [Kind; 2] = [
         max_inputs: 1,
         max_run_s: 900,
         test_only: false,
+        makes: |name| name == "result.png",
         schema: schema_of::<upscale::UpscaleParams>,
         check: |params| check(params, upscale::UpscaleParams::validate),
     },
@@ -45,6 +48,7 @@ const KINDS: [Kind; 2] = [
         max_inputs: 1,
         max_run_s: 900,
         test_only: true,
+        makes: noop::makes,
         schema: schema_of::<noop::NoopParams>,
         check: |params| check(params, noop::NoopParams::validate),
     },
@@ -110,6 +114,16 @@ fn check<T: DeserializeOwned + Serialize>(params: &Value, validate: fn(&T) -> Re
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_kind_makes_a_closed_set_of_artifacts() {
+        let upscale = find("upscale", false).unwrap();
+        assert!((upscale.makes)("result.png") && !(upscale.makes)("result-2.png") && !(upscale.makes)("../result.png"));
+        let noop = find("noop", true).unwrap();
+        let made = (0..200).filter(|n| (noop.makes)(&format!("result-{n}.png"))).count();
+        assert_eq!(made, 63);
+        assert!((noop.makes)("result.png") && !(noop.makes)("result-02.png") && !(noop.makes)("result-+2.png"));
+    }
 
     #[test]
     fn noop_exists_only_where_test_engines_are_on() {

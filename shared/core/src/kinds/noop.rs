@@ -28,6 +28,12 @@ pub struct NoopParams {
     pub outputs: u8,
 }
 
+/// `result.png`, `result-2.png` and so on.
+pub(super) fn makes(name: &str) -> bool {
+    let number = name.strip_prefix("result-").and_then(|rest| rest.strip_suffix(".png")).and_then(|number| number.parse::<u8>().ok());
+    name == "result.png" || number.is_some_and(|number| (2..=64).contains(&number) && name == format!("result-{number}.png"))
+}
+
 fn one() -> u8 {
     1
 }

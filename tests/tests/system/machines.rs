@@ -1,0 +1,130 @@
+//! What a machine can do that sleeps, lies or comes late: a worker played by the test, with a real boot token.
+
+use anyhow::{Context, Result, ensure};
+use kiln_tests::client::Answer;
+use kiln_tests::system::wait_for;
+use kiln_tests::{Client, Machine, System};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Digest;
+use std::time::Duration;
+
+const ADMIN: &str = "an-admin-key-of-the-tests";
+const SOON: Duration = Duration::from_secs(60);
+
+struct Worker {
+    client: Client,
+    token: String,
+    id: String,
+}
+
+impl Worker {
+    async fn register(system: &System, boot_token: &str) -> Result<Self> {
+        let client = system.client();
+        let body = json!({ "boot_token": boot_token, "version": "1", "capabilities": ["image"] });
+        let answer = client.post("/api/v1/fleet/register", body.clone()).await?.expect(200)?;
+        client.post("/api/v1/fleet/register", body).await?.problem(401, "unknown_worker", "")?;
+        let text = |name: &str| Ok::<_, anyhow::Error>(answer[name].as_str().context("register")?.to_owned());
+        Ok(Self { token: text("token")?, id: text("instance_id")?, client })
+    }
+
+    async fn ask(&self, path: &str, body: Value) -> Result<Answer> {
+        self.client.send(self.client.request(Method::POST, &format!("/api/v1/fleet/{path}")).bearer_auth(&self.token).json(&body)).await
+    }
+
+    async fn claim(&self, job: &str, account: &str) -> Result<Answer> {
+        self.ask(&format!("jobs/{job}/claim"), json!({ "account_id": account, "claim_id": self.id })).await
+    }
+}
+
+fn report(account: &str, attempt: i64, name: &str, bytes: &[u8]) -> Value {
+    let sha256 = hex::encode(sha2::Sha256::digest(bytes));
+    let artifact = json!({ "name": name, "content_type": "image/png", "bytes": bytes.len(), "sha256": sha256 });
+    json!({ "account_id": account, "attempt": attempt, "artifacts": [artifact] })
+}
+
+/// A job, its account, and two workers that the pool has started; no maintenance comes between.
+async fn two_workers() -> Result<(System, Client, String, String, Worker, Worker)> {
+    let machine = Machine::new()?;
+    let settings =
+        [("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_MAX", "2"), ("KILN_POOL_DESIRED", "2"), ("KILN_TICK_S", "3600")];
+    let system = System::start(&settings).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let account = ada.get("/api/v1/me").await?.expect(200)?["account"]["id"].as_str().context("account")?.to_owned();
+    let tokens = machine.boot_tokens(2).await?;
+    let (one, two) = (Worker::register(&system, &tokens[0]).await?, Worker::register(&system, &tokens[1]).await?);
+    let job = ada.noop(0).await?;
+    Ok((system, ada, account, job, one, two))
+}
+
+async fn machine_of(system: &System, id: &str) -> Result<Value> {
+    let answer: Value = reqwest::Client::new().get(format!("{}/api/v1/admin/pool", system.url)).bearer_auth(ADMIN).send().await?.json().await?;
+    answer["instances"].as_array().and_then(|all| all.iter().find(|one| one["id"] == id)).cloned().context("the instance")
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_has_lost_its_job_and_is_free_again() -> Result<()> {
+    let (system, ada, account, job, sleeper, other) = two_workers().await?;
+    ensure!(sleeper.claim(&job, &account).await?.expect(200)?["attempt"] == 1);
+    ensure!(other.claim(&job, &account).await?.status == 409);
+    // Its lease runs out, and another takes the job over.
+    let taken = wait_for("the lease to run out", SOON, || async {
+        let answer = other.claim(&job, &account).await?;
+        Ok((answer.status == 200).then_some(answer.body))
+    })
+    .await?;
+    ensure!(taken["attempt"] == 2, "{taken}");
+    let bytes = b"a picture, says the worker".as_slice();
+    for late in ["artifacts", "complete"] {
+        sleeper.ask(&format!("jobs/{job}/{late}"), report(&account, 1, "result.png", bytes)).await?.problem(409, "attempt_lost", "")?;
+        sleeper.ask(&format!("jobs/{job}/{late}"), report(&account, 2, "result.png", bytes)).await?.problem(409, "attempt_lost", "")?;
+    }
+    ensure!(machine_of(&system, &sleeper.id).await?["job_id"] == job, "its row still has the attempt");
+    sleeper.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    let free = machine_of(&system, &sleeper.id).await?;
+    ensure!(free["job_id"].is_null() && free["stage"] == "ready", "{free}");
+    // The other one's slot is its own: a heartbeat without the job, sent before its claim was answered, empties nothing.
+    other.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    ensure!(machine_of(&system, &other.id).await?["job_id"] == job);
+    other
+        .ask(&format!("jobs/{job}/fail"), json!({ "account_id": account, "attempt": 2, "failure": "permanent", "code": "gone", "message": "" }))
+        .await?
+        .expect(200)?;
+    ensure!(ada.ended(&job, SOON).await?["state"] == "failed");
+    ensure!(ada.check_books().await? == (10_000, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_machine_can_put_only_what_its_job_s_kind_makes() -> Result<()> {
+    let (_system, ada, account, job, one, two) = two_workers().await?;
+    one.claim(&job, &account).await?.expect(200)?;
+    for name in ["result-65.png", "extra.png", "result-1.png"] {
+        for call in ["artifacts", "complete"] {
+            one.ask(&format!("jobs/{job}/{call}"), report(&account, 1, name, b"x")).await?.problem(422, "bad_field", "artifacts[0].name")?;
+        }
+    }
+    // Nor anything at all of a job that another has.
+    two.ask(&format!("jobs/{job}/artifacts"), report(&account, 1, "result.png", b"x")).await?.problem(409, "attempt_lost", "")?;
+    // What was never put can't be delivered.
+    one.ask(&format!("jobs/{job}/complete"), report(&account, 1, "result.png", b"x")).await?.problem(422, "artifact_mismatch", "artifacts[0]")?;
+    ada.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await?.expect(200)?;
+    ensure!(ada.check_books().await? == (10_000, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_changes_of_the_pool_at_once_both_hold() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "0")]).await?;
+    let url = format!("{}/api/v1/admin/pool", system.url);
+    let change = |body: Value| {
+        let request = reqwest::Client::new().patch(&url).bearer_auth(ADMIN).json(&body);
+        async move { anyhow::Ok(request.send().await?.error_for_status()?) }
+    };
+    for round in 1..=10 {
+        tokio::try_join!(change(json!({ "max": round })), change(json!({ "idle_shutdown_s": 100 + round })))?;
+        let pool: Value = reqwest::Client::new().get(&url).bearer_auth(ADMIN).send().await?.json().await?;
+        ensure!(pool["max"] == round && pool["idle_shutdown_s"] == 100 + round, "{pool}");
+    }
+    Ok(())
+}
