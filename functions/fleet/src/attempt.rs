@@ -89,7 +89,7 @@ pub(crate) async fn claim(State(app): State<App>, worker: Worker, Id(id): Id<Job
         match machine::claim(&spoken.job, &counters, &voice, &request.claim_id, app.settings(), now).map_err(refuse)? {
             Claim::Again => return answer(&app, &spoken.job).await,
             Claim::New(change) => {
-                let with = Commit { slot_seen: seen.as_ref(), ..Commit::default() };
+                let with = Commit { slot_seen: seen.as_ref(), spoke_with: Some(&worker.token_hash), ..Commit::default() };
                 match app.table().commit(&change, with, now).await? {
                     Ok(()) => {
                         tracing::info!(job_id = %id, attempt = change.after.attempt, instance_id = %worker.instance_id, waited_ms = now - change.after.queued_at, job_request_id = change.after.request_id, "job claimed");

@@ -41,26 +41,30 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
     }
     let said = Said { capabilities: &request.capabilities, version: &request.version, gpu: request.gpu.as_deref() };
     let now = app.now();
-    let (id, instance, secret) = match (&request.boot_token, worker.0) {
+    let (id, secret, known) = match (&request.boot_token, worker.0) {
         (Some(token), _) => {
             let id = boot_instance(token).ok_or_else(unknown)?;
             let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
-            let instance = app.table().register(&id, &kiln_store::hash(token), &secret.hash, &said, now).await?;
-            (id, instance, secret)
+            let known = app.table().register(&id, &kiln_store::hash(token), &secret.hash, &said, now).await?;
+            (id, secret, known)
         }
         (None, Some(worker)) => {
             let id = worker.instance_id.clone();
+            // The process that had an attempt is gone, so the attempt is over; before the token changes, so that an error here leaves a token that works.
+            let before = worker.check(app.table().instance(&id).await?)?;
+            if let Some(slot) = before.slot() {
+                flow::end_attempt(&app, &id, &slot).await?;
+                // Had the attempt been taken over before, nothing was ended and the slot is still held.
+                app.table().clear_slot(&id, &slot, app.now()).await?;
+            }
             let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
-            let instance = app.table().register_again(&id, &worker.token_hash, &secret.hash, &said, now).await?;
-            (id, instance, secret)
+            let known = app.table().register_again(&id, &worker.token_hash, &secret.hash, &said, now).await?;
+            (id, secret, known)
         }
         (None, None) => return Err(FieldError::new("boot_token", "is needed, unless the worker's own token is sent").into()),
     };
-    let instance = instance.ok_or_else(unknown)?;
-    if let Some(slot) = instance.slot() {
-        flow::end_attempt(&app, &id, &slot).await?;
-        // Had the attempt been taken over before, nothing was ended and the slot is still held.
-        app.table().clear_slot(&id, &slot, app.now()).await?;
+    if !known {
+        return Err(unknown());
     }
     tracing::info!(instance_id = %id, gpu = request.gpu, "worker registered");
     Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s }))

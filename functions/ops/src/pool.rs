@@ -38,19 +38,19 @@ pub struct InstanceView {
     job_id: Option<String>,
 }
 
-/// What to change; what is left out stays.
+/// What to change; what is left out, or null, stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolChange {
     /// Machines kept whatever the demand; at most `max`.
-    #[schema(nullable = false, minimum = 0, maximum = 100)]
+    #[schema(minimum = 0, maximum = 100)]
     desired_size: Option<u32>,
-    #[schema(nullable = false, minimum = 0, maximum = 100)]
+    #[schema(minimum = 0, maximum = 100)]
     min: Option<u32>,
-    #[schema(nullable = false, minimum = 0, maximum = 100)]
+    #[schema(minimum = 0, maximum = 100)]
     max: Option<u32>,
     /// A machine without work for this long is given back.
-    #[schema(nullable = false, minimum = 1, maximum = 86_400)]
+    #[schema(minimum = 1, maximum = 86_400)]
     idle_shutdown_s: Option<u64>,
 }
 

@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use kiln_core::FieldError;
 use kiln_core::ids::{JobId, ShareId};
@@ -185,9 +185,8 @@ async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<Sha
         // Refused: the same key came in between, so its answer is to be found now.
         if app.table().put_share(&share, record.as_ref()).await? {
             tracing::info!(share_id = %share.share_id, job_id = %share.job_id, "share made");
-            let location = format!("/api/v1/shares/{}", share.share_id);
             let answer = answer.with_secret(app.public_url(), secret.token);
-            return Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(answer)).into_response());
+            return Ok((StatusCode::CREATED, Json(answer)).into_response());
         }
     }
     Err(kiln_store::Error::Busy.into())

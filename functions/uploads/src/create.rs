@@ -35,7 +35,7 @@ pub struct NewUpload {
     #[schema(minimum = 1, maximum = 10_000_000, example = 482_113)]
     bytes: u64,
     /// In hex; S3 checks it then, and so do we.
-    #[schema(nullable = false, pattern = "^[0-9a-fA-F]{64}$")]
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     #[serde(default)]
     sha256: Option<String>,
 }

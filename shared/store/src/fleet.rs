@@ -138,14 +138,14 @@ impl Table {
         Ok(self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
     }
 
-    /// The boot token is used up and the worker's own token begins. `None` when the boot token is wrong, used or late.
-    pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+    /// The boot token is used up and the worker's own token begins. `false` when the boot token is wrong, used or late.
+    pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash)).value("now", n(now));
         self.begin(id, Expr::new("SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu REMOVE boot_hash"), condition, token_hash, said, now).await
     }
 
     /// A restarted process registers with its own token, which is replaced.
-    pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+    pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("now", n(now));
         self.begin(
             id,
@@ -160,7 +160,7 @@ impl Table {
         .await
     }
 
-    async fn begin(&self, id: &InstanceId, update: Expr, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<Option<Instance>, Error> {
+    async fn begin(&self, id: &InstanceId, update: Expr, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
         let update = update
             .value("token", s(token_hash))
@@ -169,7 +169,7 @@ impl Table {
             .value("capabilities", AttributeValue::L(said.capabilities.iter().map(s).collect()))
             .value("version", s(said.version))
             .value("gpu", said.gpu.map_or(AttributeValue::Null(true), s));
-        self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
+        Ok(self.update(&keys::instance(id), update, Some(condition)).await?.is_some())
     }
 
     /// It lives. `idle` renews nothing; `since` marks the moment it became idle.

@@ -68,6 +68,8 @@ pub struct Commit<'a> {
     pub creation: Option<&'a Creation>,
     /// The slot that the worker's instance was seen to hold, for a claim.
     pub slot_seen: Option<&'a crate::Slot>,
+    /// The token (by its hash) that the worker of a claim spoke with: revoked or replaced meanwhile, it takes no slot.
+    pub spoke_with: Option<&'a str>,
 }
 
 /// Why a commit was refused.
@@ -183,7 +185,7 @@ impl Table {
             let job_part = self.add_put(&mut parts, item.clone(), Some(guard.clone()))?;
             let account_part = self.add_account(&mut parts, change)?;
             self.add_marker(&mut parts, change)?;
-            let slot_part = self.add_slot(&mut parts, change, with.slot_seen, free_slot)?;
+            let slot_part = self.add_slot(&mut parts, change, &with, free_slot)?;
             if let (Some(money), Some(id)) = (change.money, &with.entry_id) {
                 let entry = money.entry(id.clone(), job.account_id.clone(), now, job.job_id.as_str());
                 self.add_put(&mut parts, to_item(&keys::entry(&job.account_id, id), &entry)?, Some(absent()))?;
@@ -269,7 +271,7 @@ impl Table {
         Ok(())
     }
 
-    fn add_slot(&self, parts: &mut Parts, change: &Change, seen: Option<&crate::Slot>, free: bool) -> Result<Option<usize>, Error> {
+    fn add_slot(&self, parts: &mut Parts, change: &Change, with: &Commit<'_>, free: bool) -> Result<Option<usize>, Error> {
         let job = &change.after;
         match &change.slot {
             SlotChange::Take { instance_id } => {
@@ -277,11 +279,15 @@ impl Table {
                     .value("job", s(job.job_id.as_str()))
                     .value("account", s(job.account_id.as_str()))
                     .value("attempt", n(job.attempt));
-                let condition = match seen {
+                let free_or_seen = match with.slot_seen {
                     None => Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)"),
                     Some(slot) => Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
                         .value("seen_job", s(slot.job_id.as_str()))
                         .value("seen_attempt", n(slot.attempt)),
+                };
+                let condition = match with.spoke_with {
+                    None => free_or_seen,
+                    Some(token_hash) => free_or_seen.and("token_hash = :token").value("token", s(token_hash)),
                 };
                 self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
             }

@@ -96,6 +96,33 @@ async fn a_machine_that_slept_has_lost_its_job_and_is_free_again() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_process_that_begins_again_gives_its_attempt_up_and_its_old_token_too() -> Result<()> {
+    let (system, ada, account, job, one, two) = two_workers().await?;
+    one.claim(&job, &account).await?.expect(200)?;
+    let again = one.ask("register", json!({ "version": "1", "capabilities": ["image"] })).await?.expect(200)?;
+    let reborn = Worker { client: system.client(), token: again["token"].as_str().context("token")?.to_owned(), id: one.id.clone() };
+    ensure!(again["instance_id"] == one.id.as_str() && reborn.token != one.token);
+    let calls = [("heartbeat", json!({ "stage": "ready" })), ("credentials", json!({})), ("register", json!({ "version": "1", "capabilities": ["image"] }))];
+    for (call, body) in calls {
+        one.ask(call, body).await?.problem(401, "unknown_worker", "")?;
+    }
+    one.claim(&job, &account).await?.problem(401, "unknown_worker", "")?;
+    ensure!(machine_of(&system, &one.id).await?["job_id"].is_null(), "the attempt has left its slot");
+    let shown = ada.get(&format!("/api/v1/jobs/{job}")).await?.expect(200)?;
+    ensure!(shown["state"] == "queued", "{shown}");
+    let taken = wait_for("the job to be due again", SOON, || async {
+        let answer = two.claim(&job, &account).await?;
+        Ok((answer.status == 200).then_some(answer.body))
+    })
+    .await?;
+    ensure!(taken["attempt"] == 2, "{taken}");
+    reborn.ask(&format!("jobs/{job}/complete"), report(&account, 1, "result.png", b"x")).await?.problem(409, "attempt_lost", "")?;
+    ada.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await?.expect(200)?;
+    ensure!(ada.check_books().await? == (10_000, 0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_machine_can_put_only_what_its_job_s_kind_makes() -> Result<()> {
     let (_system, ada, account, job, one, two) = two_workers().await?;
     one.claim(&job, &account).await?.expect(200)?;

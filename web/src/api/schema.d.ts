@@ -927,7 +927,7 @@ export interface components {
              */
             filename: string;
             /** @description In hex; S3 checks it then, and so do we. */
-            sha256?: string;
+            sha256?: string | null;
         };
         /** @description One page of a list. */
         Page_CreationView: {
@@ -1058,22 +1058,22 @@ export interface components {
             /** @description Ask for the next page with it; null at the end. */
             next_cursor?: string | null;
         };
-        /** @description What to change; what is left out stays. */
+        /** @description What to change; what is left out, or null, stays. */
         PoolChange: {
             /**
              * Format: int32
              * @description Machines kept whatever the demand; at most `max`.
              */
-            desired_size?: number;
+            desired_size?: number | null;
             /**
              * Format: int64
              * @description A machine without work for this long is given back.
              */
-            idle_shutdown_s?: number;
+            idle_shutdown_s?: number | null;
             /** Format: int32 */
-            max?: number;
+            max?: number | null;
             /** Format: int32 */
-            min?: number;
+            min?: number | null;
         };
         /** @description The pool: its policy and its machines. */
         PoolView: {
