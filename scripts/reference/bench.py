@@ -1,7 +1,8 @@
-"""The worker and PyTorch in turns on the same job: bench.py BENCH_BINARY MODELS_DIR ROUNDS. Run by scripts/bench-upscale.
+"""The worker, candle and PyTorch in turns on the same job: bench.py BENCH_BINARY MODELS_DIR ROUNDS. Run by scripts/bench-upscale.
 
-The worker runs in tiles of 256 and of 512; PyTorch runs the whole picture at once, in both memory layouts. Besides seconds on
-the clock it prints seconds of CPU, which other work on the machine disturbs less.
+The worker runs in tiles of 256 and of 512; candle, which is what runs on the GPU, runs here on the CPU in tiles of 256; PyTorch
+runs the whole picture at once, in both memory layouts. Besides seconds on the clock it prints seconds of CPU, which other work
+on the machine disturbs less.
 """
 
 import json
@@ -15,9 +16,9 @@ SIDE, SCALE = 1024, 2
 CORES = len(os.sched_getaffinity(0))
 
 
-def worker(binary, tile):
+def worker(binary, tile, network="network"):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = subprocess.run([binary, str(SIDE), str(SIDE), str(SCALE), str(tile), "1"], check=True, capture_output=True, text=True)
+    out = subprocess.run([binary, str(SIDE), str(SIDE), str(SCALE), str(tile), "1", network], check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = json.loads(out.stdout)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -52,6 +53,7 @@ def main():
     runs = {
         "worker, tiles of 256": lambda: worker(binary, 256),
         "worker, tiles of 512": lambda: worker(binary, 512),
+        "candle, tiles of 256": lambda: worker(binary, 256, "candle"),
         "PyTorch, channels first": lambda: pytorch(models, "first"),
         "PyTorch, channels last": lambda: pytorch(models, "last"),
     }

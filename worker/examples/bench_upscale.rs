@@ -1,6 +1,7 @@
-//! Times the upscaler on a picture of random bytes: `bench_upscale WIDTH HEIGHT SCALE TILE ROUNDS [network|engine]`.
+//! Times the upscaler on a picture of random bytes: `bench_upscale WIDTH HEIGHT SCALE TILE ROUNDS [network|candle|engine]`.
 //!
-//! `network` (default) is the tiles alone, from bytes to bytes, as scripts/bench-upscale has PyTorch do; `engine` is the whole
+//! `network` (default) is the tiles alone, from bytes to bytes, as scripts/bench-upscale has PyTorch do;
+//! `candle` is the same with candle on the CPU for our kernels (feature `candle`); `engine` is the whole
 //! job with decoding and PNG. Prints one line of JSON: seconds per round, and the process's peak memory.
 
 use kiln_worker::engine::upscale::cpu::{CpuNetwork, Region};
@@ -22,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize| args.get(i).and_then(|a| a.parse::<usize>().ok());
     let (Some(width), Some(height), Some(scale), Some(tile), Some(rounds)) = (number(0), number(1), number(2), number(3), number(4)) else {
-        return Err("usage: bench_upscale WIDTH HEIGHT SCALE TILE ROUNDS [network|engine]".into());
+        return Err("usage: bench_upscale WIDTH HEIGHT SCALE TILE ROUNDS [network|candle|engine]".into());
     };
     let settings = UpscaleSettings { tile, ..UpscaleSettings::from_env()? };
     // Smooth, as a photo is, so that the PNG has something to do.
@@ -41,7 +42,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             seconds.push(start.elapsed().as_secs_f64());
         }
     } else {
-        let network = CpuNetwork::new(&models::load_upscaler(&settings.models_dir, scale as u8)?);
+        let net = models::load_upscaler(&settings.models_dir, scale as u8)?;
+        let network: Box<dyn Network> = match args.get(5).map(String::as_str) {
+            #[cfg(feature = "candle")]
+            Some("candle") => Box::new(kiln_worker::engine::upscale::candle::CandleNetwork::new(&net, candle_core::Device::Cpu)?),
+            None | Some("network") => Box::new(CpuNetwork::new(&net)),
+            Some(other) => return Err(format!("{other} is not in this build").into()),
+        };
         for _ in 0..rounds {
             let start = Instant::now();
             for y in (0..height).step_by(tile) {
