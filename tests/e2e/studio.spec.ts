@@ -36,7 +36,7 @@ test("a person goes from a photo to a picture that a stranger can see", async ({
   await page.getByLabel("Rush").uncheck();
   await expect.poll(price).toBe(standard);
   await page.getByRole("radio", { name: "4×" }).check();
-  await expect(page.getByText("1,920 × 1,280")).toBeVisible();
+  await expect(page.getByText("1920 × 1280")).toBeVisible();
   await page.getByRole("radio", { name: "2×" }).check();
   await page.getByLabel("Correct the exposure").check();
   await expect(go).toBeEnabled();

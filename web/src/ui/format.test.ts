@@ -35,6 +35,6 @@ test("times are never more exact than they are", () => {
 });
 
 test("pixels and percents", () => {
-  expect(pixels(4096, 2731)).toBe("4,096 × 2,731");
+  expect(pixels(4096, 2731)).toBe("4096 × 2731");
   expect(percent(0.426)).toBe("43 %");
 });

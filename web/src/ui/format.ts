@@ -29,9 +29,9 @@ export function fileSize(bytes: number): string {
   return `${tenths.format(bytes / 1_000_000)} MB`;
 }
 
-/** "2,048 × 1,365" */
+/** "2048 × 1365", as cameras and editors write it */
 export function pixels(width: number, height: number): string {
-  return `${whole.format(width)} × ${whole.format(height)}`;
+  return `${width} × ${height}`;
 }
 
 /** About how long, never more exact than it is: 3.4 → "about 4 s", 200 → "about 3 min". */
