@@ -21,7 +21,11 @@ pub fn init() {
     let json = std::env::var("KILN_LOG").map_or_else(|_| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some(), |form| form == "json");
     let (registry, lines) = (tracing_subscriber::registry().with(filter), tracing_subscriber::fmt::layer().with_target(false));
     // The second call of a test process finds a subscriber in place; that is fine.
-    let _ = if json { registry.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init() } else { registry.with(lines.compact()).try_init() };
+    let _ = if json {
+        registry.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
+    } else {
+        registry.with(lines.compact()).try_init()
+    };
 }
 
 /// Gives each request its id, a span and one line when it is answered, and each answer the headers that all have.
