@@ -173,6 +173,14 @@ fn kill_by_environment(text: &str) {
     }
 }
 
+/// Runs kiln-local where it can't start: its exit code and what it wrote to standard error.
+pub async fn refused_start(data: &Path, env: &[(&str, &str)]) -> Result<(Option<i32>, String)> {
+    let mut command = Command::new(binary("kiln-local")?);
+    command.env("KILN_PORT", "0").env("KILN_DATA_DIR", data).env("KILN_ROOT", root()).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.context("kiln-local did not end within a minute")??;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
 async fn launch(data: &Path, env: &[(String, String)], log: Log) -> Result<(Child, String)> {
     let mut command = Command::new(binary("kiln-local")?);
     command

@@ -32,10 +32,7 @@ impl DataDir {
         }
         let disk = rustix::fs::statvfs(&path).map_err(|error| refused("has an unknown disk", error.into()))?;
         let free = disk.f_bavail * disk.f_frsize;
-        if free < LEAST_FREE_BYTES {
-            let message = format!("{} MB are free under {}; kiln-local wants {}", free >> 20, path.display(), LEAST_FREE_BYTES >> 20);
-            return Err(Failure::new(Reason::DataDir, message));
-        }
+        check_free(free, &path)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -50,6 +47,14 @@ impl DataDir {
     }
 }
 
+fn check_free(free: u64, path: &Path) -> Result<(), Failure> {
+    if free >= LEAST_FREE_BYTES {
+        return Ok(());
+    }
+    let message = format!("{} MB are free under {}; kiln-local wants {}", free >> 20, path.display(), LEAST_FREE_BYTES >> 20);
+    Err(Failure::new(Reason::DataDir, message))
+}
+
 fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -61,6 +66,13 @@ fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_is_almost_full_is_refused_with_what_is_wanted() {
+        check_free(LEAST_FREE_BYTES, Path::new("/data")).unwrap();
+        let failure = check_free(LEAST_FREE_BYTES - 1, Path::new("/data")).unwrap_err();
+        assert_eq!((failure.reason, failure.to_string().as_str()), (Reason::DataDir, "199 MB are free under /data; kiln-local wants 200"));
+    }
 
     #[test]
     fn a_folder_has_one_holder_and_a_file_is_no_folder() {

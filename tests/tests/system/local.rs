@@ -1,7 +1,9 @@
 //! The laptop's system as a whole: it stops cleanly, comes up again with its data, and names what broke.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use kiln_tests::System;
+use kiln_tests::system::{refused_start, root, wait_for};
+use serde_json::Value;
 use std::time::Duration;
 
 const ADMIN: &str = "an-admin-key-of-the-tests";
@@ -51,7 +53,7 @@ async fn killed_it_adopts_its_stand_in_and_loses_nothing() -> Result<()> {
 async fn health_tells_the_settings_and_the_fleet() -> Result<()> {
     let system = System::start(&[("KILN_POOL_DESIRED", "1")]).await?;
     let client = system.client();
-    let health = kiln_tests::system::wait_for("a ready worker", Duration::from_secs(60), || async {
+    let health = wait_for("a ready worker", Duration::from_secs(60), || async {
         let health = client.get("/api/v1/health").await?;
         Ok((health.body["workers"]["ready"] == 1).then_some(health.body))
     })
@@ -59,5 +61,62 @@ async fn health_tells_the_settings_and_the_fleet() -> Result<()> {
     ensure!(health["queue"]["ceiling"] == 10_000 && health["workers"]["max"] == 1, "{health}");
     let page = client.get("/").await?;
     ensure!(page.headers.contains_key("content-security-policy"), "{:?}", page.headers);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_one_clear_line_and_an_exit_code() -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("kiln-test-").tempdir()?;
+    let data = folder.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port().to_string();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "")?;
+    // A checkout whose Python has been taken away since.
+    let bare = folder.path().join("bare");
+    std::fs::create_dir_all(bare.join(".venv/ministack/bin"))?;
+    std::fs::copy(root().join("template.yaml"), bare.join("template.yaml"))?;
+    std::fs::write(bare.join(".venv/ministack/bin/ministack"), "#!/nowhere/python3\n")?;
+    let (file, bare, none) = (file.to_string_lossy(), bare.to_string_lossy(), folder.path().join("none").to_string_lossy().into_owned());
+    let cases: [(&[(&str, &str)], i32, &str); 9] = [
+        (&[("KILN_TICK_S", "0")], 2, "--tick-s"),
+        (&[("KILN_LEASE_S", "soon")], 3, "KILN_LEASE_S"),
+        (&[("KILN_ROOT", &none)], 3, "there is no template.yaml in "),
+        (&[("KILN_PORT", &port)], 4, "is in use; set KILN_PORT to a free one"),
+        (&[("KILN_AWS_PORT", &port)], 4, "is in use by another program; set KILN_AWS_PORT to a free one"),
+        (&[("KILN_MINISTACK", &none)], 5, "scripts/dev installs it (it needs Python 3.11"),
+        (&[("KILN_ROOT", &bare)], 5, "is gone; scripts/dev installs it"),
+        (&[("KILN_DATA_DIR", &file)], 6, "the data folder "),
+        (&[("KILN_MINISTACK", "/bin/false")], 7, "exited with code 1 before it was ready; its log is "),
+    ];
+    for (env, code, words) in cases {
+        let (ended, said) = refused_start(&data, env).await?;
+        ensure!(ended == Some(code) && said.contains(words), "{env:?}: {ended:?} {said}");
+        let complaint: Vec<&str> = said.lines().filter(|line| line.contains(words)).collect();
+        ensure!(complaint.len() == 1 && !said.contains("panicked"), "{env:?}: {said}");
+    }
+    let system = System::start(&[]).await?;
+    let (ended, said) = refused_start(&system.data, &[]).await?;
+    ensure!(ended == Some(8) && said.contains("another kiln-local runs on "), "{ended:?} {said}");
+    system.client().get("/api/v1/health").await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stand_in_that_dies_is_named_started_again_and_served_from() -> Result<()> {
+    let system = System::start(&[]).await?;
+    let record: Value = serde_json::from_slice(&std::fs::read(system.data.join("stand-in.json"))?)?;
+    let pid = record["pid"].as_i64().context("the stand-in's process")?;
+    // SAFETY: kill(2) on the process that the system says is its stand-in.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    let said = "the stand-in for AWS was ended by signal 9; starting it again in ";
+    wait_for("the line that names it", Duration::from_secs(30), || async { Ok(system.log().lines().iter().any(|line| line.contains(said)).then_some(())) })
+        .await?;
+    let ada = system.client();
+    // What it had not saved is gone with it; all that the template declares is there again.
+    wait_for("signing in", Duration::from_secs(30), || async { Ok(ada.sign_in("ada@example.org").await.ok()) }).await?;
+    let id = ada.noop(0).await?;
+    ensure!(ada.ended(&id, Duration::from_secs(60)).await?["state"] == "succeeded");
+    ensure!(ada.check_books().await? == (9_000, 0));
     Ok(())
 }
