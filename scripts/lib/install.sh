@@ -14,7 +14,7 @@ need_tool() {
   command -v "$1" >/dev/null || fail 3 "$1 is not installed; $2"
 }
 
-need_rust() { need_tool cargo "Rust comes from https://rustup.rs (the version is in rust-toolchain.toml or Cargo.toml)"; }
+need_rust() { need_tool cargo "Rust comes from https://rustup.rs (Cargo.toml says which version)"; }
 
 need_node() {
   need_tool node "Node 20.19 or newer is needed"
@@ -66,8 +66,11 @@ fetch_models() { scripts/fetch-models >&2; }
 # The system with cargo's dev profile, and the worker optimised: it computes.
 build_system() {
   say "building (the first time takes some minutes)"
-  cargo build --quiet --locked --workspace --bins >&2
-  cargo build --quiet --locked --profile worker -p kiln-worker >&2
+  # In a terminal cargo shows how far it is.
+  local quiet=--quiet
+  [ -t 2 ] && quiet=
+  cargo build $quiet --locked --workspace --bins >&2
+  cargo build $quiet --locked --profile worker -p kiln-worker >&2
 }
 
 # A browser for the tests of the page: Debian's.

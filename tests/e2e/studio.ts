@@ -33,7 +33,7 @@ export { expect };
 
 /** Somebody who never was here before. */
 export function newPerson(): string {
-  return `person-${randomUUID()}@example.com`;
+  return `ada.${randomUUID().slice(0, 8)}@example.com`;
 }
 
 /** The sign-in links mailed to `email`, oldest first. */
