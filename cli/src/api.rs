@@ -107,6 +107,10 @@ impl Api {
         self.read(self.send(Method::POST, &format!("/api/v1/{path}"), Some(body)).await?).await
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.read(self.send(Method::DELETE, &format!("/api/v1/{path}"), None).await?).await
+    }
+
     /// The answer, whatever it is; only a missing one is an error.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<reqwest::Response> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.url()));

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 #[command(name = "kiln", version)]
 pub struct Args {
     /// Where Kiln runs; remembered at sign-in.
-    #[arg(long, global = true, env = "KILN_URL")]
+    #[arg(long, global = true, env = "KILN_URL", help_heading = "For every command")]
     pub url: Option<String>,
     /// Print the API's answers as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "For every command")]
     pub json: bool,
     #[command(subcommand)]
     pub command: Command,
@@ -23,7 +23,11 @@ pub struct Args {
 #[derive(Subcommand)]
 pub enum Command {
     /// Sign in by a link sent to your mail address.
-    Login { mail: String },
+    Login {
+        /// Where the link is to go.
+        #[arg(value_name = "ADDRESS")]
+        mail: String,
+    },
     /// Sign out and forget the session.
     Logout,
     /// Enlarge a photo and download the result.
@@ -33,21 +37,47 @@ pub enum Command {
     /// List your newest jobs.
     Jobs {
         /// How many, from 1 to 100.
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
         limit: u32,
     },
     /// Show one job.
-    Job { id: String },
+    Job {
+        /// As `kiln jobs` lists it: job_…
+        #[arg(value_name = "JOB")]
+        id: String,
+    },
     /// Download what a finished job made.
     Download {
+        /// As `kiln jobs` lists it: job_…
+        #[arg(value_name = "JOB")]
         id: String,
         #[command(flatten)]
         save: Save,
     },
     /// Cancel a job; what was held for it is given back.
-    Cancel { id: String },
+    Cancel {
+        /// As `kiln jobs` lists it: job_…
+        #[arg(value_name = "JOB")]
+        id: String,
+    },
     /// Make a link that shows a job's result to anybody.
-    Share { id: String },
+    Share {
+        /// As `kiln jobs` lists it: job_…
+        #[arg(value_name = "JOB")]
+        id: String,
+    },
+    /// List the links that you have made.
+    Shares {
+        /// How many, from 1 to 100.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+    },
+    /// End a link: whoever has it sees nothing any more.
+    Unshare {
+        /// As `kiln shares` lists it: shr_…
+        #[arg(value_name = "SHARE")]
+        id: String,
+    },
     /// Show your credits and what they went to.
     Credits,
     /// Show the kinds of job and their parameters.
@@ -69,10 +99,10 @@ pub struct Upscale {
     /// A JPEG, PNG or WebP file.
     pub photo: PathBuf,
     /// How many times wider and higher: 2, 3 or 4.
-    #[arg(short = 'x', long, default_value_t = 2)]
+    #[arg(short = 'x', long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=4))]
     pub scale: u8,
     /// How much to sharpen afterwards, from 0 to 1.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = part)]
     pub sharpen: f32,
     /// Stretch the brightness to its full range first.
     #[arg(long)]
@@ -115,6 +145,10 @@ pub struct How {
     pub no_wait: bool,
 }
 
+fn part(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|part| (0.0..=1.0).contains(part)).ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
 fn param(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("a parameter is NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
@@ -130,6 +164,16 @@ mod tests {
     fn the_options_are_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_server_would_refuse_is_wrong_usage_here() {
+        let refused = |args: &[&str]| Args::try_parse_from(args).is_err();
+        for wrong in [["-x", "5"], ["-x", "1"], ["-x", "two"], ["--sharpen", "nan"], ["--sharpen", "1.1"], ["--sharpen", "-0.1"]] {
+            assert!(refused(&["kiln", "upscale", "a.png", wrong[0], wrong[1]]), "{wrong:?}");
+        }
+        assert!(!refused(&["kiln", "upscale", "a.png", "-x", "4", "--sharpen", "0.5"]));
+        assert!(refused(&["kiln", "jobs", "--limit", "0"]) && refused(&["kiln", "shares", "--limit", "101"]));
     }
 
     #[test]

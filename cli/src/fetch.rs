@@ -14,7 +14,11 @@ use std::path::{Path, PathBuf};
 pub async fn upload(api: &Api, path: &Path) -> Result<Value> {
     let bytes: Bytes = std::fs::read(path).with_context(|| path.display().to_string())?.into();
     let filename = path.file_name().and_then(|name| name.to_str()).unwrap_or("upload");
-    let body = json!({"filename": filename, "content_type": content_type(&bytes), "bytes": bytes.len(), "sha256": hex::encode(Sha256::digest(&bytes))});
+    let content_type = content_type(&bytes).with_context(|| match bytes.len() {
+        0 => format!("{} is empty", path.display()),
+        _ => format!("{} is no JPEG, PNG or WebP file", path.display()),
+    })?;
+    let body = json!({"filename": filename, "content_type": content_type, "bytes": bytes.len(), "sha256": hex::encode(Sha256::digest(&bytes))});
     let ticket = api.post("uploads", &body).await?;
     let parts = ticket["parts"].as_array().context("the server named no place to upload to")?;
     let [part] = parts.as_slice() else { bail!("this version uploads in one part, the server asks for {}", parts.len()) };
@@ -34,13 +38,13 @@ pub async fn upload(api: &Api, path: &Path) -> Result<Value> {
 }
 
 /// By its first bytes; the server looks closer.
-fn content_type(bytes: &[u8]) -> &'static str {
-    match bytes {
+fn content_type(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",
         [0x89, b'P', b'N', b'G', ..] => "image/png",
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        _ => "application/octet-stream",
-    }
+        _ => return None,
+    })
 }
 
 /// Downloads every artifact of the finished job and gives the files' paths. `default` names a single result.
@@ -92,6 +96,9 @@ async fn get(api: &Api, artifact: &Value) -> Result<Vec<u8>> {
 
 /// Whether the file may be written; said before anything is paid for.
 pub fn check_free(path: &Path, force: bool) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("there is no folder {}", folder.display());
+    }
     if path.is_file() && !force {
         bail!("{} is there already; name another by --out, or pass --force", path.display());
     }
@@ -124,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_file_s_type_is_told_by_its_bytes() {
-        assert_eq!(content_type(b"\x89PNG\r\n"), "image/png");
-        assert_eq!(content_type(b"RIFF0000WEBPVP8 "), "image/webp");
-        assert_eq!(content_type(b"GIF89a"), "application/octet-stream");
+        assert_eq!(content_type(b"\x89PNG\r\n"), Some("image/png"));
+        assert_eq!(content_type(b"RIFF0000WEBPVP8 "), Some("image/webp"));
+        assert_eq!((content_type(b"GIF89a"), content_type(b"")), (None, None));
     }
 }

@@ -3,7 +3,7 @@
 use crate::api::{Api, Failure};
 use crate::args::{How, Run, Save, Upscale};
 use crate::{fetch, text, wait};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub async fn upscale(api: &Api, args: Upscale, json: bool) -> Result<()> {
 }
 
 pub async fn run(api: &Api, args: Run, json: bool) -> Result<()> {
+    if let Some(out) = args.save.out.as_ref().filter(|out| !out.is_dir()) {
+        fetch::check_free(out, args.save.force)?;
+    }
     let params = Value::Object(args.params.into_iter().collect::<Map<_, _>>());
     make(api, &args.kind, params, &args.inputs, &args.how, &args.save, None, json).await
 }
@@ -99,7 +102,8 @@ async fn finish(api: &Api, job: &Value, save: &Save, default: Option<PathBuf>, j
         };
         return Err(Failure::JobEnded(format!("{id} {}{why}", text::plain(&job["state"]))).into());
     }
-    let paths = fetch::download(api, job, save, default).await?;
+    let paths = fetch::download(api, job, save, default).await;
+    let paths = paths.with_context(|| format!("{id} has succeeded and its result is kept, but was not saved here (get it: kiln download {id} --out FILE)"))?;
     if json {
         return print(job);
     }
@@ -111,7 +115,7 @@ async fn finish(api: &Api, job: &Value, save: &Save, default: Option<PathBuf>, j
 }
 
 pub async fn download(api: &Api, id: &str, save: &Save, json: bool) -> Result<()> {
-    let job = wait::until_ended(api, &text::plain(&json!(id)), json).await?;
+    let job = named("job", id, wait::until_ended(api, &text::plain(&json!(id)), json).await)?;
     finish(api, &job, save, None, json).await
 }
 
@@ -135,7 +139,7 @@ pub async fn list(api: &Api, limit: u32, json: bool) -> Result<()> {
 }
 
 pub async fn show(api: &Api, id: &str, json: bool) -> Result<()> {
-    let job = api.get(&format!("jobs/{}", text::plain(&json!(id)))).await?;
+    let job = named("job", id, api.get(&format!("jobs/{}", text::plain(&json!(id)))).await)?;
     if json {
         return print(&job);
     }
@@ -175,7 +179,7 @@ pub async fn show(api: &Api, id: &str, json: bool) -> Result<()> {
 }
 
 pub async fn cancel(api: &Api, id: &str, json: bool) -> Result<()> {
-    let job = api.post(&format!("jobs/{}/cancel", text::plain(&json!(id))), &json!({})).await?;
+    let job = named("job", id, api.post(&format!("jobs/{}/cancel", text::plain(&json!(id))), &json!({})).await)?;
     if json {
         return print(&job);
     }
@@ -184,12 +188,50 @@ pub async fn cancel(api: &Api, id: &str, json: bool) -> Result<()> {
 }
 
 pub async fn share(api: &Api, id: &str, json: bool) -> Result<()> {
-    let share = api.post("shares", &json!({"job_id": id})).await?;
+    let share = named("job", id, api.post("shares", &json!({"job_id": id})).await)?;
     if json {
         return print(&share);
     }
     println!("{}", text::plain(&share["url"]));
     Ok(())
+}
+
+pub async fn shares(api: &Api, limit: u32, json: bool) -> Result<()> {
+    let page = api.get(&format!("shares?limit={limit}")).await?;
+    if json {
+        return print(&page);
+    }
+    let shares = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if shares.is_empty() {
+        eprintln!("No links yet.");
+        return Ok(());
+    }
+    let mut rows = vec![["SHARE", "JOB", "MADE", "WORKS UNTIL"].map(str::to_owned).to_vec()];
+    rows.extend(shares.iter().map(|share| {
+        let until = if share["expires_at"].is_null() { "you end it".to_owned() } else { text::time(&share["expires_at"]) };
+        vec![text::plain(&share["id"]), text::plain(&share["job_id"]), text::time(&share["created_at"]), until]
+    }));
+    println!("{}", text::table(&rows));
+    Ok(())
+}
+
+pub async fn unshare(api: &Api, id: &str, json: bool) -> Result<()> {
+    named("link", id, api.delete(&format!("shares/{}", text::plain(&json!(id)))).await)?;
+    if !json {
+        eprintln!("The link has ended.");
+    }
+    Ok(())
+}
+
+/// A 404 says which thing isn't there.
+fn named<T>(what: &str, id: &str, answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| match error.downcast::<Failure>() {
+        Ok(Failure::Refused(problem)) if problem.status == 404 => {
+            Failure::Refused(crate::api::Problem { detail: format!("There is no {what} {} of yours.", text::plain(&json!(id))), ..problem }).into()
+        }
+        Ok(failure) => failure.into(),
+        Err(error) => error,
+    })
 }
 
 pub async fn credits(api: &Api, json: bool) -> Result<()> {

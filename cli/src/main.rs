@@ -42,6 +42,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::Download { id, save } => jobs::download(&api, &id, &save, json).await,
         Command::Cancel { id } => jobs::cancel(&api, &id, json).await,
         Command::Share { id } => jobs::share(&api, &id, json).await,
+        Command::Shares { limit } => jobs::shares(&api, limit, json).await,
+        Command::Unshare { id } => jobs::unshare(&api, &id, json).await,
         Command::Credits => jobs::credits(&api, json).await,
         Command::Kinds => jobs::kinds(&api, json).await,
     }

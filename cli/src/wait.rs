@@ -72,8 +72,8 @@ impl View {
     fn show(&mut self, job: &Value) {
         let line = told(job);
         if let Some(bar) = &self.bar {
-            bar.set_position((job["progress"].as_f64().unwrap_or(0.0) * 1000.0) as u64);
             bar.set_message(line);
+            bar.set_position((job["progress"].as_f64().unwrap_or(0.0) * 1000.0) as u64);
         } else if !self.quiet && line != self.told {
             eprintln!("  {line}");
             self.told = line;

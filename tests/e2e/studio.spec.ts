@@ -74,7 +74,7 @@ test("a person goes from a photo to a picture that a stranger can see", async ({
   const saving = page.waitForEvent("download");
   await page.getByRole("button", { name: "Download" }).click();
   const saved = await saving;
-  expect(saved.suggestedFilename()).toMatch(/^kiln-[0-9a-z]{6}\.(png|jpg|webp)$/);
+  expect(saved.suggestedFilename()).toBe("lake-x2.png");
   expect((await readFile(await saved.path())).length).toBeGreaterThan(10_000);
 
   await page.getByRole("button", { name: "Share" }).click();
@@ -91,8 +91,13 @@ test("a person goes from a photo to a picture that a stranger can see", async ({
   await expect.poll(() => seen.evaluate((img: HTMLImageElement) => img.naturalWidth)).toBe(960);
   await expect(other.getByRole("button", { name: "Sign out" })).toHaveCount(0);
   await look(other, "share-page");
+  // Whoever comes back later still sees that the picture is shared, and can end it.
+  await page.reload();
+  await expect(page.getByText(/^A link made on .* works\.$/)).toBeVisible();
+  await expect(page.getByRole("button", { name: "Another link" })).toBeVisible();
+  await look(page, "shared-before");
   await page.getByRole("button", { name: "Stop sharing" }).click();
-  await expect(page.getByRole("button", { name: "Share" })).toBeVisible();
+  await expect(page.getByRole("button", { name: "Share", exact: true })).toBeVisible();
   await other.reload();
   await expect(other.getByRole("heading", { name: "This link no longer works" })).toBeVisible();
   await look(other, "share-gone");

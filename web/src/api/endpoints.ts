@@ -7,6 +7,7 @@ import type {
   Job,
   JobRequest,
   LedgerEntry,
+  OpenShare,
   Page,
   Quote,
   Share,
@@ -61,6 +62,8 @@ export const credits = {
 export const shares = {
   create: (jobId: string, idempotencyKey: string) =>
     call<Share>("POST", "/shares", { body: { job_id: jobId }, idempotencyKey }),
+  list: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<OpenShare>>("GET", `/shares${query(page)}`, { signal }),
   remove: (shareId: string) => call<void>("DELETE", `/shares/${id(shareId)}`),
   open: (token: string, signal?: Signal) => call<SharedCreation>("GET", `/share/${id(token)}`, { signal }),
 };

@@ -17,6 +17,7 @@ export type Artifact = Omit<Schemas["ArtifactView"], "sha256">;
 export type Credits = Schemas["Balance"];
 export type LedgerEntry = Schemas["EntryView"];
 export type Share = Schemas["NewShare"];
+export type OpenShare = Schemas["ShareView"];
 export type SharedCreation = Schemas["Shared"];
 export type Priority = Schemas["Priority"];
 

@@ -1,18 +1,43 @@
 //! The heartbeat: tells that the worker lives and how its attempt goes, and brings back `cancel` and `drain`.
+//! While an attempt's progress moves, it speaks sooner than its lease needs, for the person who watches the job and may cancel it.
 //! It ends only when the server no longer knows the instance.
 
 use super::Agent;
-use super::slot::{Drain, Stop};
+use super::slot::{Attempt, Drain, Stop};
+use kiln_core::fleet::AttemptBeat;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Between two words of one attempt's progress; each costs the control plane as much as a heartbeat.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// What is done sooner than this is never told of before it is complete.
+const FIRST_PROGRESS: Duration = Duration::from_secs(2);
+
+/// Whether the attempt has something to tell that the last heartbeat didn't.
+fn has_news(attempt: &Attempt, told: Option<&AttemptBeat>, told_at: Instant, now: Instant) -> bool {
+    let told = told.filter(|told| told.job_id == attempt.job_id && told.attempt == attempt.number);
+    match told {
+        Some(told) => now - told_at >= PROGRESS_EVERY && *told != attempt.beat(),
+        None => now - attempt.began >= FIRST_PROGRESS,
+    }
+}
 
 /// Runs until a heartbeat is answered 401.
 pub async fn beat(agent: &Agent, period: Duration) {
     let mut due = Instant::now() + period;
     let mut failed = 0u32;
+    let (mut told, mut told_at) = (None, Instant::now());
     loop {
+        // Costs nothing but a look at our own memory.
+        let look = Instant::now() + Duration::from_millis(500);
         tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
+            () = tokio::time::sleep_until(due.min(look)) => {
+                let now = Instant::now();
+                let news = || failed == 0 && agent.slot.attempt().is_some_and(|attempt| has_news(&attempt, told.as_ref(), told_at, now));
+                if now < due && !news() {
+                    continue;
+                }
+            }
             () = agent.slot.tell.notified() => {}
         }
         let (body, attempt) = agent.slot.beat();
@@ -26,6 +51,7 @@ pub async fn beat(agent: &Agent, period: Duration) {
             Ok(answer) => {
                 failed = 0;
                 due = Instant::now() + period;
+                (told, told_at) = (body.job, Instant::now());
                 if let (Some(word), Some(attempt)) = (&answer.cancel, &attempt) {
                     tracing::info!(job_id = %attempt.job_id, attempt = attempt.number, why = word, "the server stops the attempt");
                     attempt.stop(Stop::of(word));
@@ -45,5 +71,30 @@ pub async fn beat(agent: &Agent, period: Duration) {
                 due = Instant::now() + super::HEARTBEAT.wait(failed, fastrand::f64()).min(period);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::drill::Drill;
+    use crate::engine::Context;
+    use kiln_core::ids::{AccountId, JobId};
+
+    #[test]
+    fn progress_is_told_when_it_moves_and_not_each_time() {
+        let attempt = |number| Attempt::new(JobId::new(1, 1), AccountId::new(1, 1), number, None, Drill::default());
+        let one = attempt(1);
+        let start = one.began;
+        one.progress(0.1, "network");
+        assert!(!has_news(&one, None, start, start), "it may be done in a moment");
+        let told_at = start + FIRST_PROGRESS;
+        assert!(has_news(&one, None, start, told_at));
+        let told = one.beat();
+        assert!(has_news(&one, Some(&attempt(2).beat()), start, told_at), "that was another attempt's");
+        one.progress(0.2, "network");
+        assert!(!has_news(&one, Some(&told), told_at, told_at), "just told");
+        assert!(has_news(&one, Some(&told), told_at, told_at + PROGRESS_EVERY));
+        assert!(!has_news(&one, Some(&one.beat()), told_at, told_at + PROGRESS_EVERY), "nothing has moved");
     }
 }

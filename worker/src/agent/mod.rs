@@ -40,6 +40,9 @@ const HEARTBEAT: Backoff = Backoff::new(500, 5_000, u32::MAX);
 const PAUSE: Backoff = Backoff::new(250, 15_000, u32::MAX);
 /// How long after a drain's limit a stopped attempt's report may take.
 const LAST_WORD: Duration = Duration::from_secs(10);
+/// How long a process that has to go still waits for its parked polls. One that is given up may have just been answered: that hint
+/// stays hidden for its visibility timeout, and then comes to another worker.
+const LAST_POLL: Duration = Duration::from_secs(1);
 
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +202,8 @@ struct Loop {
     /// When a draining worker's attempt is stopped, and when the process goes whatever is still under way.
     limit: Option<Instant>,
     last: Option<Instant>,
+    /// When the parked polls of a process that has to go are given up.
+    last_poll: Option<Instant>,
 }
 
 impl Loop {
@@ -216,6 +221,7 @@ impl Loop {
             renew_at,
             limit: None,
             last: None,
+            last_poll: None,
         }
     }
 
@@ -239,6 +245,10 @@ impl Loop {
                 () = until(self.rest_until), if self.taken.is_none() => self.rest_until = None,
                 () = tokio::time::sleep_until(self.renew_at) => self.renew().await,
                 _ = drain.changed() => self.drain(*drain.borrow()),
+                () = until(self.last_poll) => {
+                    self.last_poll = None;
+                    self.polls.abort_all();
+                }
                 () = until(self.limit) => self.stop(),
                 () = until(self.last) => return Exit::Drained,
                 _ = &mut self.beating => {
@@ -348,6 +358,7 @@ impl Loop {
         self.agent.slot.draining();
         if wish == Drain::Soon && self.limit.is_none() {
             self.limit = Some(Instant::now() + self.drain_limit);
+            self.last_poll = Some(Instant::now() + LAST_POLL);
         }
     }
 

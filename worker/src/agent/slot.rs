@@ -38,6 +38,7 @@ pub struct Attempt {
     pub account_id: AccountId,
     pub number: u32,
     pub request_id: Option<String>,
+    pub began: tokio::time::Instant,
     progress: Mutex<(f32, String)>,
     stop: watch::Sender<Option<Stop>>,
     drill: Drill,
@@ -45,7 +46,7 @@ pub struct Attempt {
 
 impl Attempt {
     pub fn new(job_id: JobId, account_id: AccountId, number: u32, request_id: Option<String>, drill: Drill) -> Self {
-        Self { job_id, account_id, number, request_id, progress: Mutex::default(), stop: watch::Sender::new(None), drill }
+        Self { job_id, account_id, number, request_id, began: tokio::time::Instant::now(), progress: Mutex::default(), stop: watch::Sender::new(None), drill }
     }
 
     pub fn stop(&self, why: Stop) {
@@ -78,7 +79,7 @@ impl Attempt {
         }
     }
 
-    fn beat(&self) -> AttemptBeat {
+    pub fn beat(&self) -> AttemptBeat {
         let (progress, stage) = self.progress.lock().expect("the progress's lock").clone();
         let stage = (!stage.is_empty()).then_some(stage);
         AttemptBeat { job_id: self.job_id.clone(), account_id: self.account_id.clone(), attempt: self.number, progress, stage }

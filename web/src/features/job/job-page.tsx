@@ -2,7 +2,7 @@
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useNavigate, useParams } from "react-router";
 import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
-import { jobs } from "../../api/endpoints";
+import { jobs, uploads } from "../../api/endpoints";
 import type { Job, JobRequest } from "../../api/types";
 import { Button, ButtonLink } from "../../ui/button";
 import { credits, fileSize, percent, when } from "../../ui/format";
@@ -169,6 +169,13 @@ function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
   );
 }
 
+/** What the photo was called; a name that can't be had is no reason to keep the picture back. */
+async function photoName(job: Job): Promise<string | undefined> {
+  const [uploadId] = job.inputs;
+  if (!uploadId) return undefined;
+  return (await uploads.get(uploadId).catch(() => null))?.filename;
+}
+
 function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
   const picture = mainPicture(job.artifacts);
   const original = useOriginal(job);
@@ -179,7 +186,11 @@ function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
     // The URL on the page may be older than it lives.
     const fresh = await jobs.get(job.id);
     const file = mainPicture(fresh.artifacts);
-    if (file?.url) await saveFrom(file.url, downloadName(job.id, file.content_type));
+    if (file?.url)
+      await saveFrom(
+        file.url,
+        downloadName(job.id, file.content_type, await photoName(job), job.params.scale),
+      );
   });
 
   if (!picture?.url) {
@@ -238,7 +249,7 @@ function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
         </div>
         {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
       </Card>
-      <SharePanel jobId={job.id} />
+      <SharePanel job={job} />
     </>
   );
 }

@@ -76,5 +76,9 @@ test("settings read as a sentence would", () => {
 });
 
 test("a download's name is safe, and tells two pictures apart", () => {
-  expect(downloadName("job_01J8ZQ4M7W3N5R6T8V9X0Y1Z2A", "image/png")).toBe("kiln-0y1z2a.png");
+  const id = "job_01J8ZQ4M7W3N5R6T8V9X0Y1Z2A";
+  expect(downloadName(id, "image/png")).toBe("kiln-0y1z2a.png");
+  expect(downloadName(id, "image/png", "lake.at dawn.jpg", 2)).toBe("lake.at dawn-x2.png");
+  expect(downloadName(id, "image/png", "../a:b\u0000.jpg", 4)).toBe(".._a_b_-x4.png");
+  expect(downloadName(id, "image/png", ".jpg", 2)).toBe("kiln-0y1z2a.png");
 });

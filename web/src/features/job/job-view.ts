@@ -100,7 +100,12 @@ export function settingsText(params: Partial<UpscaleParams> | undefined): string
 
 const EXTENSIONS: Record<string, string> = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 
-/** A name that tells two downloads apart: the last letters of the id are its random part. */
-export function downloadName(id: string, contentType: string): string {
-  return `kiln-${id.slice(-6).toLowerCase()}.${EXTENSIONS[contentType] ?? "bin"}`;
+/** "lake-x2.png" where the photo's name is known; else one that tells two downloads apart: the last letters of an id are random. */
+export function downloadName(id: string, contentType: string, photo?: string, scale?: number): string {
+  const stem = photo
+    ?.replace(/\.[^.]*$/, "")
+    .replace(/[\p{Cc}/\\:*?"<>|]/gu, "_")
+    .slice(0, 80);
+  const name = stem ? `${stem}${scale ? `-x${scale}` : ""}` : `kiln-${id.slice(-6).toLowerCase()}`;
+  return `${name}.${EXTENSIONS[contentType] ?? "bin"}`;
 }

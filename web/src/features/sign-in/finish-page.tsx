@@ -3,7 +3,7 @@
 // it stays out of the history and of screenshots.
 import { useEffect, useState } from "react";
 import { useLocation, useNavigate } from "react-router";
-import { errorText } from "../../api/client";
+import { ApiError, errorText } from "../../api/client";
 import { auth } from "../../api/endpoints";
 import { Button, ButtonLink } from "../../ui/button";
 import { Notice } from "../../ui/notice";
@@ -38,6 +38,20 @@ export function FinishPage() {
         <div>
           <ButtonLink look="primary" to="/">
             To the studio
+          </ButtonLink>
+        </div>
+      </Page>
+    );
+  }
+
+  // A link that is no good stays so; anything else may pass.
+  if (finish.error instanceof ApiError && finish.error.status === 401) {
+    return (
+      <Page title="This link no longer works" width="narrow">
+        <Notice tone="bad">{errorText(finish.error)}</Notice>
+        <div>
+          <ButtonLink look="primary" to="/" reloadDocument>
+            Ask for a new link
           </ButtonLink>
         </div>
       </Page>
