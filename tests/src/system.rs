@@ -232,6 +232,8 @@ async fn start_standin(folder: &Path) -> Result<(Child, String)> {
         .env("AWS_ACCESS_KEY_ID", "local")
         .env("AWS_SECRET_ACCESS_KEY", "local")
         .env("STATE_DIR", folder.join("standin"))
+        // It leaves a file there.
+        .env("TMPDIR", folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -139,7 +139,7 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
                 return Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/jobs/{}", view.id))], Json(view)).into_response());
             }
             Err(Why::NoFunds) => {
-                let detail = format!("The job costs {} credits; {} are available.", credits(quote.quote_millicredits), credits(account.counters.available));
+                let detail = format!("The job costs {}; available: {}.", credits(quote.quote_millicredits), credits(account.counters.available));
                 return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", detail));
             }
             Err(Why::QueuedFull) => return Err(Problem::too_many("account_queue_full", "Your queue is full; wait for some of your jobs to finish.", 30)),
@@ -156,7 +156,9 @@ fn suspended() -> Problem {
 }
 
 fn credits(millicredits: i64) -> String {
-    format!("{:.3}", millicredits as f64 / 1000.0).trim_end_matches('0').trim_end_matches('.').to_owned()
+    let number = format!("{:.3}", millicredits as f64 / 1000.0);
+    let number = number.trim_end_matches('0').trim_end_matches('.');
+    format!("{number} credit{}", if number == "1" { "" } else { "s" })
 }
 
 /// The account, if it and the queue as a whole take another job.

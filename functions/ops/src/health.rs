@@ -159,7 +159,7 @@ fn admission(queue: &QueueHealth) -> Check {
     let detail = if full {
         format!("It is full: {unfinished} unfinished jobs, the ceiling is {}; new jobs are refused.", queue.ceiling)
     } else {
-        format!("{unfinished} unfinished jobs of at most {}.", queue.ceiling)
+        format!("Unfinished jobs: {unfinished} of at most {}.", queue.ceiling)
     };
     Check { name: "queue", ok: !full, detail }
 }

@@ -127,6 +127,7 @@ async fn supervise(prepared: Prepared) -> Result<(), Failure> {
     if let Some(standin) = standin {
         info!("saving the data");
         standin.stop(&prepared.data).await;
+        info!("stopped");
     }
     done
 }

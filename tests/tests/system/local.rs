@@ -78,22 +78,22 @@ async fn what_keeps_it_from_starting_is_one_clear_line_and_an_exit_code() -> Res
     std::fs::copy(root().join("template.yaml"), bare.join("template.yaml"))?;
     std::fs::write(bare.join(".venv/ministack/bin/ministack"), "#!/nowhere/python3\n")?;
     let (file, bare, none) = (file.to_string_lossy(), bare.to_string_lossy(), folder.path().join("none").to_string_lossy().into_owned());
-    let cases: [(&[(&str, &str)], i32, &str); 9] = [
-        (&[("KILN_TICK_S", "0")], 2, "--tick-s"),
-        (&[("KILN_LEASE_S", "soon")], 3, "KILN_LEASE_S"),
-        (&[("KILN_ROOT", &none)], 3, "there is no template.yaml in "),
-        (&[("KILN_PORT", &port)], 4, "is in use; set KILN_PORT to a free one"),
-        (&[("KILN_AWS_PORT", &port)], 4, "is in use by another program; set KILN_AWS_PORT to a free one"),
-        (&[("KILN_MINISTACK", &none)], 5, "scripts/dev installs it (it needs Python 3.11"),
-        (&[("KILN_ROOT", &bare)], 5, "is gone; scripts/dev installs it"),
-        (&[("KILN_DATA_DIR", &file)], 6, "the data folder "),
-        (&[("KILN_MINISTACK", "/bin/false")], 7, "exited with code 1 before it was ready; its log is "),
+    let cases = [
+        (("KILN_TICK_S", "0"), 2, "--tick-s"),
+        (("KILN_LEASE_S", "soon"), 3, "KILN_LEASE_S"),
+        (("KILN_ROOT", &none), 3, "there is no template.yaml in "),
+        (("KILN_PORT", &port), 4, "is in use; set KILN_PORT to a free one"),
+        (("KILN_AWS_PORT", &port), 4, "is in use by another program; set KILN_AWS_PORT to a free one"),
+        (("KILN_MINISTACK", &none), 5, "scripts/dev installs it (it needs Python 3.11"),
+        (("KILN_ROOT", &bare), 5, "is gone; scripts/dev installs it"),
+        (("KILN_DATA_DIR", &file), 6, "the data folder "),
+        (("KILN_MINISTACK", "/bin/false"), 7, "exited with code 1 before it was ready; its log is "),
     ];
-    for (env, code, words) in cases {
-        let (ended, said) = refused_start(&data, env).await?;
-        ensure!(ended == Some(code) && said.contains(words), "{env:?}: {ended:?} {said}");
+    for (setting, code, words) in cases {
+        let (ended, said) = refused_start(&data, &[setting]).await?;
+        ensure!(ended == Some(code) && said.contains(words), "{setting:?}: {ended:?} {said}");
         let complaint: Vec<&str> = said.lines().filter(|line| line.contains(words)).collect();
-        ensure!(complaint.len() == 1 && !said.contains("panicked"), "{env:?}: {said}");
+        ensure!(complaint.len() == 1 && !said.contains("panicked"), "{setting:?}: {said}");
     }
     let system = System::start(&[]).await?;
     let (ended, said) = refused_start(&system.data, &[]).await?;

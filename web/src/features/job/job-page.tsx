@@ -57,8 +57,9 @@ function OneJob({ jobId }: { jobId: string }) {
       </Page>
     );
   }
+  const gone = job.state === "succeeded" && !mainPicture(job.artifacts)?.url;
   return (
-    <Page title={title(job)}>
+    <Page title={gone ? "This picture is no longer kept" : title(job)}>
       <Spoken>{spoken(job)}</Spoken>
       {lost ? <Lost /> : null}
       {job.state === "succeeded" ? <Done job={job} followed={followed} /> : null}
@@ -196,7 +197,7 @@ function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
   if (!picture?.url) {
     return (
       <>
-        <Notice tone="bad">The job is finished, but its picture is no longer kept.</Notice>
+        <Notice tone="bad">It was finished and then deleted, or its time to be kept is over.</Notice>
         <Onward />
       </>
     );
