@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use kiln_worker::agent::{self, Drain, Drains, Exit, LogForm, Settings};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,7 +17,8 @@ fn main() {
     log_to_stderr(settings.log);
     rustls::crypto::ring::default_provider().install_default().expect("no TLS provider was set before");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let ended = runtime.block_on(work(settings));
+    // A panic here must not wait, unwinding, for an engine's thread.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(settings)))).unwrap_or_else(|_| exit(101));
     match &ended {
         Exit::Drained => {}
         Exit::Over => tracing::error!("this instance is over; a new one needs a new boot token"),
@@ -55,7 +57,8 @@ async fn watch_signals(drains: Drains) {
 
 fn log_to_stderr(form: LogForm) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that nobody takes any more is dropped: said on standard error, that very failure would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match form {
         LogForm::Json => log.json().with_current_span(true).with_span_list(false).flatten_event(true).init(),
         LogForm::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_target(false).init(),

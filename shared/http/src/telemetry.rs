@@ -19,7 +19,7 @@ pub fn init() {
     let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse().ok());
     let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let json = std::env::var("KILN_LOG").map_or_else(|_| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some(), |form| form == "json");
-    let (registry, lines) = (tracing_subscriber::registry().with(filter), tracing_subscriber::fmt::layer().with_target(false));
+    let (registry, lines) = (tracing_subscriber::registry().with(filter), tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false));
     // The second call of a test process finds a subscriber in place; that is fine.
     let _ = if json {
         registry.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
