@@ -189,7 +189,7 @@ test("a damaged photo is refused in the server's own words, and can't be bought"
     ...whole,
     buffer: whole.buffer.subarray(0, whole.buffer.length / 2),
   });
-  await expect(page.getByRole("alert")).toContainText(/ends before/);
+  await expect(page.getByRole("alert")).toContainText(/cut off/);
   await expect(page.getByRole("button", { name: /^Enlarge/ })).toHaveCount(0);
   await look(page, "refused-there");
   await page.getByRole("button", { name: "Another photo" }).click();

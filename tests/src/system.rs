@@ -187,6 +187,8 @@ async fn launch(data: &Path, env: &[(String, String)], log: Log) -> Result<(Chil
         .args(["--port", "0"])
         .env("KILN_DATA_DIR", data)
         .env("KILN_ROOT", root())
+        // A failed test shows each request.
+        .env("RUST_LOG", "warn,kiln=info,worker=info")
         .env("KILN_WORKER_BIN", std::env::var_os("KILN_WORKER_BIN").map_or_else(|| binary("kiln-worker"), |path| Ok(path.into()))?)
         .envs(env.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::null())

@@ -18,6 +18,8 @@ use crate::workers::Workers;
 
 /// Settings for tests, which no template has: passed on as they are.
 const FOR_TESTS: &[&str] = &["KILN_TEST_ENGINES"];
+/// On a laptop one person signs in again and again, and no mail is sent: the limits that stop strangers would only be in the way.
+const LAPTOP: [(&str, &str); 2] = [("KILN_LINKS_PER_ADDRESS", "1000"), ("KILN_LINKS_PER_IP", "1000")];
 
 /// All functions of the template.
 pub struct Linked {
@@ -113,6 +115,7 @@ impl Scheduled {
 /// What the environment of kiln-local itself adds to every function's: settings that it sets override the template's values, and
 /// what tests need is passed on. All else a function has from the template.
 pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
+    env.extend(LAPTOP.map(|(name, value)| (name.into(), value.into())));
     let settings = kiln_core::settings::Settings::describe().into_iter().map(|(name, ..)| name);
     for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO"]) {
         if let Some(value) = own(name).filter(|value| !value.is_empty()) {

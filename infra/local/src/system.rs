@@ -33,6 +33,8 @@ use crate::{demo, model, schedules, secrets};
 
 /// The stack's name: it is in the names of all resources.
 pub const STACK: &str = "kiln-local";
+/// A shorter one is refused by the functions.
+const LEAST_ADMIN_KEY: usize = 16;
 const SENDER: &str = "no-reply@kiln.local";
 /// What requests that are still running get at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -56,6 +58,9 @@ pub fn prepare(config: Config) -> Result<Prepared, Failure> {
     let template = Template::read(&root.join("template.yaml"))?;
     // Each setting is checked here once, by the rules that the functions apply to it.
     kiln_core::settings::Settings::from_env(|name| std::env::var(name).ok()).map_err(|message| Failure::new(Reason::Template, message))?;
+    if config.admin_key.as_ref().is_some_and(|key| key.len() < LEAST_ADMIN_KEY) {
+        return Err(Failure::new(Reason::Template, format!("KILN_ADMIN_KEY has less than {LEAST_ADMIN_KEY} characters")));
+    }
     let data = DataDir::open(&config.data_dir.clone().unwrap_or_else(|| root.join(".kiln")))?;
     let address = SocketAddr::new(config.bind, config.port);
     let listener = TcpListener::bind(address).map_err(|error| match error.kind() {

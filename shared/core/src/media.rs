@@ -104,7 +104,7 @@ pub enum MediaError {
     UnsupportedForm { content_type: ImageType, why: &'static str },
     #[error("the {0} is animated; one still picture is taken")]
     Animated(ImageType),
-    #[error("the {0} ends before its picture does")]
+    #[error("the picture is cut off: its {0} file ends too soon")]
     Truncated(ImageType),
     #[error("the {content_type} is damaged: {why}")]
     Corrupt { content_type: ImageType, why: &'static str },

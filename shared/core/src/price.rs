@@ -47,7 +47,8 @@ pub fn quote(kind: &str, params: &Value, inputs: &[JobInput], priority: Priority
             if further > 0 {
                 lines.push(Line { what: format!("Photo above 4 megapixels ({:.1})", pixels as f64 / 1e6), millicredits: further * FURTHER_4_MP });
             }
-            2 + pixels / 100_000
+            // Two CPU cores: 3 s for 1 megapixel ×2, 9 s for 2.2 megapixels ×4 (docs/ENGINES.md).
+            1 + pixels / 300_000
         }
         _ => {
             lines.push(Line { what: kind.to_owned(), millicredits: PICTURE });

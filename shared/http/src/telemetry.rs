@@ -44,7 +44,10 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let ms = started.elapsed().as_millis() as u64;
-    span.in_scope(|| tracing::info!(%method, path, status, ms, "answered"));
+    span.in_scope(|| match status {
+        500.. => tracing::warn!(%method, path, status, ms, "answered"),
+        _ => tracing::info!(%method, path, status, ms, "answered"),
+    });
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);

@@ -81,6 +81,7 @@ async fn what_keeps_it_from_starting_is_one_clear_line_and_an_exit_code() -> Res
     let cases = [
         (("KILN_TICK_S", "0"), 2, "--tick-s"),
         (("KILN_LEASE_S", "soon"), 3, "KILN_LEASE_S"),
+        (("KILN_ADMIN_KEY", "short"), 3, "KILN_ADMIN_KEY has less than 16 characters"),
         (("KILN_ROOT", &none), 3, "there is no template.yaml in "),
         (("KILN_PORT", &port), 4, "is in use; set KILN_PORT to a free one"),
         (("KILN_AWS_PORT", &port), 4, "is in use by another program; set KILN_AWS_PORT to a free one"),

@@ -1,10 +1,10 @@
-// The jobs that have not ended yet, as a way back to them.
+// The jobs that have not ended yet, as a way back to them. A list doesn't say how many wait before each.
 import { useCallback } from "react";
 import { Link } from "react-router";
 import { jobs } from "../../api/endpoints";
 import { when } from "../../ui/format";
 import { useLoad } from "../../ui/use-load";
-import { doing, ended, settingsText } from "../job/job-view";
+import { doing, ended, settingsText, title } from "../job/job-view";
 import css from "./creations.module.css";
 
 export function InProgress() {
@@ -21,7 +21,7 @@ export function InProgress() {
             <Link to={`/jobs/${job.id}`}>
               <span className={css.name}>{settingsText(job.params)}</span>
               <span className={css.facts}>
-                {doing(job)} · {when(job.created_at)}
+                {job.state === "queued" ? title(job) : doing(job)} · {when(job.created_at)}
               </span>
             </Link>
           </li>

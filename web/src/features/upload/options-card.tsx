@@ -110,7 +110,7 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
       />
       <Checkbox
         label="Rush"
-        hint="Goes ahead of the line, at a higher price."
+        hint="Goes ahead of the line, at twice the price."
         checked={priority === "rush"}
         onChange={(rush) => setPriority(rush ? "rush" : "standard")}
         error={at("priority")}
@@ -144,7 +144,8 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
 
       {missing > 0 ? (
         <Notice>
-          {credits(missing)} short. {priority === "rush" ? "Without the rush it costs less." : ""}
+          {credits(missing)} short.{" "}
+          {priority === "rush" ? "Without the rush it costs less." : "More can't be bought here yet."}
         </Notice>
       ) : null}
       {error && !shown ? (
