@@ -72,6 +72,36 @@ async fn a_link_works_once_and_a_signed_out_cookie_not_at_all() -> Result<()> {
     Ok(())
 }
 
+/// Counted by the hour; so that its end may fall into the test, more are asked for than two hours allow.
+#[tokio::test]
+async fn links_are_limited_by_address_in_silence_and_by_network_aloud() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_LINKS_PER_ADDRESS", "2"), ("KILN_LINKS_PER_IP", "12")]).await?;
+    let client = system.client();
+    let ask = |email: &'static str| client.post("/api/v1/auth/request-link", json!({ "email": email }));
+    let first = ask("ada@example.org").await?.expect(202)?;
+    for _ in 0..4 {
+        ensure!(ask("ada@example.org").await?.expect(202)? == first, "the answer tells nothing");
+    }
+    let token = client.mailed_token("ada@example.org", 0).await?;
+    let mails = client.get("/local/mail?to=ada@example.org").await?.expect(200)?;
+    ensure!(mails["items"].as_array().is_some_and(|mails| mails.len() < 5), "{mails}");
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = ask("bob@example.org").await?;
+        if answer.status != 202 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.context("twenty-five links, and none refused")?;
+    refused.problem(429, "too_many_links", "")?;
+    let wait = refused.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    ensure!(wait.is_some_and(|seconds| (1..=3600).contains(&seconds)), "{wait:?}");
+    // What was mailed before still works.
+    client.post("/api/v1/auth/verify-link", json!({ "token": token })).await?.expect(200)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_no_text_in_a_path_is_simply_not_found() -> Result<()> {
     let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;

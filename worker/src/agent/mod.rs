@@ -227,8 +227,15 @@ impl Loop {
 
     async fn run(mut self) -> Exit {
         let mut drain = self.agent.drains.watch();
+        // Asked for while the engines were loaded.
+        let early = *drain.borrow_and_update();
+        if early != Drain::No {
+            self.drain(early);
+        }
         loop {
-            let wish = *drain.borrow_and_update();
+            // Only looked at: a wish counts as seen where it is acted on, below. Seen here, one that came while another branch ran would
+            // never set its limit.
+            let wish = *drain.borrow();
             if wish != Drain::No && self.taken.is_none() && self.polls.is_empty() {
                 tracing::info!("drained");
                 return Exit::Drained;
@@ -244,7 +251,10 @@ impl Loop {
                 }
                 () = until(self.rest_until), if self.taken.is_none() => self.rest_until = None,
                 () = tokio::time::sleep_until(self.renew_at) => self.renew().await,
-                _ = drain.changed() => self.drain(*drain.borrow()),
+                _ = drain.changed() => {
+                    let wish = *drain.borrow_and_update();
+                    self.drain(wish);
+                }
                 () = until(self.last_poll) => {
                     self.last_poll = None;
                     self.polls.abort_all();

@@ -67,19 +67,27 @@ async fn sigterm_drains_to_exit_code_0_and_the_log_holds_no_token() {
     }
 }
 
-/// As where its terminal, or whoever relayed its log, has gone: that its last words are lost must not hold it up.
+/// As where its terminal, or whoever relayed its log, has gone: that its last words are lost must not hold it up. Many at a time, so that
+/// the signal comes at another moment each time.
 #[tokio::test]
 async fn a_worker_whose_log_nobody_reads_any_more_ends_all_the_same() {
-    let fake = Fake::start().await;
-    let claim = json!({"attempt": 1, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 900, "kind": "noop", "params": {"ms": 600_000}, "inputs": []});
-    fake.usually("claim", 200, claim).usually("fail", 200, json!({"state": "queued"})).hint("standard", JOB);
-    let mut child = worker(&fake, &[("KILN_DRAIN_S", "1")]);
-    fake.until("claim", 1).await;
-    drop(child.stderr.take());
-    kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), Signal::TERM).unwrap();
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), child.wait()).await.expect("it ends").unwrap();
-    assert_eq!(ended.code(), Some(0));
-    assert_eq!(fake.calls("fail").len(), 1);
+    let one = || async {
+        let fake = Fake::start().await;
+        let claim = json!({"attempt": 1, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 900, "kind": "noop", "params": {"ms": 600_000}, "inputs": []});
+        fake.usually("claim", 200, claim).usually("fail", 200, json!({"state": "queued"})).hint("standard", JOB);
+        let mut child = worker(&fake, &[("KILN_DRAIN_S", "0")]);
+        fake.until("claim", 1).await;
+        drop(child.stderr.take());
+        kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), child.wait()).await.expect("it ends").unwrap();
+        assert_eq!(ended.code(), Some(0));
+        assert_eq!(fake.calls("fail").len(), 1);
+    };
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        all.spawn(one());
+    }
+    all.join_all().await;
 }
 
 #[tokio::test]
