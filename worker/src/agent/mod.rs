@@ -376,9 +376,7 @@ impl Loop {
     fn stop(&mut self) {
         self.limit = None;
         self.last = Some(Instant::now() + if self.taken.is_some() { LAST_WORD } else { Duration::ZERO });
-        if let Some(attempt) = self.agent.slot.attempt() {
-            attempt.stop(Stop::Drained);
-        }
+        self.agent.slot.over();
     }
 }
 

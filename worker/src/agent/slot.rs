@@ -156,6 +156,7 @@ pub struct Slot {
 struct Inside {
     loaded: bool,
     draining: bool,
+    over: bool,
 }
 
 impl Slot {
@@ -169,8 +170,21 @@ impl Slot {
         self.tell.notify_one();
     }
 
+    /// The drain's time is over: the attempt in the slot is stopped, and so is one whose claim is still under way.
+    pub fn over(&self) {
+        let mut inside = self.inside.lock().expect("the slot's lock");
+        inside.0.over = true;
+        if let Some(attempt) = &inside.1 {
+            attempt.stop(Stop::Drained);
+        }
+    }
+
     pub fn put(&self, attempt: Arc<Attempt>) {
-        self.inside.lock().expect("the slot's lock").1 = Some(attempt);
+        let mut inside = self.inside.lock().expect("the slot's lock");
+        if inside.0.over {
+            attempt.stop(Stop::Drained);
+        }
+        inside.1 = Some(attempt);
     }
 
     pub fn empty(&self) {
@@ -219,6 +233,20 @@ mod tests {
         drains.ask(Drain::AfterAttempt);
         drains.ask(Drain::No);
         assert_eq!(drains.now(), Drain::Soon);
+    }
+
+    #[test]
+    fn an_attempt_that_comes_when_the_drain_is_over_is_stopped_too() {
+        let slot = Slot::default();
+        let first = attempt();
+        slot.put(first.clone());
+        assert_eq!(first.stopped(), None);
+        slot.over();
+        assert_eq!(first.stopped(), Some(Stop::Drained));
+        slot.empty();
+        let late = attempt();
+        slot.put(late.clone());
+        assert_eq!(late.stopped(), Some(Stop::Drained));
     }
 
     #[test]
