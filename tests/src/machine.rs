@@ -1,8 +1,7 @@
 //! A machine of the pool that runs nothing: it hands over its boot token, so that a test can be the worker.
 
 use crate::system::wait_for;
-use anyhow::Result;
-use std::os::unix::fs::PermissionsExt;
+use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// What `KILN_WORKER_BIN` is to name.
@@ -14,9 +13,11 @@ pub struct Machine {
 impl Machine {
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("kiln-test-machine-").tempdir()?;
-        let (path, here) = (folder.path().join("machine"), folder.path().display());
-        std::fs::write(&path, format!("#!/bin/sh\nprintf %s \"$KILN_BOOT_TOKEN\" >'{here}/new.'$$\nmv '{here}/new.'$$ '{here}/token.'$$\nexec sleep 600\n"))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
+        let (text, path, here) = (folder.path().join("text"), folder.path().join("machine"), folder.path().display());
+        std::fs::write(&text, format!("#!/bin/sh\nprintf %s \"$KILN_BOOT_TOKEN\" >'{here}/new.'$$\nmv '{here}/new.'$$ '{here}/token.'$$\nexec sleep 600\n"))?;
+        // Written by another process: open for writing in ours, it could be inherited by what a test beside this one forks, and a program
+        // that anybody may still write to can't be started (ETXTBSY).
+        ensure!(std::process::Command::new("install").args(["-m", "700"]).args([&text, &path]).status()?.success(), "install");
         Ok(Self { program: path.display().to_string(), folder })
     }
 

@@ -57,8 +57,8 @@ pub struct PoolChange {
 /// The pool's policy and machines.
 #[utoipa::path(get, path = "/api/v1/admin/pool", tag = "ops", responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
-    let (instances, policy) = read(&app).await?;
-    Ok(Json(view(&instances, policy, app.now())))
+    let (instances, stored) = read(&app).await?;
+    Ok(Json(view(&instances, stored.unwrap_or_else(|| app.settings().policy()), app.now())))
 }
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
@@ -66,21 +66,21 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
 pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
-        let fleet = app.table().fleet(POOL).await?;
-        let stored = fleet.state.map(|state| state.policy);
+        let (instances, stored) = read(&app).await?;
         let policy = body.value.applied_to(stored.clone().unwrap_or_else(|| app.settings().policy()));
         policy.validate()?;
         if app.table().set_policy(POOL, stored.as_ref(), &policy).await? {
             tracing::info!(?policy, "the pool's policy was set");
-            return Ok(Json(view(&fleet.instances, policy, app.now())));
+            return Ok(Json(view(&instances, policy, app.now())));
         }
     }
     Err(kiln_store::Error::Busy.into())
 }
 
-async fn read(app: &App) -> Result<(Vec<Instance>, Policy)> {
+/// The machines, and the policy if an operator has set one.
+async fn read(app: &App) -> Result<(Vec<Instance>, Option<Policy>)> {
     let fleet = app.table().fleet(POOL).await?;
-    Ok((fleet.instances, fleet.state.map_or_else(|| app.settings().policy(), |state| state.policy)))
+    Ok((fleet.instances, fleet.state.map(|state| state.policy)))
 }
 
 fn view(instances: &[Instance], policy: Policy, now: Millis) -> PoolView {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kiln_http::caller::LEAST_ADMIN_KEY;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -33,8 +34,6 @@ use crate::{demo, model, schedules, secrets};
 
 /// The stack's name: it is in the names of all resources.
 pub const STACK: &str = "kiln-local";
-/// A shorter one is refused by the functions.
-const LEAST_ADMIN_KEY: usize = 16;
 const SENDER: &str = "no-reply@kiln.local";
 /// What requests that are still running get at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);

@@ -230,11 +230,12 @@ mod tests {
     use super::*;
 
     fn workers(script: &str) -> (tempfile::TempDir, Workers) {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("worker");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, program) = (folder.path().join("text"), folder.path().join("worker"));
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Written by another process: open for writing in ours, it could be inherited by a worker that a test beside this one forks, and a
+        // program that anybody may still write to can't be started (ETXTBSY).
+        assert!(std::process::Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap().success());
         let settings = Settings { program: Ok(program), api: "http://a/api/v1".into(), models: "/m".into(), drain: Duration::ZERO };
         let workers = Workers::new(settings);
         (folder, workers)

@@ -47,7 +47,7 @@ pub fn quote(kind: &str, params: &Value, inputs: &[JobInput], priority: Priority
             if further > 0 {
                 lines.push(Line { what: format!("Photo above 4 megapixels ({:.1})", pixels as f64 / 1e6), millicredits: further * FURTHER_4_MP });
             }
-            // Two CPU cores: 3 s for 1 megapixel ×2, 9 s for 2.2 megapixels ×4 (docs/ENGINES.md).
+            // On two CPU cores: 3 s for 1 megapixel ×2 (docs/ENGINES.md), 9 s for the whole job at 2.2 megapixels ×4.
             1 + pixels / 300_000
         }
         _ => {

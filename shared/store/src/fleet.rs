@@ -96,6 +96,16 @@ impl Fleet {
     }
 }
 
+/// Holds exactly this attempt.
+pub(crate) fn holds(job: &JobId, attempt: u32) -> Expr {
+    Expr::new("slot_job = :held_job AND slot_attempt = :held_attempt").value("held_job", s(job.as_str())).value("held_attempt", n(attempt))
+}
+
+/// The slot is empty, and the machine idle, from `now` on.
+pub(crate) fn emptied(now: Millis) -> Expr {
+    Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(now))
+}
+
 /// The counters among an item's attributes.
 fn timings(item: &Item) -> Timings {
     let mut timings = Timings::default();
@@ -140,29 +150,19 @@ impl Table {
 
     /// The boot token is used up and the worker's own token begins. `false` when the boot token is wrong, used or late.
     pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash)).value("now", n(now));
-        self.begin(id, Expr::new("SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu REMOVE boot_hash"), condition, token_hash, said, now).await
+        let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash));
+        self.begin(id, condition, token_hash, said, now).await
     }
 
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("now", n(now));
-        self.begin(
-            id,
-            Expr::new(
-                "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu",
-            ),
-            condition,
-            token_hash,
-            said,
-            now,
-        )
-        .await
+        self.begin(id, Expr::new("token_hash = :old").value("old", s(old_hash)), token_hash, said, now).await
     }
 
-    async fn begin(&self, id: &InstanceId, update: Expr, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
+    async fn begin(&self, id: &InstanceId, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let update = update
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu REMOVE boot_hash";
+        let update = Expr::new(set)
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
             .value("now", n(now))
@@ -172,7 +172,7 @@ impl Table {
         Ok(self.update(&keys::instance(id), update, Some(condition)).await?.is_some())
     }
 
-    /// It lives. `idle` renews nothing; `since` marks the moment it became idle.
+    /// It lives, in this stage. `None` when the token is not the instance's.
     pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, now: Millis) -> Result<Option<Instance>, Error> {
         let update = Expr::new("SET heartbeat_at = :now, stage = :stage").value("now", n(now)).value("stage", s(stage.as_str()));
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
@@ -181,9 +181,7 @@ impl Table {
 
     /// Empties a slot whose attempt is over or another's; `false` when the slot has moved on.
     pub async fn clear_slot(&self, id: &InstanceId, slot: &Slot, now: Millis) -> Result<bool, Error> {
-        let update = Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(now));
-        let condition = Expr::new("slot_job = :job AND slot_attempt = :attempt").value("job", s(slot.job_id.as_str())).value("attempt", n(slot.attempt));
-        Ok(self.update(&keys::instance(id), update, Some(condition)).await?.is_some())
+        Ok(self.update(&keys::instance(id), emptied(now), Some(holds(&slot.job_id, slot.attempt))).await?.is_some())
     }
 
     /// Asks the worker, by its next heartbeat, to take no more work and leave.

@@ -2,6 +2,7 @@
 //! counters, its queue marker, its slot and its idempotency record.
 
 use crate::accounts::{Account, Session, account_from};
+use crate::fleet::{emptied, holds};
 use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
@@ -281,9 +282,7 @@ impl Table {
                     .value("attempt", n(job.attempt));
                 let free_or_seen = match with.slot_seen {
                     None => Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)"),
-                    Some(slot) => Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
-                        .value("seen_job", s(slot.job_id.as_str()))
-                        .value("seen_attempt", n(slot.attempt)),
+                    Some(slot) => holds(&slot.job_id, slot.attempt),
                 };
                 let condition = match with.spoke_with {
                     None => free_or_seen,
@@ -292,12 +291,8 @@ impl Table {
                 self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
             }
             SlotChange::Free { instance_id } if free => {
-                let update =
-                    Expr::new("REMOVE slot_job, slot_account, slot_attempt SET idle_since = :now").value("now", n(job.finished_at.unwrap_or(job.queued_at)));
-                let update = update.adding(&Timings::of(job));
-                let condition = Expr::new("slot_job = :seen_job AND slot_attempt = :seen_attempt")
-                    .value("seen_job", s(job.job_id.as_str()))
-                    .value("seen_attempt", n(job.attempt));
+                let update = emptied(job.finished_at.unwrap_or(job.queued_at)).adding(&Timings::of(job));
+                let condition = holds(&job.job_id, job.attempt);
                 self.add_update(parts, &keys::instance(instance_id), update, Some(condition)).map(Some)
             }
             _ => Ok(None),

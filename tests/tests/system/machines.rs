@@ -35,6 +35,17 @@ impl Worker {
     async fn claim(&self, job: &str, account: &str) -> Result<Answer> {
         self.ask(&format!("jobs/{job}/claim"), json!({ "account_id": account, "claim_id": self.id })).await
     }
+
+    /// Gets the job's second attempt, as soon as it may.
+    async fn takes_over(&self, job: &str, account: &str) -> Result<()> {
+        let taken = wait_for("the job to be free again", SOON, || async {
+            let answer = self.claim(job, account).await?;
+            Ok((answer.status == 200).then_some(answer.body))
+        })
+        .await?;
+        ensure!(taken["attempt"] == 2, "{taken}");
+        Ok(())
+    }
 }
 
 fn report(account: &str, attempt: i64, name: &str, bytes: &[u8]) -> Value {
@@ -68,12 +79,7 @@ async fn a_machine_that_slept_has_lost_its_job_and_is_free_again() -> Result<()>
     ensure!(sleeper.claim(&job, &account).await?.expect(200)?["attempt"] == 1);
     ensure!(other.claim(&job, &account).await?.status == 409);
     // Its lease runs out, and another takes the job over.
-    let taken = wait_for("the lease to run out", SOON, || async {
-        let answer = other.claim(&job, &account).await?;
-        Ok((answer.status == 200).then_some(answer.body))
-    })
-    .await?;
-    ensure!(taken["attempt"] == 2, "{taken}");
+    other.takes_over(&job, &account).await?;
     let bytes = b"a picture, says the worker".as_slice();
     for late in ["artifacts", "complete"] {
         sleeper.ask(&format!("jobs/{job}/{late}"), report(&account, 1, "result.png", bytes)).await?.problem(409, "attempt_lost", "")?;
@@ -110,12 +116,7 @@ async fn a_process_that_begins_again_gives_its_attempt_up_and_its_old_token_too(
     ensure!(machine_of(&system, &one.id).await?["job_id"].is_null(), "the attempt has left its slot");
     let shown = ada.get(&format!("/api/v1/jobs/{job}")).await?.expect(200)?;
     ensure!(shown["state"] == "queued", "{shown}");
-    let taken = wait_for("the job to be due again", SOON, || async {
-        let answer = two.claim(&job, &account).await?;
-        Ok((answer.status == 200).then_some(answer.body))
-    })
-    .await?;
-    ensure!(taken["attempt"] == 2, "{taken}");
+    two.takes_over(&job, &account).await?;
     reborn.ask(&format!("jobs/{job}/complete"), report(&account, 1, "result.png", b"x")).await?.problem(409, "attempt_lost", "")?;
     ada.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await?.expect(200)?;
     ensure!(ada.check_books().await? == (10_000, 0));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// Between two words of one attempt's progress; each costs the control plane as much as a heartbeat.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// What is done sooner than this is never told of before it is complete.
+/// What is done sooner than this is not worth a word of its own.
 const FIRST_PROGRESS: Duration = Duration::from_secs(2);
 
 /// Whether the attempt has something to tell that the last heartbeat didn't.

@@ -1,5 +1,5 @@
 // Makes a public link to one picture, and takes back all that there are. A link is shown once, here: the server
-// keeps only its hash. That links made earlier still work is always said.
+// keeps only its hash; that links made earlier still work is said.
 import { useCallback, useRef, useState } from "react";
 import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
 import { shares } from "../../api/endpoints";
