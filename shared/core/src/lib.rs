@@ -1,7 +1,7 @@
 //! The domain, pure: no I/O, no async, no clock. Time (milliseconds since 1970) and randomness are arguments.
 //!
 //! - [`machine`]: the job's life as transitions; [`job`] the data they work on
-//! - [`ledger`]: the arithmetic of credits; [`price`]: what a job costs and why
+//! - [`ledger`]: the arithmetic of credits; [`prices`]: the price list; [`price`]: what a job costs and why
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
 //! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
@@ -16,6 +16,7 @@ pub mod machine;
 pub mod media;
 pub mod pool;
 pub mod price;
+pub mod prices;
 pub mod settings;
 pub mod time;
 pub mod timing;

@@ -14,7 +14,7 @@ pub struct Noop;
 
 impl Engine for Noop {
     fn kinds(&self) -> &'static [&'static str] {
-        &["noop"]
+        &["noop", "noop_metered"]
     }
 
     fn run(&self, _kind: &str, params: &serde_json::Value, _inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {

@@ -27,7 +27,7 @@ pub struct Kind {
     check: fn(&Value) -> Result<Value, FieldError>,
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         name: "upscale",
         title: "Enlarge a photo",
@@ -43,6 +43,18 @@ const KINDS: [Kind; 2] = [
     Kind {
         name: "noop",
         title: "Do nothing (test systems only)",
+        capability: "image",
+        min_inputs: 0,
+        max_inputs: 1,
+        max_run_s: 900,
+        test_only: true,
+        makes: noop::makes,
+        schema: schema_of::<noop::NoopParams>,
+        check: |params| check(params, noop::NoopParams::validate),
+    },
+    Kind {
+        name: "noop_metered",
+        title: "Do nothing, paid by the second (test systems only)",
         capability: "image",
         min_inputs: 0,
         max_inputs: 1,
