@@ -42,8 +42,8 @@ struct Balance {
 
 impl From<&Account> for Balance {
     fn from(account: &Account) -> Self {
-        // Nothing can be refunded yet, so nothing is owed.
-        Self { available_millicredits: account.counters.available, held_millicredits: account.counters.held, debt_millicredits: 0 }
+        let counters = &account.counters;
+        Self { available_millicredits: counters.available, held_millicredits: counters.held, debt_millicredits: counters.debt }
     }
 }
 

@@ -9,8 +9,9 @@ use kiln_core::FieldError;
 use kiln_core::ids::{JobId, UploadId};
 use kiln_core::job::{Job, JobInput, Priority, State as JobState};
 use kiln_core::kinds::{self, Kind};
-use kiln_core::machine;
-use kiln_core::price::{self, Quote};
+use kiln_core::machine::{self, DAY};
+use kiln_core::price::{self, Priced, Quote};
+use kiln_core::time::Millis;
 use kiln_http::flow::{self, TRIES};
 use kiln_http::idempotency::replay_response;
 use kiln_http::view::JobView;
@@ -103,7 +104,8 @@ pub(crate) async fn quote(State(app): State<App>, caller: Caller, body: Body<Job
     let valid = validate(&app, &request)?;
     let found = app.table().before_submit(&caller.account_id, &caller.session.token_hash, &request.inputs, None).await?;
     let inputs = inputs(&request, &found.uploads)?;
-    Ok(Json(price::quote(valid.kind.name, &valid.params, &inputs, request.priority)?))
+    let own = found.account.map(|account| account.prices).unwrap_or_default();
+    Ok(Json(price::quote(app.prices(), &own, valid.kind.name, &valid.params, &inputs, request.priority)?.quote))
 }
 
 /// Asks for a job: its price is held, and a worker will take it.
@@ -125,8 +127,8 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
         let valid = validate(&app, &request)?;
         let account = admit(&app, &found)?;
         let inputs = inputs(&request, &found.uploads)?;
-        let quote = price::quote(valid.kind.name, &valid.params, &inputs, request.priority)?;
-        let draft = draft(&app, &caller, &request, &valid, inputs, &quote, &request_id);
+        let priced = price::quote(app.prices(), &account.prices, valid.kind.name, &valid.params, &inputs, request.priority)?;
+        let draft = draft(&app, &caller, &request, &valid, inputs, &priced, &request_id);
         let change = machine::submit(draft, &account.counters, app.settings(), now);
         let view = JobView::new(&change.after, vec![], None);
         let answer = serde_json::to_string(&view).map_err(Problem::internal)?;
@@ -138,10 +140,8 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
                 flow::after_commit(&app, &change, &account.counters).await;
                 return Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/jobs/{}", view.id))], Json(view)).into_response());
             }
-            Err(Why::NoFunds) => {
-                let detail = format!("The job costs {}; available: {}.", credits(quote.quote_millicredits), credits(account.counters.available));
-                return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", detail));
-            }
+            Err(Why::NoFunds { available }) => return Err(lacking(priced.quote.quote_millicredits, available)),
+            Err(Why::DayFull { edits }) => return Err(day_full(edits, now)),
             Err(Why::QueuedFull) => return Err(Problem::too_many("account_queue_full", "Your queue is full; wait for some of your jobs to finish.", 30)),
             Err(Why::AccountGone | Why::Suspended) => return Err(suspended()),
             // An upload or the idempotency record changed under us: look again, and say what is found.
@@ -149,6 +149,22 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
         }
     }
     Err(kiln_store::Error::Busy.into())
+}
+
+/// What the job costs, what there is and what is lacking.
+fn lacking(quote: i64, available: i64) -> Problem {
+    let detail = format!("The job costs {}; available: {}; lacking: {}.", credits(quote), credits(available), credits(quote - available));
+    Problem::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", detail)
+}
+
+fn day_full(edits: bool, now: Millis) -> Problem {
+    let what = if edits { "edits" } else { "jobs" };
+    let until_midnight = (DAY - now.rem_euclid(DAY)) as u64 / 1000;
+    Problem::too_many(
+        "daily_limit",
+        format!("Today's {what} are used up; they begin anew at midnight UTC. Whoever has bought credits has no such limit."),
+        until_midnight,
+    )
 }
 
 fn suspended() -> Problem {
@@ -171,7 +187,7 @@ fn admit<'a>(app: &App, found: &'a Submitted) -> Result<&'a kiln_store::Account>
     Ok(account)
 }
 
-fn draft(app: &App, caller: &Caller, request: &JobRequest, valid: &Valid, inputs: Vec<JobInput>, quote: &Quote, request_id: &str) -> Job {
+fn draft(app: &App, caller: &Caller, request: &JobRequest, valid: &Valid, inputs: Vec<JobInput>, priced: &Priced, request_id: &str) -> Job {
     let now = app.now();
     Job {
         v: kiln_core::job::SCHEMA,
@@ -188,7 +204,8 @@ fn draft(app: &App, caller: &Caller, request: &JobRequest, valid: &Valid, inputs
         seq: 0,
         attempt: 0,
         failures: 0,
-        quote_millicredits: quote.quote_millicredits,
+        quote_millicredits: priced.quote.quote_millicredits,
+        meter: priced.meter,
         charged_millicredits: 0,
         hold_open: false,
         created_at: now,

@@ -53,6 +53,14 @@ macro_rules! id {
                 &self.0
             }
 
+            /// The id that follows this one: for a second thing of the same instant, made by the same hand.
+            pub fn next(&self) -> Self {
+                let body = self.0[$prefix.len() + 1..].bytes().fold(0u128, |sum, byte| {
+                    sum << 5 | ALPHABET.iter().position(|a| *a == byte).unwrap_or(0) as u128
+                });
+                Self::new(self.time(), body.wrapping_add(1))
+            }
+
             /// When it was made, as the id itself says.
             pub fn time(&self) -> Millis {
                 ulid_time(&self.0[$prefix.len() + 1..]).unwrap_or(0)
@@ -109,6 +117,8 @@ id!(/** A signed-in browser. */ SessionId, "ses");
 id!(/** A file that a client put into S3. */ UploadId, "upl");
 id!(/** One piece of work asked for. */ JobId, "job");
 id!(/** One immutable line of an account's history. */ EntryId, "led");
+id!(/** Something asked to be paid: a pack, a plan, or a guest's job. */ OrderId, "ord");
+id!(/** Many jobs asked for at once. */ BatchId, "bat");
 id!(/** A link that shows a result signed out. */ ShareId, "shr");
 id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
 
@@ -123,6 +133,13 @@ mod tests {
         assert!(early < late);
         assert_eq!(late.time(), 1_763_721_600_001);
         assert_eq!(late.as_str().len(), 30);
+    }
+
+    #[test]
+    fn the_next_id_is_of_the_same_instant_and_another() {
+        let id = JobId::new(1_763_721_600_000, 41);
+        assert_eq!(id.next(), JobId::new(1_763_721_600_000, 42));
+        assert_eq!(JobId::new(5, (1 << 80) - 1).next(), JobId::new(5, 0));
     }
 
     #[test]

@@ -122,6 +122,9 @@ pub struct Job {
     pub attempt: u32,
     pub failures: u32,
     pub quote_millicredits: i64,
+    /// For a metered job: what each started second costs; the quote is the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<i64>,
     pub charged_millicredits: i64,
     pub hold_open: bool,
 
@@ -193,6 +196,9 @@ impl Hint {
 pub struct Counters {
     pub available: i64,
     pub held: i64,
+    /// Owed after credits went back that were spent already; any later increase pays it first. Never below zero.
+    #[serde(default)]
+    pub debt: i64,
     pub running: i64,
     pub queued: i64,
     /// The account's own caps, where an operator has set them.
@@ -200,4 +206,33 @@ pub struct Counters {
     pub max_running: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<i64>,
+    #[serde(flatten)]
+    pub today: Today,
+    /// Whether the account ever paid: the free tier's limits are for those that have not.
+    #[serde(default)]
+    pub paid: bool,
+    /// The account's own daily limits, where an operator has set them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_inferences_day: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_edits_day: Option<i64>,
+}
+
+/// What an account has asked for on one day (UTC): each job is an inference, one that changes a photo is an edit too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Today {
+    /// Days since 1970; the counts are of that day alone.
+    #[serde(default)]
+    pub day: i64,
+    #[serde(default)]
+    pub day_inferences: i64,
+    #[serde(default)]
+    pub day_edits: i64,
+}
+
+impl Today {
+    /// The counts on `day`: none where the last ones are of an earlier day.
+    pub fn on(self, day: i64) -> Self {
+        if self.day == day { self } else { Self { day, ..Self::default() } }
+    }
 }

@@ -10,10 +10,22 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
+    /// Credits that were paid for.
+    Purchase,
+    /// Credits given by the operator or at sign-up.
     Grant,
+    /// Set aside for a job or a batch.
     Hold,
+    /// A hold closed because its job delivered; what was not charged goes back.
     Capture,
+    /// A hold closed without a charge.
     Release,
+    /// Credits taken back because their money went back (a refund, a dispute), or given again because it came after all.
+    Refund,
+    /// Credits for having brought somebody.
+    Referral,
+    /// A correction by the operator.
+    Adjustment,
 }
 
 /// One immutable line of an account's history.
@@ -56,6 +68,11 @@ impl Move {
         Self { kind: EntryKind::Hold, d_available: -quote, d_held: quote }
     }
 
+    /// Credits of any kind that come to the account.
+    pub fn increase(kind: EntryKind, amount: i64) -> Self {
+        Self { kind, d_available: amount, d_held: 0 }
+    }
+
     /// Closes a hold of `quote`, charging at most that; what is left of it goes back.
     pub fn capture(quote: i64, charge: i64) -> Self {
         let charge = charge.clamp(0, quote);
@@ -69,6 +86,30 @@ impl Move {
 
     pub fn entry(self, id: EntryId, account_id: AccountId, at: Millis, cause: &str) -> Entry {
         Entry { id, account_id, at, kind: self.kind, d_available: self.d_available, d_held: self.d_held, cause: cause.to_owned(), external_id: None }
+    }
+
+    /// What an account in debt pays of this move's increase: a second move of the same transaction, and how much the debt shrinks by.
+    pub fn pays(self, debt: i64) -> Option<(Self, i64)> {
+        let paid = debt.min(self.d_available);
+        (paid > 0).then_some((Self { kind: EntryKind::Refund, d_available: -paid, d_held: 0 }, paid))
+    }
+}
+
+/// The cause of the entry by which an account pays its debt.
+pub const DEBT: &str = "debt";
+
+/// Credits whose money went back: as much as there is is taken, the rest is owed (invariant 3: never below zero).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakeBack {
+    pub step: Move,
+    /// By how much the debt grows.
+    pub owed: i64,
+}
+
+impl TakeBack {
+    pub fn of(amount: i64, available: i64) -> Self {
+        let taken = amount.min(available.max(0));
+        Self { step: Move { kind: EntryKind::Refund, d_available: -taken, d_held: 0 }, owed: amount - taken }
     }
 }
 
@@ -106,7 +147,7 @@ pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]
         match entry.kind {
             EntryKind::Hold => counts.0 += 1,
             EntryKind::Capture | EntryKind::Release => counts.1 += 1,
-            EntryKind::Grant => {}
+            _ => {}
         }
     }
     for (cause, (holds, closes)) in closed {
@@ -120,6 +161,23 @@ pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_increase_pays_the_debt_first_and_no_more_than_it() {
+        let bought = Move::increase(EntryKind::Purchase, 1000);
+        assert_eq!(bought.pays(0), None);
+        assert_eq!(bought.pays(300), Some((Move { kind: EntryKind::Refund, d_available: -300, d_held: 0 }, 300)));
+        assert_eq!(bought.pays(5000).unwrap().1, 1000);
+        assert_eq!(Move::hold(1000).pays(300), None);
+        assert_eq!(Move::release(200).pays(300).unwrap().1, 200);
+    }
+
+    #[test]
+    fn what_is_spent_already_is_owed() {
+        assert_eq!(TakeBack::of(1000, 400), TakeBack { step: Move { kind: EntryKind::Refund, d_available: -400, d_held: 0 }, owed: 600 });
+        assert_eq!(TakeBack::of(1000, 4000).owed, 0);
+        assert_eq!(TakeBack::of(1000, 0).step.d_available, 0);
+    }
 
     fn entry(n: u128, step: Move, cause: &str) -> Entry {
         step.entry(EntryId::new(1, n), AccountId::new(1, 1), 1, cause)

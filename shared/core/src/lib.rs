@@ -2,10 +2,12 @@
 //!
 //! - [`machine`]: the job's life as transitions; [`job`] the data they work on
 //! - [`ledger`]: the arithmetic of credits; [`prices`]: the price list; [`price`]: what a job costs and why
+//! - [`billing`]: what is paid for with money, and what goes back
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
 //! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
 
+pub mod billing;
 pub mod field;
 pub mod fleet;
 pub mod ids;

@@ -20,6 +20,29 @@ pub struct AccountDelta {
     pub needs_available: Option<i64>,
     pub running_below: Option<i64>,
     pub queued_below: Option<i64>,
+    /// A new job counts for its day.
+    pub daily: Option<Daily>,
+}
+
+/// How a new job counts for its account's day, and the limits that must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Daily {
+    /// Days since 1970, UTC.
+    pub day: i64,
+    /// Whether the account's counts are of an earlier day, as it was read: then they begin anew.
+    pub first: bool,
+    pub edit: bool,
+    pub inferences_below: Option<i64>,
+    pub edits_below: Option<i64>,
+}
+
+/// Milliseconds of a day.
+pub const DAY: Millis = 86_400_000;
+
+/// The account's limits of a day, inferences and edits; `None` where there is none. Whoever has paid has none of the free tier's.
+pub fn daily_limits(counters: &Counters, settings: &Settings) -> (Option<i64>, Option<i64>) {
+    let free = |limit: u64| (!counters.paid).then_some(limit as i64);
+    (counters.max_inferences_day.or(free(settings.free_inferences_day)), counters.max_edits_day.or(free(settings.free_edits_day)))
 }
 
 /// What a transaction does to the worker's slot.
@@ -151,10 +174,18 @@ pub fn submit(mut job: Job, counters: &Counters, settings: &Settings, now: Milli
         queued: 1,
         needs_available: Some(job.quote_millicredits),
         queued_below: Some(queued_cap(counters, settings)),
+        daily: Some(daily(&job, counters, settings, now)),
         ..AccountDelta::default()
     };
     let money = Some(Move::hold(job.quote_millicredits));
     Change { before: None, after: job, account, slot: SlotChange::Keep, money }
+}
+
+fn daily(job: &Job, counters: &Counters, settings: &Settings, now: Millis) -> Daily {
+    let (inferences_below, edits_below) = daily_limits(counters, settings);
+    let day = now.div_euclid(DAY);
+    let edit = crate::kinds::find(&job.kind, true).is_some_and(|kind| kind.edit);
+    Daily { day, first: counters.today.day != day, edit, inferences_below, edits_below: edits_below.filter(|_| edit) }
 }
 
 /// The account's cap on running jobs.
@@ -311,8 +342,10 @@ pub fn complete(job: &Job, instance: &InstanceId, attempt: u32, artifacts: u32, 
     change.after.progress = 1.0;
     change.after.stage = None;
     change.after.artifact_count = artifacts;
-    change.after.charged_millicredits = job.quote_millicredits;
-    change.money = Some(Move::capture(job.quote_millicredits, job.quote_millicredits));
+    let ran = job.attempt_started_at.map_or(0, |start| now - start);
+    let charge = crate::price::charge(job.quote_millicredits, job.meter, ran);
+    change.after.charged_millicredits = charge;
+    change.money = Some(Move::capture(job.quote_millicredits, charge));
     Ok(Step::New(Box::new(change)))
 }
 

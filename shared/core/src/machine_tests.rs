@@ -22,6 +22,7 @@ pub(crate) fn draft() -> Job {
         attempt: 0,
         failures: 0,
         quote_millicredits: 1000,
+        meter: None,
         charged_millicredits: 0,
         hold_open: false,
         created_at: 0,

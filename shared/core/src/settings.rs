@@ -71,6 +71,14 @@ settings! {
     unused_upload_days: "KILN_UNUSED_UPLOAD_DAYS" = 7, 1..=365;
     #[doc = "Millicredits granted to a new account."]
     signup_millicredits: "KILN_SIGNUP_MILLICREDITS" = 10000, 0..=1000000000000;
+    #[doc = "Jobs that an account which never paid may ask for in a day (UTC)."]
+    free_inferences_day: "KILN_FREE_INFERENCES_DAY" = 100, 0..=10000000;
+    #[doc = "Of these, jobs that change a photo."]
+    free_edits_day: "KILN_FREE_EDITS_DAY" = 50, 0..=10000000;
+    #[doc = "Bytes of uploads that an account which never paid may keep."]
+    free_stored_bytes: "KILN_FREE_STORED_BYTES" = 2000000000, 0..=1000000000000000;
+    #[doc = "Projects that an account which never paid may have."]
+    free_projects: "KILN_FREE_PROJECTS" = 3, 0..=1000000;
     #[doc = "Days that a session lasts."]
     session_days: "KILN_SESSION_DAYS" = 30, 1..=365;
     #[doc = "Sign-in links that one address may ask for in an hour."]

@@ -2,6 +2,7 @@
 //! first used, so that a function links and connects only what it uses), the clock and randomness.
 
 use aws_config::SdkConfig;
+use kiln_core::prices::Prices;
 use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
 use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table};
@@ -18,6 +19,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     env: Env,
     settings: Settings,
+    prices: Prices,
     sdk: SdkConfig,
     table: Table,
     test_engines: bool,
@@ -32,6 +34,11 @@ impl App {
     /// Reads the settings; a missing or bad one is told by its name.
     pub async fn new(env: Env) -> anyhow::Result<Self> {
         let settings = Settings::from_env(|name| env.get(name).cloned()).map_err(anyhow::Error::msg)?;
+        let prices = match env.get("KILN_PRICES_FILE").filter(|path| !path.is_empty()) {
+            Some(path) => Prices::parse(&std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("KILN_PRICES_FILE {path}: {error}"))?),
+            None => Prices::parse(kiln_core::prices::DEFAULT),
+        };
+        let prices = prices.map_err(anyhow::Error::msg)?;
         let stage = required(&env, "KILN_STAGE")?;
         let deployed = stage == "staging" || stage == "production";
         for name in ["KILN_DEMO", "KILN_TEST_ENGINES"] {
@@ -45,6 +52,7 @@ impl App {
         Ok(Self(Arc::new(Inner {
             env,
             settings,
+            prices,
             sdk,
             table,
             test_engines,
@@ -67,6 +75,11 @@ impl App {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What things cost; validated at the start.
+    pub fn prices(&self) -> &Prices {
+        &self.0.prices
     }
 
     pub fn table(&self) -> &Table {

@@ -10,6 +10,8 @@ pub mod idempotency;
 pub mod lambda;
 pub mod paging;
 pub mod path;
+#[cfg(feature = "pay")]
+pub mod pay;
 pub mod problem;
 pub mod telemetry;
 pub mod view;

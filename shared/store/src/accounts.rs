@@ -5,6 +5,7 @@ use crate::{Error, hash, keys};
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::job::Counters;
 use kiln_core::ledger::{Entry, Move};
+use kiln_core::prices::OwnPrices;
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,14 @@ pub struct Account {
     pub counters: Counters,
     #[serde(default)]
     pub suspended: bool,
+    /// Its own prices, where an operator has agreed any with it.
+    #[serde(default)]
+    pub prices: OwnPrices,
+    /// The payment service's name for it, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<crate::Subscription>,
 }
 
 /// A mailed sign-in link; kept by the hash of its token.
@@ -109,6 +118,9 @@ impl Table {
                 created_at: wanted.now,
                 counters: Counters { available: wanted.grant, ..Counters::default() },
                 suspended: false,
+                prices: OwnPrices::default(),
+                customer: None,
+                subscription: None,
             };
             self.add_put(&mut parts, to_item(&keys::account(account_id), &account)?, Some(absent()))?;
             if wanted.grant > 0 {

@@ -3,12 +3,14 @@
 
 use crate::accounts::{Account, Session, account_from};
 use crate::fleet::{emptied, holds};
+use crate::ledger::{AccountUpdate, count_today, over_today, owes, used_in_month};
 use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
 use crate::{Error, keys};
 use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
 use kiln_core::job::{Artifact, Job, Priority, State};
+use kiln_core::ledger::EntryKind;
 use kiln_core::machine::{Change, SlotChange};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
@@ -78,7 +80,14 @@ pub struct Commit<'a> {
 pub enum Why {
     /// The job (or the worker's slot) is not what was read: read again and decide again.
     Moved,
-    NoFunds,
+    /// With what there was, in millicredits.
+    NoFunds {
+        available: i64,
+    },
+    /// The account's jobs of the day are used up; `edits` where it was their limit.
+    DayFull {
+        edits: bool,
+    },
     RunningFull,
     QueuedFull,
     AccountGone,
@@ -181,15 +190,18 @@ impl Table {
             return Ok(if self.put(item, Some(guard)).await? { Ok(()) } else { Err(Why::Moved) });
         }
         let mut free_slot = true;
+        // Nearly no account owes anything, so nobody reads for it: the one that does is met by the condition.
+        let mut debt = 0;
         loop {
             let mut parts = Parts::default();
             let job_part = self.add_put(&mut parts, item.clone(), Some(guard.clone()))?;
-            let account_part = self.add_account(&mut parts, change)?;
+            let account_part = self.add_account(&mut parts, change, debt, now)?;
             self.add_marker(&mut parts, change)?;
             let slot_part = self.add_slot(&mut parts, change, &with, free_slot)?;
             if let (Some(money), Some(id)) = (change.money, &with.entry_id) {
                 let entry = money.entry(id.clone(), job.account_id.clone(), now, job.job_id.as_str());
                 self.add_put(&mut parts, to_item(&keys::entry(&job.account_id, id), &entry)?, Some(absent()))?;
+                self.add_debt_paid(&mut parts, &entry, debt)?;
             }
             let mut upload_parts = Vec::new();
             for upload in with.uses {
@@ -213,6 +225,11 @@ impl Table {
             }
             if refused.has(account_part) {
                 let account = refused.found(account_part).cloned().map(account_from).transpose()?;
+                let owed = account.as_ref().map_or(0, |account| account.counters.debt);
+                if owed != debt && change.money.is_some_and(|step| step.d_available > 0) {
+                    debt = owed;
+                    continue;
+                }
                 return Ok(Err(why_account(change, account)));
             }
             if let Some(i) = upload_parts.iter().position(|part| refused.has(Some(*part))) {
@@ -227,18 +244,28 @@ impl Table {
         }
     }
 
-    fn add_account(&self, parts: &mut Parts, change: &Change) -> Result<Option<usize>, Error> {
+    fn add_account(&self, parts: &mut Parts, change: &Change, debt: i64, now: Millis) -> Result<Option<usize>, Error> {
         let delta = &change.account;
         if *delta == Default::default() && change.money.is_none() {
             return Ok(None);
         }
-        let money = change.money.map_or((0, 0), |step| (step.d_available, step.d_held));
-        let update = Expr::new("ADD available :available, held :held, running :running, queued :queued")
-            .value("available", n(money.0))
-            .value("held", n(money.1))
-            .value("running", n(delta.running))
-            .value("queued", n(delta.queued));
         let mut condition = Expr::new("attribute_exists(pk)");
+        let mut update = AccountUpdate::new().add("running", delta.running).add("queued", delta.queued);
+        if let Some(step) = change.money {
+            update = update.add("available", step.d_available).add("held", step.d_held);
+            if let Some((paid, shrinks)) = step.pays(debt) {
+                update = update.add("available", paid.d_available).add("debt", -shrinks);
+            }
+            if step.d_available > 0 {
+                condition = owes(condition, debt);
+            }
+            if step.kind == EntryKind::Capture {
+                update = update.add(&used_in_month(now), -(step.d_available + step.d_held));
+            }
+        }
+        if let Some(daily) = delta.daily {
+            (update, condition) = count_today(update, condition, daily);
+        }
         if change.before.is_none() {
             condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
         }
@@ -251,7 +278,7 @@ impl Table {
         if let Some(cap) = delta.queued_below {
             condition = condition.and("queued < :queued_cap").value("queued_cap", n(cap));
         }
-        self.add_update(parts, &keys::account(&change.after.account_id), update, Some(condition)).map(Some)
+        self.add_update(parts, &keys::account(&change.after.account_id), update.expr(), Some(condition)).map(Some)
     }
 
     /// A marker stands exactly while the job is queued.
@@ -338,11 +365,16 @@ fn why_account(change: &Change, account: Option<Account>) -> Why {
     let delta = &change.account;
     if account.suspended && change.before.is_none() {
         Why::Suspended
+    } else if let Some(daily) = delta.daily.filter(|daily| over_today(account.counters.today.on(daily.day), daily)) {
+        Why::DayFull { edits: daily.edits_below.is_some_and(|limit| account.counters.today.on(daily.day).day_edits >= limit) }
+    } else if delta.daily.is_some_and(|daily| daily.first != (account.counters.today.day != daily.day)) {
+        // Midnight, or the day's first job, came in between.
+        Why::Moved
     } else if delta.queued_below.is_some_and(|cap| account.counters.queued >= cap) {
         Why::QueuedFull
     } else if delta.running_below.is_some_and(|cap| account.counters.running >= cap) {
         Why::RunningFull
     } else {
-        Why::NoFunds
+        Why::NoFunds { available: account.counters.available }
     }
 }

@@ -2,7 +2,7 @@
 //! somebody else's id can't even be asked for (invariant 11).
 
 use crate::table::Key;
-use kiln_core::ids::{AccountId, EntryId, InstanceId, JobId, SessionId, ShareId, UploadId};
+use kiln_core::ids::{AccountId, BatchId, EntryId, InstanceId, JobId, OrderId, SessionId, ShareId, UploadId};
 
 fn key(pk: impl Into<String>, sk: impl Into<String>) -> Key {
     Key { pk: pk.into(), sk: sk.into() }
@@ -36,6 +36,36 @@ pub fn creation(account: &AccountId, job: &JobId) -> Key {
 pub const LEDGER: &str = "LEDGER#";
 pub fn entry(account: &AccountId, entry: &EntryId) -> Key {
     key(account_pk(account), format!("{LEDGER}{entry}"))
+}
+
+pub const ORDER: &str = "ORDER#";
+pub fn order(account: &AccountId, order: &OrderId) -> Key {
+    key(account_pk(account), format!("{ORDER}{order}"))
+}
+
+/// What the payment service's object (a checkout session, an invoice) has led to; it never expires.
+pub fn applied(object: &str) -> Key {
+    key(format!("PAY#{object}"), "APPLIED")
+}
+
+/// A payment by the service's name for it, with what has been taken back of it.
+pub fn payment(payment: &str) -> Key {
+    key(format!("PAY#{payment}"), "PAYMENT")
+}
+
+/// Refunds and disputes that came before the payment they are of.
+pub fn waiting(payment: &str) -> Key {
+    key(format!("PAY#{payment}"), "WAITING")
+}
+
+/// What came with a valid signature and could not be read or did not agree: kept for an operator.
+pub const KEPT: &str = "KEPT";
+pub fn kept(id: &str) -> Key {
+    key(KEPT, format!("STRIPE#{id}"))
+}
+
+pub fn batch(account: &AccountId, batch: &BatchId) -> Key {
+    key(account_pk(account), format!("BATCH#{batch}"))
 }
 
 pub fn upload(account: &AccountId, upload: &UploadId) -> Key {

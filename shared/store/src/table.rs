@@ -7,7 +7,7 @@
 use crate::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -126,6 +126,12 @@ impl Expr {
             self.text += &format!("{lead} #add{i} :add{i}");
             self = self.alias(&format!("add{i}"), attribute).value(&format!("add{i}"), n(number));
         }
+        self
+    }
+
+    /// The same names and values under another text.
+    pub fn text(mut self, text: String) -> Self {
+        self.text = text;
         self
     }
 
@@ -271,6 +277,19 @@ impl Table {
                 .set_expression_attribute_values(some(condition.values));
         }
         Ok(parts.push(TransactWriteItem::builder().delete(delete.build().map_err(Error::internal)?).build()))
+    }
+
+    /// Holds only if `condition` does, and writes nothing.
+    pub fn add_check(&self, parts: &mut Parts, key: &Key, condition: Expr) -> Result<usize, Error> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.name)
+            .set_key(Some(key.item()))
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(some(condition.names))
+            .set_expression_attribute_values(some(condition.values))
+            .build()
+            .map_err(Error::internal)?;
+        Ok(parts.push(TransactWriteItem::builder().condition_check(check).build()))
     }
 
     /// All of the parts or none. Conflicts with other transactions are retried here; refused conditions are told.

@@ -150,6 +150,7 @@ impl Request {
             attempt: 0,
             failures: 0,
             quote_millicredits: self.quote,
+            meter: None,
             charged_millicredits: 0,
             hold_open: false,
             created_at: 0,

@@ -19,6 +19,8 @@ pub struct Kind {
     pub max_inputs: usize,
     /// One attempt may run this long, in seconds.
     pub max_run_s: u64,
+    /// Whether it changes a picture that the customer brought; such jobs have a daily limit of their own.
+    pub edit: bool,
     /// Exists only where `KILN_TEST_ENGINES=1`.
     pub test_only: bool,
     /// Whether it makes an artifact of this name: a closed set, so that a host that lies can put no more files than the kind makes.
@@ -35,6 +37,7 @@ const KINDS: [Kind; 3] = [
         min_inputs: 1,
         max_inputs: 1,
         max_run_s: 900,
+        edit: true,
         test_only: false,
         makes: |name| name == "result.png",
         schema: schema_of::<upscale::UpscaleParams>,
@@ -47,6 +50,7 @@ const KINDS: [Kind; 3] = [
         min_inputs: 0,
         max_inputs: 1,
         max_run_s: 900,
+        edit: false,
         test_only: true,
         makes: noop::makes,
         schema: schema_of::<noop::NoopParams>,
@@ -59,6 +63,7 @@ const KINDS: [Kind; 3] = [
         min_inputs: 0,
         max_inputs: 1,
         max_run_s: 900,
+        edit: false,
         test_only: true,
         makes: noop::makes,
         schema: schema_of::<noop::NoopParams>,

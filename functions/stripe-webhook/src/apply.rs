@@ -1,0 +1,175 @@
+//! From what was told to what is written. Each branch may run any number of times and in any order.
+
+use crate::keep;
+use kiln_core::billing::{Buys, OrderState, Payment, PlanLine, invoice_credits};
+use kiln_core::ids::{AccountId, EntryId, OrderId};
+use kiln_http::{App, Result, pay};
+use kiln_pay::{Event, Invoice, Pay, Told};
+use kiln_store::Applied;
+use std::collections::BTreeMap;
+
+/// Applies an event; what can't be is kept.
+pub async fn apply(app: &App, event: &Event, body: &str) -> Result<()> {
+    let odd = match &event.told {
+        Told::Checkout { subscription: true, account, .. } => of_plan_checkout(app, event, account.as_deref()).await?,
+        Told::Checkout { .. } => checkout(app, &event.told).await?,
+        Told::CheckoutOver { account, order } => {
+            if let Some((account, order)) = ids(account.as_deref(), order.as_deref()) {
+                app.table().order_ends(&account, &order, OrderState::Expired).await?;
+            }
+            None
+        }
+        Told::InvoicePaid(invoice) => paid_invoice(app, invoice).await?,
+        Told::InvoiceFailed { subscription: Some(subscription), .. } | Told::Subscription { id: subscription } => plan(app, subscription).await?,
+        Told::InvoiceFailed { subscription: None, .. } => None,
+        Told::Claim { payment: None, .. } => Some("a refund or dispute without a payment".to_owned()),
+        Told::Claim { id, payment: Some(payment), claim } => {
+            let now = app.now();
+            let claimed = app.table().apply_claim(payment, id, *claim, &EntryId::new(now, app.random()), now).await?;
+            tracing::info!(claim = id, ?claimed, "a refund or dispute was applied");
+            None
+        }
+        Told::Other => None,
+    };
+    match odd {
+        Some(why) => keep(app, &event.id, &why, body).await,
+        None => Ok(()),
+    }
+}
+
+fn ids(account: Option<&str>, order: Option<&str>) -> Option<(AccountId, OrderId)> {
+    Some((account?.parse().ok()?, order?.parse().ok()?))
+}
+
+/// A single purchase. `Some` says why it can't be credited.
+async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
+    let Told::Checkout { session, account, order, paid, amount, currency, payment, email, .. } = told else { return Ok(None) };
+    let Some((account_id, order_id)) = ids(account.as_deref(), order.as_deref()) else {
+        return Ok(Some("a checkout that names no order of ours".into()));
+    };
+    // A slow payment completes its checkout unpaid; another event tells when the money has come.
+    if !paid {
+        return Ok(None);
+    }
+    let Some(order) = app.table().order(&account_id, &order_id).await? else { return Ok(Some(format!("no order {order_id}"))) };
+    if *amount != Some(order.amount) || currency.as_deref() != Some(order.currency.as_str()) {
+        app.table().order_ends(&account_id, &order_id, OrderState::Mismatch).await?;
+        let (amount, currency) = (amount.unwrap_or_default(), currency.as_deref().unwrap_or("?"));
+        return Ok(Some(format!("order {order_id} costs {} {}, paid were {amount} {currency}", order.amount, order.currency)));
+    }
+    let now = app.now();
+    let (Buys::Pack { millicredits, .. } | Buys::Plan { millicredits, .. } | Buys::Job { millicredits, .. }) = &order.buys;
+    let paid = Payment {
+        v: 1,
+        account_id: account_id.clone(),
+        order_id: Some(order_id.clone()),
+        cause: order_id.to_string(),
+        object: session.clone(),
+        millicredits: *millicredits,
+        amount: order.amount,
+        currency: order.currency.clone(),
+        paid_at: now,
+        claims: BTreeMap::new(),
+        taken: 0,
+        seq: 1,
+    };
+    let charge = payment.as_deref().unwrap_or(session);
+    let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
+    tracing::info!(%order_id, ?applied, "a checkout was paid");
+    let _ = email;
+    Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
+}
+
+/// The checkout of a plan grants nothing, its invoice does; but from now on the account has a plan.
+async fn of_plan_checkout(app: &App, event: &Event, account: Option<&str>) -> Result<Option<String>> {
+    let Told::Checkout { order, session, .. } = &event.told else { return Ok(None) };
+    if let Some((account, order)) = ids(account, order.as_deref()) {
+        tracing::info!(%order, session, %account, "a plan was begun");
+        app.table().order_ends(&account, &order, OrderState::Begun).await?;
+    }
+    Ok(None)
+}
+
+/// What a plan is now, asked of the service: its events may come in any order.
+async fn plan(app: &App, subscription: &str) -> Result<Option<String>> {
+    let state = match pay::client(app).await?.plan_state(subscription).await {
+        Ok(state) => state,
+        Err(kiln_pay::Error::Refused { status: 404, .. }) => return Ok(Some(format!("no subscription {subscription}"))),
+        Err(error) => return Err(pay::problem(error)),
+    };
+    let Some(account) = state.account.as_deref().and_then(|account| account.parse::<AccountId>().ok()) else {
+        return Ok(Some(format!("subscription {subscription} names no account of ours")));
+    };
+    let told = pay::subscription(&state);
+    if !app.table().set_subscription(&account, &state.customer, &told).await? {
+        return Ok(Some(format!("no account {account}")));
+    }
+    tracing::info!(plan = told.plan, status = told.status, "a plan changed");
+    Ok(None)
+}
+
+/// A period of a plan was paid: its credits come, in proportion to the money of each line.
+async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
+    let Some(subscription) = &invoice.subscription else {
+        // The invoice of a single purchase: its checkout is what is credited.
+        return Ok(None);
+    };
+    if app.table().applied(&invoice.id).await? {
+        return Ok(None);
+    }
+    let client = pay::client(app).await?;
+    let state = client.plan_state(subscription).await.map_err(pay::problem)?;
+    let account = invoice.account.as_deref().or(state.account.as_deref()).and_then(|account| account.parse::<AccountId>().ok());
+    let Some(account_id) = account else { return Ok(Some(format!("invoice {} names no account of ours", invoice.id))) };
+    let told = pay::subscription(&state);
+    app.table().set_subscription(&account_id, &state.customer, &told).await?;
+    let millicredits = match credits(app, &client, invoice, &state.plan).await? {
+        Ok(millicredits) => millicredits,
+        Err(why) => return Ok(Some(why)),
+    };
+    let payment = match &invoice.payment {
+        Some(payment) => Some(payment.clone()),
+        None => client.payment_of_invoice(&invoice.id).await.map_err(pay::problem)?,
+    };
+    let now = app.now();
+    let paid = Payment {
+        v: 1,
+        account_id: account_id.clone(),
+        order_id: None,
+        cause: format!("plan:{}", state.plan),
+        object: invoice.id.clone(),
+        millicredits,
+        amount: invoice.amount_paid,
+        currency: invoice.currency.clone(),
+        paid_at: now,
+        claims: BTreeMap::new(),
+        taken: 0,
+        seq: 1,
+    };
+    let charge = payment.as_deref().unwrap_or(&invoice.id);
+    let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
+    tracing::info!(invoice = invoice.id, millicredits, ?applied, "a plan's invoice was paid");
+    Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
+}
+
+/// What an invoice grants, or why it does not agree with the price list.
+async fn credits(app: &App, client: &Pay, invoice: &Invoice, plan: &str) -> Result<std::result::Result<i64, String>> {
+    if !invoice.complete {
+        return Ok(Err(format!("invoice {} has more lines than its event", invoice.id)));
+    }
+    let sum: i64 = invoice.lines.iter().map(|line| line.amount).sum();
+    if sum != invoice.subtotal || invoice.total != invoice.subtotal || invoice.amount_paid > invoice.total.max(0) {
+        let Invoice { id, subtotal, total, amount_paid, .. } = invoice;
+        return Ok(Err(format!("invoice {id}: its lines sum to {sum}, it says {subtotal}, {total} in all, and {amount_paid} paid")));
+    }
+    let mut lines = Vec::with_capacity(invoice.lines.len());
+    for line in &invoice.lines {
+        let named = match &line.price {
+            Some(price) => client.plan_of_price(price).await.map_err(pay::problem)?,
+            None => None,
+        };
+        // A price made for one sale names no plan: then it is the one that the subscription was begun with.
+        lines.push(PlanLine { plan: named.unwrap_or_else(|| plan.to_owned()), amount: line.amount, prorated: line.prorated });
+    }
+    Ok(invoice_credits(app.prices(), &invoice.currency, &lines).map_err(|why| format!("invoice {}: {why}", invoice.id)))
+}

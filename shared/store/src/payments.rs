@@ -1,0 +1,288 @@
+//! Orders, and what the payment service says of them: each business object (a checkout session, an invoice, a refund, a dispute) is
+//! applied once, in the transaction of its credits, however often and in whatever order it is told.
+//!
+//! Promises (invariant 3): the marker of an object never expires; a refund that comes before its payment waits for it; a refund and a
+//! dispute of one payment take its credits once; nothing is taken below zero, the rest is a debt.
+
+use crate::accounts::Account;
+use crate::jobs::Idempotent;
+use crate::ledger::{AccountUpdate, Money};
+use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::{Error, keys};
+use kiln_core::billing::{Claim, Order, OrderState, Payment};
+use kiln_core::ids::{AccountId, EntryId, OrderId};
+use kiln_core::ledger::{EntryKind, Move, TakeBack};
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const TRIES: usize = 24;
+
+/// What became of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Its credits are there now.
+    New,
+    /// They were there already.
+    Again,
+    NoAccount,
+}
+
+/// What became of a refund or dispute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// This many millicredits were taken back; of them `owed` became a debt.
+    Taken { millicredits: i64, owed: i64 },
+    /// This many came again: the refund failed, or the dispute was won.
+    Returned { millicredits: i64 },
+    /// Known already, or it changes nothing.
+    Nothing,
+    /// Its payment has not been told of yet.
+    Waiting,
+}
+
+/// An account's plan, as the payment service last said it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    pub id: String,
+    pub plan: String,
+    /// The service's word: `active`, `past_due`, `canceled`, …
+    pub status: String,
+    pub currency: String,
+    pub period_end: Option<Millis>,
+    pub ends_at_period_end: bool,
+}
+
+/// What could not be applied, kept for an operator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    pub id: String,
+    pub at: Millis,
+    pub why: String,
+    /// As it came, cut to what an item holds.
+    pub body: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Waiting {
+    claims: BTreeMap<String, Claim>,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct Marker<'a> {
+    account_id: &'a AccountId,
+    payment: &'a str,
+    at: Millis,
+}
+
+impl Table {
+    /// Writes a new order, with the record of its request; `false` when that record's key was used meanwhile.
+    pub async fn put_order(&self, order: &Order, once: Option<&Idempotent>) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        self.add_put(&mut parts, to_item(&keys::order(&order.account_id, &order.order_id), order)?, Some(absent()))?;
+        let once_part = once.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
+        match self.transact(parts).await? {
+            Written::Done => Ok(true),
+            Written::Refused(refused) => Ok(!refused.has(once_part)),
+        }
+    }
+
+    pub async fn order(&self, account: &AccountId, order: &OrderId) -> Result<Option<Order>, Error> {
+        self.get(&keys::order(account, order)).await
+    }
+
+    /// The account's orders, newest first.
+    pub async fn orders(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Order>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::ORDER, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
+    /// Notes which checkout an order is paid in.
+    pub async fn order_has_session(&self, order: &Order, session: &str) -> Result<(), Error> {
+        let update = Expr::new("SET #session = :session").alias("session", "session").value("session", s(session));
+        self.update(&keys::order(&order.account_id, &order.order_id), update, Some(Expr::new("attribute_exists(pk)"))).await?;
+        Ok(())
+    }
+
+    /// An open order goes into another state; any other stays as it is.
+    pub async fn order_ends(&self, account: &AccountId, order: &OrderId, state: OrderState) -> Result<(), Error> {
+        let update = Expr::new("SET #state = :state").name("state").value("state", s(word(state)));
+        let unpaid = Expr::new("attribute_exists(pk) AND #state = :open").value("open", s(word(OrderState::Open)));
+        self.update(&keys::order(account, order), update, Some(unpaid)).await?;
+        Ok(())
+    }
+
+    /// Gives a payment's credits: its object's marker, the payment, the order, the balance and the entry in one transaction.
+    /// `charge` is the service's name of the payment, by which its refunds and disputes will find it.
+    pub async fn apply_payment(&self, payment: &Payment, charge: &str, entry_id: &EntryId, now: Millis) -> Result<Applied, Error> {
+        for _ in 0..TRIES {
+            let Some(account) = self.account(&payment.account_id).await? else { return Ok(Applied::NoAccount) };
+            let mut parts = Parts::default();
+            let marker = Marker { account_id: &payment.account_id, payment: charge, at: now };
+            let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&payment.object), &marker)?, Some(absent()))?;
+            let payment_part = self.add_put(&mut parts, to_item(&keys::payment(charge), payment)?, Some(absent()))?;
+            if let Some(order) = &payment.order_id {
+                let update = Expr::new("SET #state = :paid, paid_at = :now, payment = :charge")
+                    .name("state")
+                    .value("paid", s(word(OrderState::Paid)))
+                    .value("now", n(now))
+                    .value("charge", s(charge));
+                self.add_update(&mut parts, &keys::order(&payment.account_id, order), update, Some(Expr::new("attribute_exists(pk)")))?;
+            }
+            let back = TakeBack::of(-payment.millicredits, account.counters.available);
+            let (step, owed) = match payment.millicredits {
+                0.. => (Move::increase(EntryKind::Purchase, payment.millicredits), 0),
+                _ => (back.step, back.owed),
+            };
+            let money = Money { step, cause: &payment.cause, external_id: Some(&payment.object), entry_id, now, down_to_zero: owed > 0 };
+            let update = AccountUpdate::new().set("paid", aws_sdk_dynamodb::types::AttributeValue::Bool(true)).add("debt", owed);
+            self.add_money(&mut parts, &account, money, update)?;
+            match self.transact(parts).await? {
+                Written::Done => {
+                    self.settle_waiting(charge, now).await?;
+                    return Ok(Applied::New);
+                }
+                Written::Refused(refused) if refused.has(Some(marker_part)) || refused.has(Some(payment_part)) => {
+                    // Whoever committed it may have died before this.
+                    self.settle_waiting(charge, now).await?;
+                    return Ok(Applied::Again);
+                }
+                Written::Refused(_) => {}
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    pub async fn payment(&self, charge: &str) -> Result<Option<Payment>, Error> {
+        self.get(&keys::payment(charge)).await
+    }
+
+    /// Whether the object has been applied.
+    pub async fn applied(&self, object: &str) -> Result<bool, Error> {
+        Ok(self.get::<serde_json::Value>(&keys::applied(object)).await?.is_some())
+    }
+
+    /// Learns of a refund or a dispute (`id`) of the payment `charge`, and takes back or gives again what follows from it.
+    pub async fn apply_claim(&self, charge: &str, id: &str, claim: Claim, entry_id: &EntryId, now: Millis) -> Result<Claimed, Error> {
+        for _ in 0..TRIES {
+            let Some(mut payment) = self.payment(charge).await? else {
+                if self.wait_for_payment(charge, id, claim).await? {
+                    return Ok(Claimed::Waiting);
+                }
+                continue;
+            };
+            if !payment.learn(id, claim) {
+                return Ok(Claimed::Nothing);
+            }
+            let Some(account) = self.account(&payment.account_id).await? else { return Ok(Claimed::Nothing) };
+            let change = payment.to_take() - payment.taken;
+            payment.taken += change;
+            let seen = payment.seq;
+            payment.seq += 1;
+            let mut parts = Parts::default();
+            let same = Expr::new("seq = :seq").value("seq", n(seen));
+            self.add_put(&mut parts, to_item(&keys::payment(charge), &payment)?, Some(same))?;
+            let claimed = self.add_claim(&mut parts, &account, &payment, change, id, entry_id, now)?;
+            if matches!(self.transact(parts).await?, Written::Done) {
+                return Ok(claimed);
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add_claim(
+        &self,
+        parts: &mut Parts,
+        account: &Account,
+        payment: &Payment,
+        change: i64,
+        id: &str,
+        entry_id: &EntryId,
+        now: Millis,
+    ) -> Result<Claimed, Error> {
+        let (step, owed, claimed) = match change {
+            0 => return Ok(Claimed::Nothing),
+            1.. => {
+                let back = TakeBack::of(change, account.counters.available);
+                (back.step, back.owed, Claimed::Taken { millicredits: change, owed: back.owed })
+            }
+            _ => (Move::increase(EntryKind::Refund, -change), 0, Claimed::Returned { millicredits: -change }),
+        };
+        let money = Money { step, cause: &payment.cause, external_id: Some(id), entry_id, now, down_to_zero: owed > 0 };
+        self.add_money(parts, account, money, AccountUpdate::new().add("debt", owed))?;
+        Ok(claimed)
+    }
+
+    /// A claim whose payment is not known waits beside it; `false` when the payment came meanwhile.
+    async fn wait_for_payment(&self, charge: &str, id: &str, claim: Claim) -> Result<bool, Error> {
+        let key = keys::waiting(charge);
+        let stored: Option<Waiting> = self.get(&key).await?;
+        let guard = match &stored {
+            None => absent(),
+            Some(waiting) => Expr::new("seq = :seq").value("seq", n(waiting.seq)),
+        };
+        let mut waiting = stored.unwrap_or_default();
+        if waiting.claims.len() >= kiln_core::billing::MAX_CLAIMS && !waiting.claims.contains_key(id) {
+            return Err(Error::internal("too many refunds wait for one payment"));
+        }
+        let known = waiting.claims.entry(id.to_owned()).or_insert(claim);
+        known.amount = known.amount.max(claim.amount);
+        known.standing = known.standing.max(claim.standing);
+        waiting.seq += 1;
+        let mut parts = Parts::default();
+        self.add_check(&mut parts, &keys::payment(charge), absent())?;
+        self.add_put(&mut parts, to_item(&key, &waiting)?, Some(guard))?;
+        Ok(matches!(self.transact(parts).await?, Written::Done))
+    }
+
+    /// Applies the claims that came before their payment. It may be done any number of times.
+    async fn settle_waiting(&self, charge: &str, now: Millis) -> Result<(), Error> {
+        let key = keys::waiting(charge);
+        let Some(waiting) = self.get::<Waiting>(&key).await? else { return Ok(()) };
+        for (id, claim) in &waiting.claims {
+            let entry_id = EntryId::new(now, fastrand::u128(..));
+            self.apply_claim(charge, id, *claim, &entry_id, now).await?;
+        }
+        // With the payment there nothing can wait any more: this row is done with.
+        self.delete(&key).await
+    }
+
+    /// What the payment service last said of the account's plan.
+    pub async fn set_subscription(&self, account: &AccountId, customer: &str, subscription: &Subscription) -> Result<bool, Error> {
+        let value = serde_dynamo::to_attribute_value(subscription).map_err(Error::internal)?;
+        let update = Expr::new("SET subscription = :subscription, customer = :customer").value("subscription", value).value("customer", s(customer));
+        Ok(self.update(&keys::account(account), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
+    }
+
+    /// The payment service's customer of an account, if none was noted before; gives the one that is noted then.
+    pub async fn set_customer(&self, account: &AccountId, customer: &str) -> Result<String, Error> {
+        let update = Expr::new("SET customer = if_not_exists(customer, :customer)").value("customer", s(customer));
+        let item = self.update(&keys::account(account), update, Some(Expr::new("attribute_exists(pk)"))).await?;
+        let noted = item.and_then(|item| item.get("customer").and_then(|value| value.as_s().ok()).cloned());
+        noted.ok_or_else(|| Error::internal("the account is gone"))
+    }
+
+    /// Keeps what could not be applied; told again, it is kept once.
+    pub async fn keep(&self, kept: &Kept) -> Result<(), Error> {
+        self.put(to_item(&keys::kept(&kept.id), kept)?, None).await?;
+        Ok(())
+    }
+
+    /// What is kept for an operator.
+    pub async fn kept(&self, limit: u32, after: Option<&str>) -> Result<(Vec<Kept>, Option<String>), Error> {
+        let (items, next) = self.page(keys::KEPT, "", false, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+}
+
+fn word(state: OrderState) -> &'static str {
+    match state {
+        OrderState::Open => "open",
+        OrderState::Paid => "paid",
+        OrderState::Begun => "begun",
+        OrderState::Expired => "expired",
+        OrderState::Mismatch => "mismatch",
+    }
+}
