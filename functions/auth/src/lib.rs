@@ -3,8 +3,6 @@
 //! Promises: what `request-link` answers doesn't depend on whether the address has an account, which it doesn't even
 //! look up; a link works once, for 15 minutes; tokens are kept as hashes only; no address and no token is logged.
 
-mod address;
-mod limits;
 mod link;
 mod mail;
 mod sessions;

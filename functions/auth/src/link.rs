@@ -1,15 +1,15 @@
 //! Sign-in links: asked for by anybody, sent to the address, used once.
 
-use crate::sessions::{USER_AGENT_BYTES, cookie};
-use crate::{AccountView, address, limits, mail};
+use crate::sessions::USER_AGENT_BYTES;
+use crate::{AccountView, mail};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::time::{Millis, rfc3339, seconds};
-use kiln_http::caller::{network_address, same_site};
-use kiln_http::{App, Body, Problem, Result, new_secret};
+use kiln_http::caller::{cookie, network_address, same_site};
+use kiln_http::{App, Body, Problem, Result, address, limits, new_secret};
 use kiln_store::{Link, Session, SignIn};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -110,7 +110,16 @@ pub async fn verify_link(State(app): State<App>, method: Method, headers: Header
 
 fn begin(app: &App, account_id: AccountId, token_hash: String, user_agent: Option<String>, now: Millis) -> Session {
     let expires_at = now + seconds(app.settings().session_days * 86_400);
-    Session { session_id: SessionId::new(now, app.random()), account_id, token_hash, created_at: now, expires_at, user_agent, ttl: expires_at / 1000 }
+    Session {
+        session_id: SessionId::new(now, app.random()),
+        account_id,
+        token_hash,
+        created_at: now,
+        expires_at,
+        user_agent,
+        guest: false,
+        ttl: expires_at / 1000,
+    }
 }
 
 /// Unknown, used and expired links answer the same.

@@ -11,7 +11,7 @@ use kiln_core::time::{Millis, rfc3339, seconds};
 use kiln_http::flow::TRIES;
 use kiln_http::{App, Body, Caller, Key, Once, Problem, Result, pay};
 use kiln_pay::{Line, Mode, Pay, Wanted};
-use kiln_store::Account;
+use kiln_store::{Account, NoRoom, Room};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -106,11 +106,18 @@ pub async fn ordered(app: &App, caller: &Caller, once: &Once, buys: Buys, amount
             paid_at: None,
             session: None,
             payment: None,
+            guest: None,
+            owed_shard: None,
+            next_check_at: None,
         };
         let answer = serde_json::to_string(&Ordered { order_id }).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, answer, now);
-        if app.table().put_order(&order, record.as_ref()).await? {
-            return Ok(order);
+        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+        let room = Room::of(&account, app.settings(), now);
+        match app.table().put_order(&order, &account, &room, record.as_ref()).await? {
+            Ok(true) => return Ok(order),
+            Ok(false) | Err(NoRoom::Moved) => {}
+            Err(why) => return Err(kiln_http::pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())

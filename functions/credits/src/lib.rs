@@ -1,6 +1,8 @@
 //! Credits: what the account has, and the history that it sums from. Only reads: no request to this function can move
 //! money, and its role couldn't write an entry.
 
+mod prices;
+
 use axum::Json;
 use axum::extract::State;
 use kiln_core::ledger::{Entry, EntryKind};
@@ -13,7 +15,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(balance)).routes(routes!(ledger))
+    OpenApiRouter::new()
+        .routes(routes!(balance))
+        .routes(routes!(ledger))
+        .routes(routes!(prices::packs))
+        .routes(routes!(prices::plans))
+        .routes(routes!(prices::usage))
 }
 
 /// The function's endpoints.
@@ -137,6 +144,9 @@ mod tests {
     #[test]
     fn each_route_is_documented() {
         let document = openapi();
-        assert_eq!(document.paths.paths.keys().map(String::as_str).collect::<Vec<_>>(), ["/api/v1/credits", "/api/v1/credits/ledger"]);
+        assert_eq!(
+            document.paths.paths.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["/api/v1/credits", "/api/v1/credits/ledger", "/api/v1/credits/packs", "/api/v1/credits/plans", "/api/v1/usage"]
+        );
     }
 }

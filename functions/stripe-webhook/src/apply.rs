@@ -3,6 +3,7 @@
 use crate::keep;
 use kiln_core::billing::{Buys, OrderState, Payment, PlanLine, invoice_credits};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
+use kiln_http::guest::{self, Started};
 use kiln_http::{App, Result, pay};
 use kiln_pay::{Event, Invoice, Pay, Told};
 use kiln_store::Applied;
@@ -43,7 +44,7 @@ fn ids(account: Option<&str>, order: Option<&str>) -> Option<(AccountId, OrderId
 
 /// A single purchase. `Some` says why it can't be credited.
 async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
-    let Told::Checkout { session, account, order, paid, amount, currency, payment, email, .. } = told else { return Ok(None) };
+    let Told::Checkout { session, account, order, paid, amount, currency, payment, .. } = told else { return Ok(None) };
     let Some((account_id, order_id)) = ids(account.as_deref(), order.as_deref()) else {
         return Ok(Some("a checkout that names no order of ours".into()));
     };
@@ -76,7 +77,16 @@ async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
     let charge = payment.as_deref().unwrap_or(session);
     let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
     tracing::info!(%order_id, ?applied, "a checkout was paid");
-    let _ = email;
+    if matches!(order.buys, Buys::Job { .. })
+        && applied != Applied::NoAccount
+        && let Started::No(why) = guest::start(app, &order).await?
+    {
+        // The schedule gives the money back.
+        tracing::warn!(%order_id, why, "a guest paid for a job that can't be started");
+    }
+    if matches!(order.buys, Buys::Job { .. }) {
+        app.table().order_goes_on(&order, None, now).await?;
+    }
     Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
 }
 

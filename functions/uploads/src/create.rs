@@ -1,18 +1,19 @@
 //! Asking for an upload: the declared facts are checked, the row and its answer are recorded in one transaction, and the
 //! client gets a PUT that takes exactly the declared bytes.
 
+use crate::TRIES;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::HeaderName;
-use axum::response::{AppendHeaders, IntoResponse};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use kiln_core::FieldError;
 use kiln_core::ids::UploadId;
 use kiln_core::job::owed_shard;
 use kiln_core::media::{ImageType, LIMITS};
 use kiln_core::time::{Millis, rfc3339, seconds};
-use kiln_http::{App, Body, Caller, Key, Once, Problem, Result};
-use kiln_store::{Upload, UploadState, incoming_key};
+use kiln_http::{App, Body, Caller, Key, Once, Problem, Result, pace};
+use kiln_store::{NoRoom, Room, Upload, UploadState, incoming_key};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,12 +72,12 @@ struct Kept {
 
 /// Prepares an upload; its bytes are then sent to the URL of each part, as they are.
 #[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload, params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "The same key and body give the same answer for 24 h.")), responses((status = 201, body = UploadTicket)), security(("session" = [])))]
-pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<NewUpload>) -> Result<impl IntoResponse> {
+pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<NewUpload>) -> Result<Response> {
     let wanted = body.value.check()?;
     let once = Once::new(ROUTE, key, &body.bytes);
     let now = app.now();
     if let Some(kept) = replayed(&app, &caller, &once).await? {
-        return again(&app, &caller, kept).await;
+        return again(&app, &caller, kept).await.map(IntoResponse::into_response);
     }
     let upload_id = UploadId::new(now, app.random());
     let expires_at = now + seconds(app.settings().upload_minutes * 60);
@@ -100,12 +101,26 @@ pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body
     };
     let kept = serde_json::to_string(&Kept { id: upload.upload_id.clone(), expires_at }).map_err(Problem::internal)?;
     let record = once.record(&caller.account_id, StatusCode::CREATED, kept, now);
-    if !app.table().put_upload(&upload, record.as_ref()).await? {
-        // Another request with this key was first; its answer is this one's too.
-        let kept = replayed(&app, &caller, &once).await?.ok_or(kiln_store::Error::Busy)?;
-        return again(&app, &caller, kept).await;
+    for _ in 0..TRIES {
+        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+        let room = Room::of(&account, app.settings(), now).bytes(upload.bytes, account.kept_limits(app.settings()).bytes);
+        match app.table().put_upload(&upload, &account, &room, record.as_ref()).await? {
+            Ok(true) => {
+                let paced = pace::headers(room.step, now);
+                return answer(&app, Some(&upload), Kept { id: upload.upload_id.clone(), expires_at }, false)
+                    .await
+                    .map(|answer| (paced, answer).into_response());
+            }
+            // Another request with this key was first; its answer is this one's too.
+            Ok(false) => {
+                let kept = replayed(&app, &caller, &once).await?.ok_or(kiln_store::Error::Busy)?;
+                return again(&app, &caller, kept).await.map(IntoResponse::into_response);
+            }
+            Err(NoRoom::Moved) => {}
+            Err(why) => return Err(pace::no_room(why, app.settings(), now)),
+        }
     }
-    answer(&app, Some(&upload), Kept { id: upload.upload_id.clone(), expires_at }, false).await
+    Err(kiln_store::Error::Busy.into())
 }
 
 /// The earlier answer to this key, if there is one.

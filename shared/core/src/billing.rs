@@ -57,6 +57,38 @@ pub struct Order {
     pub session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
+    /// What a guest's order needs until it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
+    /// Present while a guest's order is not settled: its shard of the owed index, and when it is looked at next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed_shard: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<Millis>,
+}
+
+/// A guest's order: the job that starts when it is paid, and where its result goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Where the link to the result is mailed.
+    pub email: String,
+    /// The job as it will be submitted, as JSON text.
+    pub job: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// How a guest's order came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// The result is there and its link was mailed.
+    Delivered,
+    /// The job came to nothing; the money goes back.
+    Refunded,
+    /// It was never paid.
+    Abandoned,
 }
 
 /// How far a refund or a dispute has come. Later ones win over earlier ones, whatever the order in which they are told.

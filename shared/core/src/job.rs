@@ -208,6 +208,8 @@ pub struct Counters {
     pub max_queued: Option<i64>,
     #[serde(flatten)]
     pub today: Today,
+    #[serde(flatten)]
+    pub pace: Pace,
     /// Whether the account ever paid: the free tier's limits are for those that have not.
     #[serde(default)]
     pub paid: bool,
@@ -234,5 +236,39 @@ impl Today {
     /// The counts on `day`: none where the last ones are of an earlier day.
     pub fn on(self, day: i64) -> Self {
         if self.day == day { self } else { Self { day, ..Self::default() } }
+    }
+}
+
+/// What an account has made in one minute: jobs, uploads, orders and whatever else a POST makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Minutes since 1970; the count is of that minute alone.
+    #[serde(default)]
+    pub minute: i64,
+    #[serde(default)]
+    pub minute_made: i64,
+}
+
+/// Milliseconds of a minute.
+pub const MINUTE: Millis = 60_000;
+
+/// How a request that makes something counts for its account's minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub minute: i64,
+    /// Whether the account's count is of an earlier minute, as it was read: then it begins anew.
+    pub first: bool,
+    /// What was made in this minute before, as it was read.
+    pub made: i64,
+    /// The account's limit of a minute.
+    pub below: i64,
+}
+
+impl Pace {
+    /// The next step, by what was read; `below` is the limit of a minute.
+    pub fn step(self, below: u64, now: Millis) -> Step {
+        let minute = now.div_euclid(MINUTE);
+        let first = self.minute != minute;
+        Step { minute, first, made: if first { 0 } else { self.minute_made }, below: below as i64 }
     }
 }

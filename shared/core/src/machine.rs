@@ -20,8 +20,9 @@ pub struct AccountDelta {
     pub needs_available: Option<i64>,
     pub running_below: Option<i64>,
     pub queued_below: Option<i64>,
-    /// A new job counts for its day.
+    /// A new job counts for its day, and for its minute as whatever is made.
     pub daily: Option<Daily>,
+    pub step: Option<crate::job::Step>,
 }
 
 /// How a new job counts for its account's day, and the limits that must hold.
@@ -175,6 +176,7 @@ pub fn submit(mut job: Job, counters: &Counters, settings: &Settings, now: Milli
         needs_available: Some(job.quote_millicredits),
         queued_below: Some(queued_cap(counters, settings)),
         daily: Some(daily(&job, counters, settings, now)),
+        step: Some(counters.pace.step(settings.creates_per_minute, now)),
         ..AccountDelta::default()
     };
     let money = Some(Move::hold(job.quote_millicredits));

@@ -79,6 +79,12 @@ settings! {
     free_stored_bytes: "KILN_FREE_STORED_BYTES" = 2000000000, 0..=1000000000000000;
     #[doc = "Projects that an account which never paid may have."]
     free_projects: "KILN_FREE_PROJECTS" = 3, 0..=1000000;
+    #[doc = "Things (jobs, uploads, orders, …) that one account may make in a minute."]
+    creates_per_minute: "KILN_CREATES_PER_MINUTE" = 1200, 1..=1000000;
+    #[doc = "Minutes that a guest's session lasts."]
+    guest_minutes: "KILN_GUEST_MINUTES" = 120, 5..=1440;
+    #[doc = "Guest sessions that one network address may begin in an hour."]
+    guests_per_ip: "KILN_GUESTS_PER_IP" = 20, 1..=100000;
     #[doc = "Days that a session lasts."]
     session_days: "KILN_SESSION_DAYS" = 30, 1..=365;
     #[doc = "Sign-in links that one address may ask for in an hour."]

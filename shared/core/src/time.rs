@@ -19,6 +19,14 @@ pub const fn seconds(s: u64) -> Millis {
     (s * 1000) as Millis
 }
 
+/// When the next month (UTC) begins.
+pub fn next_month(at: Millis) -> Millis {
+    let stamp = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let month = stamp.to_zoned(jiff::tz::TimeZone::UTC).first_of_month();
+    let next = month.and_then(|first| first.start_of_day()).and_then(|first| first.checked_add(jiff::Span::new().months(1)));
+    next.map_or(at, |first| first.timestamp().as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +38,16 @@ mod tests {
         }
         assert_eq!(rfc3339(1_000), "1970-01-01T00:00:01.000Z");
         assert_eq!(parse_rfc3339("yesterday"), None);
+    }
+
+    #[test]
+    fn the_next_month_begins_at_its_first_midnight() {
+        for (at, next) in [
+            ("2026-11-21T20:15:55Z", "2026-12-01T00:00:00.000Z"),
+            ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00.000Z"),
+            ("2028-02-01T00:00:00Z", "2028-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(rfc3339(next_month(parse_rfc3339(at).unwrap())), next);
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! What every function shares: the app and its environment, who calls, problem+json, idempotency keys, paging,
 //! telemetry, OpenAPI. A function adds its endpoints and nothing of these.
 
+pub mod address;
 mod app;
+pub mod ask;
 pub mod body;
 pub mod caller;
 pub mod doc;
 pub mod flow;
+pub mod guest;
 pub mod idempotency;
 pub mod lambda;
+pub mod limits;
+pub mod pace;
 pub mod paging;
 pub mod path;
 #[cfg(feature = "pay")]

@@ -29,6 +29,9 @@ pub struct Problem {
     /// Seconds after which asking again makes sense.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// The limit of a minute that was met; told in the headers.
+    #[serde(skip)]
+    limit: Option<i64>,
 }
 
 impl Problem {
@@ -41,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             retry_after_s: None,
+            limit: None,
         }
     }
 
@@ -51,6 +55,12 @@ impl Problem {
 
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds.max(1));
+        self
+    }
+
+    /// Of a limit that is counted by the minute: its headers say so.
+    pub fn limited(mut self, limit: i64) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -106,6 +116,11 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let (Some(limit), Some(seconds)) = (self.limit, self.retry_after_s) {
+            for (name, value) in (crate::pace::RateLimit { limit, left: 0, seconds }).fields() {
+                response.headers_mut().insert(name, value);
+            }
         }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -6,6 +6,7 @@ use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::job::Counters;
 use kiln_core::ledger::{Entry, Move};
 use kiln_core::prices::OwnPrices;
+use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,22 @@ pub struct Account {
     pub counters: Counters,
     #[serde(default)]
     pub suspended: bool,
+    /// Nobody signs in to it: it is one guest's, for one visit.
+    #[serde(default)]
+    pub guest: bool,
+    /// Seconds since 1970; only of a guest's account that has not paid, and only sweeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
+    /// Bytes of uploads that are kept.
+    #[serde(default)]
+    pub stored_bytes: i64,
+    #[serde(default)]
+    pub projects: i64,
+    /// The account's own limits, where an operator has set them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stored_bytes: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_projects: Option<i64>,
     /// Its own prices, where an operator has agreed any with it.
     #[serde(default)]
     pub prices: OwnPrices,
@@ -53,6 +70,9 @@ pub struct Session {
     pub expires_at: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// A guest's: it uploads, quotes and pays for one job, and nothing else.
+    #[serde(default)]
+    pub guest: bool,
     pub ttl: i64,
 }
 
@@ -72,7 +92,29 @@ pub fn address_hash(email: &str) -> String {
     hash(&email.trim().to_lowercase())
 }
 
+/// Limits of what an account may keep; `None` where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptLimits {
+    pub bytes: Option<i64>,
+    pub projects: Option<i64>,
+}
+
+impl Account {
+    /// The account's own limits, else the free tier's where it never paid.
+    pub fn kept_limits(&self, settings: &Settings) -> KeptLimits {
+        let free = |limit: u64| (!self.counters.paid).then_some(limit as i64);
+        KeptLimits { bytes: self.max_stored_bytes.or(free(settings.free_stored_bytes)), projects: self.max_projects.or(free(settings.free_projects)) }
+    }
+}
+
 impl Table {
+    /// The account, and what it was charged in the month of `now`.
+    pub async fn account_with_use(&self, id: &AccountId, now: Millis) -> Result<Option<(Account, i64)>, Error> {
+        let Some(item) = self.get_many(&[keys::account(id)]).await?.remove(&keys::account(id)) else { return Ok(None) };
+        let used = item.get(&crate::ledger::used_in_month(now)).and_then(|value| value.as_n().ok()).and_then(|number| number.parse().ok());
+        Ok(Some((account_from(item)?, used.unwrap_or(0))))
+    }
+
     pub async fn account(&self, id: &AccountId) -> Result<Option<Account>, Error> {
         self.get(&keys::account(id)).await
     }
@@ -118,6 +160,12 @@ impl Table {
                 created_at: wanted.now,
                 counters: Counters { available: wanted.grant, ..Counters::default() },
                 suspended: false,
+                guest: false,
+                ttl: None,
+                stored_bytes: 0,
+                projects: 0,
+                max_stored_bytes: None,
+                max_projects: None,
                 prices: OwnPrices::default(),
                 customer: None,
                 subscription: None,
@@ -134,6 +182,20 @@ impl Table {
             Written::Done => Ok(Some(())),
             // Our own first try may have been the one that committed: the session says so.
             Written::Refused(_) => Ok(self.session(&session.token_hash).await?.map(|_| ())),
+        }
+    }
+
+    /// A guest's account and its one session.
+    pub async fn begin_guest(&self, account: &Account, session: &Session) -> Result<(), Error> {
+        let mut parts = Parts::default();
+        self.add_put(&mut parts, to_item(&keys::account(&account.account_id), account)?, Some(absent()))?;
+        self.add_put(&mut parts, to_item(&keys::session(&session.token_hash), session)?, Some(absent()))?;
+        self.add_put(&mut parts, to_item(&keys::account_session(&account.account_id, &session.session_id), session)?, Some(absent()))?;
+        match self.transact(parts).await? {
+            Written::Done => Ok(()),
+            // Our own first try may have been the one that committed.
+            Written::Refused(_) if self.session(&session.token_hash).await?.is_some() => Ok(()),
+            Written::Refused(_) => Err(Error::Busy),
         }
     }
 

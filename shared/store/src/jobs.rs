@@ -3,7 +3,7 @@
 
 use crate::accounts::{Account, Session, account_from};
 use crate::fleet::{emptied, holds};
-use crate::ledger::{AccountUpdate, count_today, over_today, owes, used_in_month};
+use crate::ledger::{AccountUpdate, count_step, count_today, over_today, owes, used_in_month};
 use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
@@ -84,6 +84,8 @@ pub enum Why {
     NoFunds {
         available: i64,
     },
+    /// The account has made as much in this minute as it may.
+    TooFast,
     /// The account's jobs of the day are used up; `edits` where it was their limit.
     DayFull {
         edits: bool,
@@ -266,6 +268,9 @@ impl Table {
         if let Some(daily) = delta.daily {
             (update, condition) = count_today(update, condition, daily);
         }
+        if let Some(step) = delta.step {
+            (update, condition) = count_step(update, condition, step);
+        }
         if change.before.is_none() {
             condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
         }
@@ -367,6 +372,10 @@ fn why_account(change: &Change, account: Option<Account>) -> Why {
         Why::Suspended
     } else if let Some(daily) = delta.daily.filter(|daily| over_today(account.counters.today.on(daily.day), daily)) {
         Why::DayFull { edits: daily.edits_below.is_some_and(|limit| account.counters.today.on(daily.day).day_edits >= limit) }
+    } else if delta.step.is_some_and(|step| account.counters.pace.minute == step.minute && account.counters.pace.minute_made >= step.below) {
+        Why::TooFast
+    } else if delta.step.is_some_and(|step| step.first != (account.counters.pace.minute != step.minute)) {
+        Why::Moved
     } else if delta.daily.is_some_and(|daily| daily.first != (account.counters.today.day != daily.day)) {
         // Midnight, or the day's first job, came in between.
         Why::Moved

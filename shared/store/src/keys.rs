@@ -64,6 +64,12 @@ pub fn kept(id: &str) -> Key {
     key(KEPT, format!("STRIPE#{id}"))
 }
 
+/// A line of the operators' log, in the order of time.
+pub const AUDIT: &str = "AUDIT";
+pub fn audit(at: i64, id: &str) -> Key {
+    key(AUDIT, format!("{at:015}#{id}"))
+}
+
 pub fn batch(account: &AccountId, batch: &BatchId) -> Key {
     key(account_pk(account), format!("BATCH#{batch}"))
 }

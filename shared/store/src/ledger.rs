@@ -9,7 +9,7 @@ use crate::jobs::Idempotent;
 use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
 use crate::{Error, keys};
 use kiln_core::ids::{AccountId, EntryId};
-use kiln_core::job::Today;
+use kiln_core::job::{Step, Today};
 use kiln_core::ledger::{DEBT, Entry, EntryKind, Move};
 use kiln_core::machine::Daily;
 use kiln_core::time::{Millis, rfc3339};
@@ -22,6 +22,7 @@ const TRIES: usize = 24;
 pub(crate) struct AccountUpdate {
     adds: Vec<(String, i64)>,
     sets: Vec<(String, aws_sdk_dynamodb::types::AttributeValue)>,
+    removes: Vec<String>,
 }
 
 impl AccountUpdate {
@@ -42,12 +43,26 @@ impl AccountUpdate {
         self
     }
 
+    pub fn remove(mut self, attribute: &str) -> Self {
+        self.removes.push(attribute.to_owned());
+        self
+    }
+
     /// The update expression. Adding nothing at all is left out, but never everything: an update must say something.
     pub fn expr(self) -> Expr {
         let (mut text, mut expr) = (String::new(), Expr::default());
         for (i, (attribute, value)) in self.sets.into_iter().enumerate() {
             text += &format!("{} #set{i} = :set{i}", if i == 0 { "SET" } else { "," });
             expr = expr.alias(&format!("set{i}"), &attribute).value(&format!("set{i}"), value);
+        }
+        for (i, attribute) in self.removes.into_iter().enumerate() {
+            let lead = match (i, text.is_empty()) {
+                (0, true) => "REMOVE",
+                (0, false) => " REMOVE",
+                _ => ",",
+            };
+            text += &format!("{lead} #remove{i}");
+            expr = expr.alias(&format!("remove{i}"), &attribute);
         }
         let mut lead = if text.is_empty() { "ADD" } else { " ADD" };
         let mut adds: Vec<_> = self.adds.into_iter().filter(|(_, number)| *number != 0).collect();
@@ -93,6 +108,16 @@ pub(crate) fn count_today(update: AccountUpdate, condition: Expr, daily: Daily) 
         condition = condition.and("day_edits < :edits_cap").value("edits_cap", n(limit));
     }
     (update.add("day_inferences", 1).add("day_edits", edits), condition)
+}
+
+/// What is made counts for its account's minute, if that is still the minute that was read and has room.
+pub(crate) fn count_step(update: AccountUpdate, condition: Expr, step: Step) -> (AccountUpdate, Expr) {
+    let condition = condition.value("minute", n(step.minute)).alias("minute", "minute");
+    if step.first {
+        let update = update.set("minute", n(step.minute)).set("minute_made", n(1));
+        return (update, condition.and("(attribute_not_exists(#minute) OR #minute < :minute)"));
+    }
+    (update.add("minute_made", 1), condition.and("#minute = :minute AND minute_made < :pace").value("pace", n(step.below)))
 }
 
 pub(crate) fn over_today(today: Today, daily: &Daily) -> bool {

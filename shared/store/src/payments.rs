@@ -8,8 +8,8 @@ use crate::accounts::Account;
 use crate::jobs::Idempotent;
 use crate::ledger::{AccountUpdate, Money};
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, keys};
-use kiln_core::billing::{Claim, Order, OrderState, Payment};
+use crate::{Error, NoRoom, Room, keys};
+use kiln_core::billing::{Claim, Order, OrderState, Payment, Settled};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
 use kiln_core::ledger::{EntryKind, Move, TakeBack};
 use kiln_core::time::Millis;
@@ -77,14 +77,17 @@ struct Marker<'a> {
 }
 
 impl Table {
-    /// Writes a new order, with the record of its request; `false` when that record's key was used meanwhile.
-    pub async fn put_order(&self, order: &Order, once: Option<&Idempotent>) -> Result<bool, Error> {
+    /// Writes a new order, with the record of its request; `Ok(Ok(false))` when that record's key was used meanwhile.
+    pub async fn put_order(&self, order: &Order, account: &Account, room: &Room, once: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
         let mut parts = Parts::default();
+        let room_part = self.add_room(&mut parts, account, room)?;
         self.add_put(&mut parts, to_item(&keys::order(&order.account_id, &order.order_id), order)?, Some(absent()))?;
         let once_part = once.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         match self.transact(parts).await? {
-            Written::Done => Ok(true),
-            Written::Refused(refused) => Ok(!refused.has(once_part)),
+            Written::Done => Ok(Ok(true)),
+            Written::Refused(refused) if refused.has(once_part) => Ok(Ok(false)),
+            // Our own first try may have been the one that committed: then the order is there.
+            Written::Refused(refused) => Ok(self.no_room(&refused, room_part, room)?.map_or(Ok(true), Err)),
         }
     }
 
@@ -136,7 +139,8 @@ impl Table {
                 _ => (back.step, back.owed),
             };
             let money = Money { step, cause: &payment.cause, external_id: Some(&payment.object), entry_id, now, down_to_zero: owed > 0 };
-            let update = AccountUpdate::new().set("paid", aws_sdk_dynamodb::types::AttributeValue::Bool(true)).add("debt", owed);
+            // A guest's account would be swept: now it holds books.
+            let update = AccountUpdate::new().set("paid", aws_sdk_dynamodb::types::AttributeValue::Bool(true)).remove("ttl").add("debt", owed);
             self.add_money(&mut parts, &account, money, update)?;
             match self.transact(parts).await? {
                 Written::Done => {
@@ -152,6 +156,17 @@ impl Table {
             }
         }
         Err(Error::Busy)
+    }
+
+    /// A guest's order is looked at again at `at`, or is settled and owed no more.
+    pub async fn order_goes_on(&self, order: &Order, settled: Option<Settled>, at: Millis) -> Result<bool, Error> {
+        let update = match settled {
+            Some(settled) => Expr::new("SET guest.settled = :settled REMOVE owed_shard, next_check_at")
+                .value("settled", serde_dynamo::to_attribute_value(settled).map_err(Error::internal)?),
+            None => Expr::new("SET next_check_at = :at").value("at", n(at)),
+        };
+        let owed = Expr::new("attribute_exists(owed_shard)");
+        Ok(self.update(&keys::order(&order.account_id, &order.order_id), update, Some(owed)).await?.is_some())
     }
 
     pub async fn payment(&self, charge: &str) -> Result<Option<Payment>, Error> {

@@ -1,9 +1,10 @@
-//! How often one address, or one network address, may ask for a link: counted by the hour under keyed fingerprints, so
+//! What is limited for whoever is not signed in: how often one address, or one network address, may ask for a link: counted by the hour under keyed fingerprints, so
 //! that the table holds neither (invariant 12).
 
 use hmac::{Hmac, KeyInit, Mac};
 use kiln_core::time::Millis;
-use kiln_http::{App, Problem};
+
+use crate::{App, Problem};
 use sha2::Sha256;
 
 const HOUR: Millis = 3_600_000;
@@ -23,7 +24,7 @@ pub fn until_next(now: Millis) -> u64 {
 }
 
 /// HMAC-SHA256 of a value for one purpose, in hex.
-fn fingerprint(key: &str, what: &str, value: &str) -> String {
+pub fn fingerprint(key: &str, what: &str, value: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(what.as_bytes());
     mac.update(&[0]);

@@ -1,0 +1,30 @@
+//! The operator's hand on one account: what it has, its own limits and prices, its suspension, credits granted or taken; and what the
+//! payment service told that could not be applied.
+//!
+//! Promises: every call needs the admin key; each change is a line of the log with the fingerprint of nothing but its own facts, and a
+//! grant is a ledger entry that names its reason.
+
+mod accounts;
+mod grants;
+
+use kiln_http::App;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(accounts::find))
+        .routes(routes!(accounts::show, accounts::change))
+        .routes(routes!(grants::grant))
+        .routes(routes!(grants::kept))
+}
+
+/// The function's endpoints.
+pub fn router(app: App) -> axum::Router {
+    kiln_http::lambda::finish(api().with_state(app).split_for_parts().0)
+}
+
+/// The function's part of the OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api().into_openapi()
+}

@@ -1,0 +1,73 @@
+//! The session of a guest: an account for one visit, which nobody signs in to and which is swept unless it pays.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse};
+use kiln_core::ids::{AccountId, SessionId};
+use kiln_core::job::Counters;
+use kiln_core::prices::OwnPrices;
+use kiln_core::time::{rfc3339, seconds};
+use kiln_http::caller::{cookie, network_address, same_site};
+use kiln_http::{App, Problem, Result, limits, new_secret};
+use kiln_store::{Account, Session};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Kept this much longer than the session: a checkout that was opened at its end can still be paid.
+const SWEPT_AFTER: i64 = 2 * 86_400;
+
+/// A guest's session has begun.
+#[derive(Serialize, ToSchema)]
+pub struct GuestSession {
+    #[schema(format = "date-time")]
+    expires_at: String,
+}
+
+/// Begins a guest's session: it uploads, quotes and pays for one job, without an account.
+#[utoipa::path(post, path = "/api/v1/studio/session", tag = "guest", responses((status = 201, description = "The session is in the cookie.", body = GuestSession, headers(("set-cookie" = String, description = "kiln_session")))))]
+pub async fn begin(State(app): State<App>, method: Method, headers: HeaderMap) -> Result<impl IntoResponse> {
+    same_site(&app, &method, &headers)?;
+    let network = limits::network(&network_address(&app, &headers));
+    if !limits::take(&app, "guest-network", &network, app.settings().guests_per_ip).await? {
+        let detail = "Too many guests come from your network; try again later, or sign in.";
+        return Err(Problem::too_many("too_many_guests", detail, limits::until_next(app.now())));
+    }
+    let now = app.now();
+    let life_s = app.settings().guest_minutes * 60;
+    let expires_at = now + seconds(life_s);
+    let account_id = AccountId::new(now, app.random());
+    let secret = new_secret(&format!("{account_id}."));
+    let ttl = expires_at / 1000 + SWEPT_AFTER;
+    let account = Account {
+        v: 1,
+        account_id: account_id.clone(),
+        email: String::new(),
+        name: None,
+        created_at: now,
+        counters: Counters::default(),
+        suspended: false,
+        guest: true,
+        ttl: Some(ttl),
+        stored_bytes: 0,
+        projects: 0,
+        max_stored_bytes: None,
+        max_projects: None,
+        prices: OwnPrices::default(),
+        customer: None,
+        subscription: None,
+    };
+    let session = Session {
+        session_id: SessionId::new(now, app.random()),
+        account_id,
+        token_hash: secret.hash,
+        created_at: now,
+        expires_at,
+        user_agent: None,
+        guest: true,
+        ttl,
+    };
+    app.table().begin_guest(&account, &session).await?;
+    let set_cookie = cookie(&app, &secret.token, life_s);
+    Ok((StatusCode::CREATED, AppendHeaders([(header::SET_COOKIE, set_cookie)]), Json(GuestSession { expires_at: rfc3339(expires_at) })))
+}

@@ -1,0 +1,73 @@
+//! What operators change of an account, each change with its line in the audit log in one transaction.
+
+use crate::ledger::AccountUpdate;
+use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
+use crate::{Error, keys};
+use kiln_core::ids::AccountId;
+use kiln_core::prices::OwnPrices;
+use kiln_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// For how long a line of the audit log is kept, in seconds.
+const KEPT_S: i64 = 90 * 86_400;
+
+/// What to change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountPatch {
+    pub suspended: Option<bool>,
+    pub prices: Option<OwnPrices>,
+    /// Limits by their attribute; `None` takes one away.
+    pub numbers: Vec<(&'static str, Option<i64>)>,
+}
+
+impl AccountPatch {
+    pub fn is_empty(&self) -> bool {
+        self.suspended.is_none() && self.prices.is_none() && self.numbers.is_empty()
+    }
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Audit {
+    pub id: String,
+    pub at: Millis,
+    pub action: String,
+    /// What it was done to.
+    pub subject: String,
+    /// The request's body.
+    pub facts: String,
+}
+
+impl Table {
+    /// Changes an account; `Some(false)` where there is none, `None` to try again.
+    pub async fn patch_account(&self, id: &AccountId, patch: &AccountPatch, audit: &Audit) -> Result<Option<bool>, Error> {
+        let mut update = AccountUpdate::new();
+        if let Some(suspended) = patch.suspended {
+            update = update.set("suspended", aws_sdk_dynamodb::types::AttributeValue::Bool(suspended));
+        }
+        if let Some(prices) = &patch.prices {
+            update = update.set("prices", serde_dynamo::to_attribute_value(prices).map_err(Error::internal)?);
+        }
+        for (attribute, number) in &patch.numbers {
+            update = match number {
+                Some(number) => update.set(attribute, n(number)),
+                None => update.remove(attribute),
+            };
+        }
+        let mut parts = Parts::default();
+        let account = self.add_update(&mut parts, &keys::account(id), update.expr(), Some(Expr::new("attribute_exists(pk)")))?;
+        #[derive(Serialize)]
+        struct Row<'a> {
+            #[serde(flatten)]
+            audit: &'a Audit,
+            ttl: i64,
+        }
+        let row = Row { audit, ttl: audit.at / 1000 + KEPT_S };
+        self.add_put(&mut parts, to_item(&keys::audit(audit.at, &audit.id), &row)?, Some(absent()))?;
+        Ok(match self.transact(parts).await? {
+            Written::Done => Some(true),
+            Written::Refused(refused) if refused.has(Some(account)) => Some(false),
+            Written::Refused(_) => None,
+        })
+    }
+}
