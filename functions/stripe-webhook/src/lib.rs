@@ -78,12 +78,23 @@ fn refused() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_signature", "The event is not signed by the payment service.").field("Stripe-Signature")
 }
 
-/// Keeps an event that can't be applied and sounds the alarm (a metric filter counts this line).
+/// Keeps an event that can't be applied, and tells the operator by mail. A CloudWatch alarm of its own would cost money at rest.
 pub(crate) async fn keep(app: &App, id: &str, why: &str, body: &str) -> Result<()> {
     let kept = Kept { id: id.to_owned(), at: app.now(), why: why.to_owned(), body: body.to_owned() };
     app.table().keep(&kept).await?;
-    tracing::error!(alarm = "payment_kept", id, why, "an event of the payment service could not be applied and is kept");
+    if let Some(operator) = app.env("KILN_ALARM_MAIL") {
+        let text = format!("The payment service told something that Kiln could not apply ({id}):\n\n{why}\n\nGET {}/api/v1/admin/payments/kept shows it.\n", app.public_url());
+        // Swallowed on purpose: it is kept and logged, which is what must not fail.
+        if let Err(error) = app.mail().send(operator, "Kiln: a payment needs a look", &text, &format!("<pre>{}</pre>", escaped(&text))).await {
+            tracing::error!(%error, "the operator was not told");
+        }
+    }
+    tracing::error!(id, why, "an event of the payment service could not be applied and is kept");
     Ok(())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Names a body that has no readable id; the same bytes have the same name.
