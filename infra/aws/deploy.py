@@ -183,6 +183,9 @@ def make_secrets(session, template, stack):
     ssm = session.client("ssm")
     for entry in template["Metadata"]["Kiln"]["SecureStrings"]:
         name = secret_name(stack, entry["Name"])
+        if "Given" in entry:
+            put_given(ssm, name, entry)
+            continue
         try:
             # One conditional write and no look before it: two deploys at a time can't replace each other's value.
             ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_hex(32), Overwrite=False,
@@ -192,10 +195,24 @@ def make_secrets(session, template, stack):
             say(f"secret {name}: there already")
 
 
+def put_given(ssm, name, entry):
+    """A secret that is somebody else's to make: what the environment gives replaces what is there; given nothing, nothing is made up."""
+    given = os.environ.get(entry["Given"], "").strip()
+    try:
+        ssm.put_parameter(Name=name, Type="SecureString", Value=given or "unset", Overwrite=bool(given),
+                          Description=f"Read by {', '.join(entry['Functions'])}; given by {entry['Given']}")
+        say(f"secret {name}: {'set' if given else 'unset; give ' + entry['Given'] + ' to sell'}")
+    except ssm.exceptions.ParameterAlreadyExists:
+        say(f"secret {name}: there already")
+
+
 def rotate(session, template, stack, which):
     names = [e["Name"] for e in template["Metadata"]["Kiln"]["SecureStrings"]]
     if which not in names:
         raise Refused(f"no secret is called {which}; there are {', '.join(names)}")
+    given = next((e["Given"] for e in template["Metadata"]["Kiln"]["SecureStrings"] if e["Name"] == which and "Given" in e), None)
+    if given:
+        raise Refused(f"{which} is somebody else's to make: deploy with {given} set to the new one")
     ssm, name = session.client("ssm"), secret_name(stack, which)
     try:
         ssm.get_parameter(Name=name)  # a typing error in --stack must not make a secret that nothing reads

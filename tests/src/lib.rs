@@ -6,10 +6,12 @@ pub mod faults;
 pub mod machine;
 pub mod picture;
 pub mod runtime_api;
+pub mod shop;
 pub mod system;
 
 pub use client::Client;
 pub use faults::{Call, Faults, Verdict};
 pub use machine::Machine;
 pub use runtime_api::{Bootstrap, Ended};
-pub use system::System;
+pub use shop::Shop;
+pub use system::{System, wait_for};

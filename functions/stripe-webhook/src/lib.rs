@@ -83,7 +83,10 @@ pub(crate) async fn keep(app: &App, id: &str, why: &str, body: &str) -> Result<(
     let kept = Kept { id: id.to_owned(), at: app.now(), why: why.to_owned(), body: body.to_owned() };
     app.table().keep(&kept).await?;
     if let Some(operator) = app.env("KILN_ALARM_MAIL") {
-        let text = format!("The payment service told something that Kiln could not apply ({id}):\n\n{why}\n\nGET {}/api/v1/admin/payments/kept shows it.\n", app.public_url());
+        let text = format!(
+            "The payment service told something that Kiln could not apply ({id}):\n\n{why}\n\nGET {}/api/v1/admin/payments/kept shows it.\n",
+            app.public_url()
+        );
         // Swallowed on purpose: it is kept and logged, which is what must not fail.
         if let Err(error) = app.mail().send(operator, "Kiln: a payment needs a look", &text, &format!("<pre>{}</pre>", escaped(&text))).await {
             tracing::error!(%error, "the operator was not told");

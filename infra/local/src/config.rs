@@ -50,6 +50,15 @@ pub struct Config {
     /// The admin key; by default a random one, kept in the data folder and printed at start.
     #[arg(long, env = "KILN_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
+    /// Stripe's secret key. Without one a stand-in with play money takes Stripe's place.
+    #[arg(long, env = "STRIPE_SECRET_KEY", hide_env_values = true)]
+    pub stripe_secret_key: Option<String>,
+    /// The signing secret of Stripe's webhook endpoint; several with commas between, while one replaces another.
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true)]
+    pub stripe_webhook_secret: Option<String>,
+    /// Where Stripe answers, when that isn't Stripe itself.
+    #[arg(long, env = "STRIPE_API_BASE")]
+    pub stripe_api_base: Option<String>,
     /// Prints a sign-in link for a demo account.
     #[arg(long, env = "KILN_DEMO", value_parser = clap::builder::FalseyValueParser::new())]
     pub demo: bool,

@@ -39,12 +39,14 @@ pub struct Scheduled {
 
 enum Entry {
     Maintenance,
+    Settle,
     WarmPool(LocalProvider),
 }
 
 enum Kind {
     Routes(fn(App) -> Router),
     Maintenance,
+    Settle,
     WarmPool,
 }
 
@@ -55,6 +57,11 @@ fn kind(binary: &str) -> Option<Kind> {
         "kiln-uploads" => Kind::Routes(kiln_uploads::router),
         "kiln-jobs" => Kind::Routes(kiln_jobs::router),
         "kiln-credits" => Kind::Routes(kiln_credits::router),
+        "kiln-billing" => Kind::Routes(kiln_billing::router),
+        "kiln-stripe-webhook" => Kind::Routes(kiln_stripe_webhook::router),
+        "kiln-studio" => Kind::Routes(kiln_studio::router),
+        "kiln-admin" => Kind::Routes(kiln_admin::router),
+        "kiln-settle" => Kind::Settle,
         "kiln-shares" => Kind::Routes(kiln_shares::router),
         "kiln-fleet" => Kind::Routes(kiln_fleet::router),
         "kiln-ops" => Kind::Routes(kiln_ops::router),
@@ -82,6 +89,7 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
                 linked.callables.insert(function.id.clone(), Callable { router: router(app), timeout: function.timeout });
                 continue;
             }
+            Kind::Settle if !routed => Entry::Settle,
             Kind::Maintenance if !routed => Entry::Maintenance,
             Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
             _ => bail!("{} has events that {} can't take", function.id, function.binary),
@@ -97,6 +105,7 @@ impl Scheduled {
         let this = self.clone();
         let mut task = tokio::spawn(async move {
             match &this.entry {
+                Entry::Settle => kiln_settle::handle(&this.app, event).await,
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
                 Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
             }

@@ -13,6 +13,7 @@ pub mod logging;
 pub mod mail;
 pub mod model;
 pub mod pages;
+pub mod play;
 pub mod process;
 pub mod provision;
 pub mod resolve;

@@ -140,6 +140,8 @@ pub struct Secret {
     pub name: String,
     /// The parameter's name: `/kiln/STACK/admin-key`.
     pub parameter: String,
+    /// The variable that whoever deploys gives it by, where it is no secret of ours to make.
+    pub given: Option<String>,
 }
 
 pub fn secrets(resolver: &Resolver) -> Result<Vec<Secret>> {
@@ -147,7 +149,11 @@ pub fn secrets(resolver: &Resolver) -> Result<Vec<Secret>> {
     let mut secrets = Vec::new();
     for item in listed.into_iter().flatten() {
         let name = item["Name"].as_str().ok_or_else(|| wrong!("Metadata.Kiln.SecureStrings has an entry without a Name"))?;
-        secrets.push(Secret { name: name.into(), parameter: format!("/kiln/{}/{name}", resolver.place.stack) });
+        secrets.push(Secret {
+            name: name.into(),
+            parameter: format!("/kiln/{}/{name}", resolver.place.stack),
+            given: item["Given"].as_str().map(str::to_owned),
+        });
     }
     Ok(secrets)
 }

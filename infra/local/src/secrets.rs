@@ -26,8 +26,10 @@ pub async fn ensure(client: &aws_sdk_ssm::Client, data: &DataDir, secrets: &[Sec
             Err(error) if error.as_service_error().is_some_and(|error| error.is_parameter_not_found()) => None,
             Err(error) => return Err(error).with_context(|| format!("reading {}", secret.parameter)),
         };
-        let value = match given.get(&secret.name).or(stored.as_ref()).or(kept.get(&secret.name)) {
+        let value = match given.get(&secret.name).or(stored.as_ref().filter(|_| secret.given.is_none())).or(kept.get(&secret.name)) {
             Some(value) => value.clone(),
+            // What only its owner can give, and did not.
+            None if secret.given.is_some() => kiln_http::pay::UNSET.to_owned(),
             None => random()?,
         };
         if stored.as_ref() != Some(&value) {
@@ -35,7 +37,7 @@ pub async fn ensure(client: &aws_sdk_ssm::Client, data: &DataDir, secrets: &[Sec
             put.send().await.with_context(|| format!("writing {}", secret.parameter))?;
         }
         // What the caller insists on is theirs to keep.
-        if !given.contains_key(&secret.name) {
+        if !given.contains_key(&secret.name) && secret.given.is_none() {
             kept.insert(secret.name.clone(), value.clone());
         }
         values.insert(secret.name.clone(), value);
@@ -47,7 +49,7 @@ pub async fn ensure(client: &aws_sdk_ssm::Client, data: &DataDir, secrets: &[Sec
 }
 
 /// 256 bits of the system's randomness, in hexadecimal.
-fn random() -> Result<String> {
+pub fn random() -> Result<String> {
     let mut bytes = [0; 32];
     std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(hex::encode(bytes))

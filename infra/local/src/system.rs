@@ -23,6 +23,7 @@ use crate::gateway::{Answered, Gateway};
 use crate::headers::{Cors, Security};
 use crate::mail::Mailbox;
 use crate::pages::Pages;
+use crate::play::Payments;
 use crate::provision::provision;
 use crate::resolve::{Place, Resolver};
 use crate::routes::Routes;
@@ -167,10 +168,13 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let clients = Clients::new().await;
     let account = clients.account().await.map_err(|error| Failure::new(Reason::StandIn, format!("{endpoint} does not answer as AWS does: {error:#}")))?;
     let place = Place { stack: STACK.into(), region: std::env::var("AWS_REGION").unwrap_or_default(), account, endpoint: endpoint.clone() };
-    let mut resolver = Resolver::new(template, place.clone(), &parameters(public_url))?;
+    let payments = Payments::choose(config)?;
+    let mut resolver = Resolver::new(template, place.clone(), &parameters(public_url, payments.base()))?;
     let urls = provision(&clients, &resolver).await?;
     resolver.set_queue_urls(urls);
-    let given: BTreeMap<_, _> = config.admin_key.iter().map(|key| ("admin-key".to_owned(), key.clone())).collect();
+    let mut given: BTreeMap<_, _> = config.admin_key.iter().map(|key| ("admin-key".to_owned(), key.clone())).collect();
+    given.extend(payments.secrets(config));
+    let stripe = payments.base().to_owned();
     let wanted = model::secrets(&resolver)?;
     let kept = secrets::ensure(&clients.ssm, data, &wanted, &given).await?;
     let mut functions = model::functions(&resolver)?;
@@ -220,7 +224,8 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     }
     let printer = shows_mail.then(|| tokio::spawn(print_mail(mailbox.clone(), wakes.mail.clone())));
 
-    banner(prepared, &kept, &workers);
+    payments.serve(data, &api).await.map_err(|error| Failure::new(Reason::Unexpected, format!("play money: {error:#}")))?;
+    banner(prepared, &kept, &workers, &stripe);
     if config.demo {
         match demo::sign_in_link(&standin::http_client(), &api, &mailbox).await {
             Ok(link) => say(&format!("  Demo       signs you in as {}: {link}\n", demo::ADDRESS)),
@@ -331,10 +336,15 @@ async fn print_mail(mailbox: Arc<Mailbox>, sent: Arc<Notify>) {
     }
 }
 
-fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Workers) {
+fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Workers, stripe: &str) {
     let Prepared { config, data, public_url, endpoint, .. } = prepared;
     let mut lines = format!("\n  Kiln runs at {public_url}\n\n  API        {public_url}/api/v1\n  Mail       printed here; also {public_url}/local/mail\n");
     lines += &format!("  Data       {}\n  Stand-in   {endpoint}\n", data.path.display());
+    lines += &match (config.stripe_secret_key.is_some(), stripe) {
+        (false, base) => format!("  Payments   play money at {base}; STRIPE_SECRET_KEY takes the real Stripe\n"),
+        (true, "") => "  Payments   Stripe\n".to_owned(),
+        (true, base) => format!("  Payments   {base}\n"),
+    };
     if config.admin_key.is_none()
         && let Some(key) = secrets.get("admin-key")
     {
@@ -355,8 +365,8 @@ fn listener(prepared: &Prepared) -> Result<tokio::net::TcpListener, Failure> {
 }
 
 /// The template's parameters on a laptop.
-pub fn parameters(public_url: &str) -> BTreeMap<String, String> {
-    [("Stage", "local"), ("PublicUrl", public_url), ("MailFrom", SENDER), ("Providers", "local"), ("Alarms", "off")]
+pub fn parameters(public_url: &str, stripe: &str) -> BTreeMap<String, String> {
+    [("Stage", "local"), ("StripeApiBase", stripe), ("PublicUrl", public_url), ("MailFrom", SENDER), ("Providers", "local"), ("Alarms", "off")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
 }

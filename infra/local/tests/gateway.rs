@@ -33,7 +33,7 @@ async fn serve() -> Served {
     let place = Place { stack: "s".into(), region: "us-east-1".into(), account: "0".into(), endpoint: "http://127.0.0.1:1".into() };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let resolver = Resolver::new(&template, place, &parameters(&url)).unwrap();
+    let resolver = Resolver::new(&template, place, &parameters(&url, "")).unwrap();
     let routes = ["GET /api/v1/echo/{id}", "POST /api/v1/echo", "GET /api/v1/slow", "GET /api/v1/crash", "GET /api/v1/bare"];
     let routes = routes.iter().map(|route| route.split_once(' ').unwrap()).map(|(method, path)| Route { method: method.into(), path: path.into() }).collect();
     let function = Function { id: "F".into(), binary: "f".into(), env: BTreeMap::new(), timeout: Duration::ZERO, routes, schedules: vec![], queues: vec![] };

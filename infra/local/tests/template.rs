@@ -16,7 +16,7 @@ fn template() -> Template {
 
 fn resolver(template: &Template) -> Resolver<'_> {
     let place = Place { stack: STACK.into(), region: "us-east-1".into(), account: "000000000000".into(), endpoint: "http://127.0.0.1:4566".into() };
-    Resolver::new(template, place, &parameters("http://127.0.0.1:8080")).unwrap()
+    Resolver::new(template, place, &parameters("http://127.0.0.1:8080", "")).unwrap()
 }
 
 fn functions() -> Vec<Function> {

@@ -17,15 +17,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 7] {
+fn parts() -> [OpenApi; 11] {
     [
         kiln_auth::openapi(),
         kiln_uploads::openapi(),
         kiln_jobs::openapi(),
         kiln_credits::openapi(),
+        kiln_billing::openapi(),
+        kiln_stripe_webhook::openapi(),
+        kiln_studio::openapi(),
         kiln_shares::openapi(),
         kiln_fleet::openapi(),
         kiln_ops::openapi(),
+        kiln_admin::openapi(),
     ]
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bootstraps;
+mod buying;
 mod counts;
 mod drills;
 mod jobs;
