@@ -110,6 +110,8 @@ id!(/** A file that a client put into S3. */ UploadId, "upl");
 id!(/** One piece of work asked for. */ JobId, "job");
 id!(/** One immutable line of an account's history. */ EntryId, "led");
 id!(/** A link that shows a result signed out. */ ShareId, "shr");
+id!(/** A secret of one account, with scopes. */ KeyId, "key");
+id!(/** An invitation into an organisation. */ InviteId, "inv");
 id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
 
 #[cfg(test)]

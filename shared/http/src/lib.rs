@@ -8,6 +8,8 @@ pub mod doc;
 pub mod flow;
 pub mod idempotency;
 pub mod lambda;
+pub mod letter;
+pub mod limits;
 pub mod paging;
 pub mod path;
 pub mod problem;
@@ -16,7 +18,7 @@ pub mod view;
 
 pub use app::{App, Env, Secret, new_secret};
 pub use body::Body;
-pub use caller::{Admin, Caller, RequestId, Signed, Worker};
+pub use caller::{Admin, Caller, For, Person, RequestId, Signed, Who, Worker, scope};
 pub use idempotency::{Key, Once};
 pub use paging::{Page, Paging};
 pub use path::Id;

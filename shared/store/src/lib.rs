@@ -2,30 +2,43 @@
 //! nothing else knows them. Local and cloud differ by the SDK's own settings only.
 
 mod accounts;
+mod api_keys;
+mod callers;
+mod deletion;
 mod error;
 mod files;
 mod fleet;
+mod invites;
 mod jobs;
 pub mod keys;
 mod lend;
 mod mail;
+mod orgs;
 mod owed;
+mod profile;
 mod queues;
 mod secrets;
 mod shares;
+mod sweep;
 pub mod table;
 #[cfg(test)]
 mod testing;
 mod uploads;
 
-pub use accounts::{Account, Link, Session, SignIn};
+pub use accounts::{Account, AccountKind, Link, Session, SignIn, Tally, address_hash};
+pub use api_keys::{ApiKey, NoKey};
+pub use callers::{Asked, Proof};
+pub use deletion::{Leaving, Leftover, NoEnd};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
 pub use fleet::{Fleet, Instance, PoolState, Said, Slot};
+pub use invites::Invite;
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use lend::{Lender, Lent};
 pub use mail::Mail;
+pub use orgs::{Member, NoChange};
 pub use owed::{Depth, OwedRow};
+pub use profile::{Confirmation, NoMove, ProfileChange};
 pub use queues::{Queue, QueueDepth, Queues};
 pub use secrets::Secrets;
 pub use shares::Share;

@@ -7,7 +7,7 @@
 use crate::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -164,8 +164,13 @@ impl Table {
 
     /// One consistent read.
     pub async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
+        self.get_item(key).await?.map(from_item).transpose()
+    }
+
+    /// The same, as it is stored.
+    pub(crate) async fn get_item(&self, key: &Key) -> Result<Option<Item>, Error> {
         let output = self.client.get_item().table_name(&self.name).set_key(Some(key.item())).consistent_read(true).send().await.map_err(Error::aws)?;
-        output.item.map(from_item).transpose()
+        Ok(output.item)
     }
 
     /// Consistent reads of up to 100 keys in one call; what does not exist is missing from the answer.
@@ -271,6 +276,20 @@ impl Table {
                 .set_expression_attribute_values(some(condition.values));
         }
         Ok(parts.push(TransactWriteItem::builder().delete(delete.build().map_err(Error::internal)?).build()))
+    }
+
+    /// Holds the transaction to an item that it doesn't change.
+    pub fn add_check(&self, parts: &mut Parts, key: &Key, condition: Expr) -> Result<usize, Error> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.name)
+            .set_key(Some(key.item()))
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(some(condition.names))
+            .set_expression_attribute_values(some(condition.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(Error::internal)?;
+        Ok(parts.push(TransactWriteItem::builder().condition_check(check).build()))
     }
 
     /// All of the parts or none. Conflicts with other transactions are retried here; refused conditions are told.

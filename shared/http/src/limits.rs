@@ -1,14 +1,14 @@
-//! How often one address, or one network address, may ask for a link: counted by the hour under keyed fingerprints, so
-//! that the table holds neither (invariant 12).
+//! How often one address, one network address or one account may cause a mail: counted by the hour under keyed fingerprints, so that the
+//! table holds no address (invariant 12).
 
+use crate::{App, Problem};
 use hmac::{Hmac, KeyInit, Mac};
 use kiln_core::time::Millis;
-use kiln_http::{App, Problem};
 use sha2::Sha256;
 
 const HOUR: Millis = 3_600_000;
 
-/// Counts one more request for a link; `false` when this hour's are used up.
+/// Counts one more of `what`; `false` when this hour's are used up.
 pub async fn take(app: &App, what: &str, value: &str, limit: u64) -> Result<bool, Problem> {
     let key = app.secrets().get("hmac-key").await?;
     let window = app.now().div_euclid(HOUR);
@@ -17,13 +17,18 @@ pub async fn take(app: &App, what: &str, value: &str, limit: u64) -> Result<bool
     Ok(app.table().count_in_window(&format!("{what}:{}", fingerprint(&key, what, value)), window, limit, ttl).await?)
 }
 
+/// The fingerprint by which an address that has left its account is known to have had its sign-up grant.
+pub async fn address(app: &App, email: &str) -> Result<String, Problem> {
+    Ok(fingerprint(&app.secrets().get("hmac-key").await?, "granted", email))
+}
+
 /// Seconds until the next window.
 pub fn until_next(now: Millis) -> u64 {
     ((HOUR - now.rem_euclid(HOUR)) as u64).div_ceil(1000)
 }
 
 /// HMAC-SHA256 of a value for one purpose, in hex.
-fn fingerprint(key: &str, what: &str, value: &str) -> String {
+pub fn fingerprint(key: &str, what: &str, value: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(what.as_bytes());
     mac.update(&[0]);
