@@ -1,6 +1,6 @@
 //! Sign-in links: asked for by anybody, sent to the address, used once.
 
-use crate::sessions::{USER_AGENT_BYTES, cookie};
+use crate::sessions::USER_AGENT_BYTES;
 use crate::{AccountView, mail};
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::address;
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::time::{Millis, rfc3339, seconds};
-use kiln_http::caller::{network_address, same_site};
+use kiln_http::caller::{cookie, network_address, same_site};
 use kiln_http::{App, Body, Problem, Result, limits, new_secret};
 use kiln_store::{Link, Session, SignIn};
 use serde::{Deserialize, Serialize};

@@ -6,20 +6,13 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::ids::SessionId;
 use kiln_core::time::rfc3339;
-use kiln_http::caller::{COOKIE, same_site, session_token};
+use kiln_http::caller::{cookie, same_site, session_token};
 use kiln_http::{App, Id, Page, Paging, Person, Problem, Result};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What is kept of a browser's name for itself.
 pub const USER_AGENT_BYTES: usize = 200;
-
-/// The session cookie; no token and no seconds clear it.
-pub fn cookie(app: &App, token: &str, max_age_s: u64) -> String {
-    // A browser keeps no secure cookie of plain http, as a laptop serves.
-    let secure = if app.public_url().starts_with("https://") { "; Secure" } else { "" };
-    format!("{COOKIE}={token}; HttpOnly; Path=/; SameSite=Lax; Max-Age={max_age_s}{secure}")
-}
 
 /// Ends the session; who is signed out already gets the same answer.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204, description = "Signed out.", headers(("set-cookie" = String, description = "Clears kiln_session")))))]

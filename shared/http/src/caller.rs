@@ -246,6 +246,13 @@ fn has_bearer(headers: &HeaderMap) -> Option<bool> {
     all.iter().any(is_bearer).then(|| all.iter().count() == 1)
 }
 
+/// The session cookie; no token and no seconds clear it.
+pub fn cookie(app: &App, token: &str, max_age_s: u64) -> String {
+    // A browser keeps no secure cookie of plain http, as a laptop serves.
+    let secure = if app.public_url().starts_with("https://") { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; HttpOnly; Path=/; SameSite=Lax; Max-Age={max_age_s}{secure}")
+}
+
 /// The session token of a request's cookies.
 pub fn session_token(headers: &HeaderMap) -> Option<String> {
     headers

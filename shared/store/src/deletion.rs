@@ -47,7 +47,16 @@ pub enum NoEnd {
 #[derive(Debug, Clone)]
 pub struct Leftover {
     pub job_id: Option<JobId>,
+    /// When that job ended.
+    pub ended_at: Option<Millis>,
     item: Item,
+}
+
+impl Leftover {
+    fn new(item: Item) -> Self {
+        let ended_at = item.get("finished_at").and_then(|at| at.as_n().ok()).and_then(|at| at.parse().ok());
+        Self { job_id: key_of(&item).sk.strip_prefix(keys::JOB).and_then(|id| id.parse().ok()), ended_at, item }
+    }
 }
 
 impl Table {
@@ -89,7 +98,7 @@ impl Table {
             let mut empty = false;
             for _ in 0..rounds {
                 let (items, next) = self.page(&keys::account_pk(account), prefix, false, BATCH as u32, None).await?;
-                let items: Vec<_> = items.into_iter().map(|item| Leftover { job_id: None, item }).collect();
+                let items: Vec<_> = items.into_iter().map(Leftover::new).collect();
                 self.forget(&items).await?;
                 empty = next.is_none();
                 if empty {
@@ -101,26 +110,16 @@ impl Table {
         Ok(!left)
     }
 
-    /// Up to `most` items that are still to go.
-    pub async fn leftovers(&self, account: &AccountId, most: usize) -> Result<Vec<Leftover>, Error> {
-        let (mut found, mut after) = (Vec::new(), None::<String>);
-        while found.len() < most {
-            let (items, mut next) = self.page(&keys::account_pk(account), "", false, BATCH as u32, after.as_deref()).await?;
-            for item in items {
-                let sk = key_of(&item).sk;
-                match KEPT.iter().find(|kept| sk.starts_with(**kept)) {
-                    // Past all that is kept of this kind, however much that is.
-                    Some(kept) => next = next.map(|next| if next.starts_with(kept) { format!("{kept}~") } else { next }),
-                    None => found.push(Leftover { job_id: sk.strip_prefix(keys::JOB).and_then(|id| id.parse().ok()), item }),
-                }
-            }
-            after = next;
-            if after.is_none() {
-                break;
-            }
+    /// Items that are still to go, [`BATCH`] at most, after a sort key; and the one to go on after, `None` at the end.
+    pub async fn leftovers(&self, account: &AccountId, after: Option<&str>) -> Result<(Vec<Leftover>, Option<String>), Error> {
+        let (items, mut next) = self.page(&keys::account_pk(account), "", false, BATCH as u32, after).await?;
+        // Past all that is kept of a kind, however much that is.
+        if let Some(kept) = KEPT.iter().find(|kept| next.as_ref().is_some_and(|next| next.starts_with(**kept))) {
+            next = Some(format!("{kept}~"));
         }
-        found.truncate(most);
-        Ok(found)
+        let goes = |item: &Item| !KEPT.iter().any(|kept| key_of(item).sk.starts_with(*kept));
+        let found = items.into_iter().filter(goes).map(|item| Leftover::new(item)).collect();
+        Ok((found, next))
     }
 
     /// Deletes items and what else stands of them elsewhere in the table.

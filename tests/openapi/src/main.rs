@@ -17,9 +17,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 7] {
+fn parts() -> [OpenApi; 8] {
     [
         kiln_auth::openapi(),
+        kiln_accounts::openapi(),
         kiln_uploads::openapi(),
         kiln_jobs::openapi(),
         kiln_credits::openapi(),
