@@ -105,8 +105,11 @@ impl Table {
         let taken = self.add_put(&mut parts, to_item(&keys::address(&address_hash(to)), &AddressRow { account_id: id.clone() })?, Some(absent()))?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
-            Written::Refused(refused) if refused.has(Some(taken)) => Err(NoMove::Taken),
-            Written::Refused(_) => Err(NoMove::Stale),
+            Written::Refused(refused) => match refused.found(Some(taken)).cloned().map(from_item::<AddressRow>).transpose()? {
+                Some(row) if row.account_id != *id => Err(NoMove::Taken),
+                // It is this very account's: the same confirmation was used a moment ago.
+                _ => Err(NoMove::Stale),
+            },
         })
     }
 

@@ -235,6 +235,8 @@ async fn after_its_end_nothing_of_a_person_is_left_but_the_books_though_the_syst
         })
         .await?;
         if ended {
+            println!("the end came after {} deaths", step - 1);
+            ensure!(step > 3, "nothing was interrupted");
             break;
         }
         system.kill().await?;
