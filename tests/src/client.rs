@@ -91,6 +91,20 @@ impl Client {
         self.send(self.request(Method::POST, path).header("idempotency-key", key).json(&body)).await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> Result<Answer> {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    /// A DELETE that takes a body.
+    pub async fn delete_with(&self, path: &str, body: Value) -> Result<Answer> {
+        self.send(self.request(Method::DELETE, path).json(&body)).await
+    }
+
+    /// How many mails this address has had, for [`Client::mailed_token`].
+    pub async fn mails(&self, email: &str) -> Result<Vec<Value>> {
+        Ok(self.get(&format!("/local/mail?to={email}")).await?.expect(200)?["items"].as_array().cloned().unwrap_or_default())
+    }
+
     pub async fn delete(&self, path: &str) -> Result<Answer> {
         self.send(self.request(Method::DELETE, path)).await
     }

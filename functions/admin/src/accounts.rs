@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use kiln_core::FieldError;
+use kiln_core::address;
 use kiln_core::ids::AccountId;
 use kiln_core::prices::OwnPrices;
 use kiln_core::time::rfc3339;
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Id, Problem, Result, address};
+use kiln_http::{Admin, App, Body, Id, Problem, Result};
 use kiln_store::{Account, AccountPatch};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,8 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountView {
     id: String,
-    /// Empty for a guest's and for one whose person is gone.
-    email: String,
+    /// Null for a guest's, an organisation's, and for one whose person is gone.
+    email: Option<String>,
     name: Option<String>,
     #[schema(format = "date-time")]
     created_at: String,

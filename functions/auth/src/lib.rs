@@ -5,8 +5,11 @@
 
 mod link;
 mod mail;
+mod me;
+mod notices;
 mod sessions;
 
+use kiln_core::profile::Preferences;
 use kiln_http::App;
 use kiln_store::Account;
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(link::request_link))
         .routes(routes!(link::verify_link))
         .routes(routes!(sessions::logout))
-        .routes(routes!(sessions::me))
+        .routes(routes!(me::me, me::change))
+        .routes(routes!(me::confirm_email))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
 }
@@ -42,12 +46,19 @@ pub struct AccountView {
     #[schema(example = "ada@example.org")]
     pub email: String,
     pub name: Option<String>,
+    pub preferences: Preferences,
     #[schema(format = "date-time")]
     pub created_at: String,
 }
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
-        Self { id: account.account_id.into(), email: account.email, name: account.name, created_at: kiln_core::time::rfc3339(account.created_at) }
+        Self {
+            id: account.account_id.into(),
+            email: account.email.unwrap_or_default(),
+            name: account.name,
+            preferences: account.preferences,
+            created_at: kiln_core::time::rfc3339(account.created_at),
+        }
     }
 }

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
+use kiln_core::address;
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::time::{Millis, rfc3339, seconds};
 use kiln_http::caller::{cookie, network_address, same_site};
-use kiln_http::{App, Body, Problem, Result, address, limits, new_secret};
+use kiln_http::{App, Body, Problem, Result, limits, new_secret};
 use kiln_store::{Link, Session, SignIn};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,7 +96,8 @@ pub async fn verify_link(State(app): State<App>, method: Method, headers: Header
         let session = begin(&app, account_id.clone(), secret.hash, user_agent.clone(), now);
         let session_expires_at = rfc3339(session.expires_at);
         let entry_id = EntryId::new(now, app.random());
-        let grant = app.settings().signup_millicredits as i64;
+        let granted_before = new_account && app.table().was_granted(&limits::address(&app, &email).await?).await?;
+        let grant = if granted_before { 0 } else { app.settings().signup_millicredits as i64 };
         let wanted = SignIn { link_hash: link_hash.clone(), email, session, now, grant, entry_id };
         if app.table().sign_in(&wanted, new_account).await?.is_none() {
             // The link was used meanwhile, or the account was made: the next round tells which.

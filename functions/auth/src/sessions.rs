@@ -1,6 +1,5 @@
-//! Sessions: who is signed in, where, and no longer.
+//! Sessions: where a person is signed in, and no longer.
 
-use crate::AccountView;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -8,7 +7,7 @@ use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::ids::SessionId;
 use kiln_core::time::rfc3339;
 use kiln_http::caller::{cookie, same_site, session_token};
-use kiln_http::{App, Caller, Id, Page, Paging, Problem, Result};
+use kiln_http::{App, Id, Page, Paging, Person, Problem, Result};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,18 +26,6 @@ pub async fn logout(State(app): State<App>, method: Method, headers: HeaderMap) 
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, cookie(&app, "", 0))])))
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct Me {
-    account: AccountView,
-}
-
-/// Who is signed in.
-#[utoipa::path(get, path = "/api/v1/me", tag = "auth", responses((status = 200, body = Me)), security(("session" = [])))]
-pub async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>> {
-    let account = app.table().account(&caller.account_id).await?.ok_or_else(|| Problem::unauthorized("The account is gone."))?;
-    Ok(Json(Me { account: account.into() }))
-}
-
 /// A browser that is signed in.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SessionView {
@@ -55,12 +42,12 @@ pub struct SessionView {
 
 /// Where the account is signed in, newest first.
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "auth", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<SessionView>)), security(("session" = [])))]
-pub async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<SessionView>>> {
+pub async fn list(State(app): State<App>, person: Person, paging: Paging) -> Result<Json<Page<SessionView>>> {
     let after = paging.after(kiln_store::keys::SESSION)?;
-    let (sessions, next) = app.table().sessions(&caller.account_id, paging.limit, after.as_deref()).await?;
+    let (sessions, next) = app.table().sessions(&person.account_id, paging.limit, after.as_deref()).await?;
     let now = app.now();
     let items = sessions.into_iter().filter(|session| session.expires_at > now).map(|session| SessionView {
-        current: session.session_id == caller.session.session_id,
+        current: session.session_id == person.session.session_id,
         id: session.session_id.into(),
         created_at: rfc3339(session.created_at),
         expires_at: rfc3339(session.expires_at),
@@ -71,8 +58,8 @@ pub async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Res
 
 /// Signs one browser out.
 #[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "auth", params(("id" = String, Path)), responses((status = 204, description = "It is signed out.")), security(("session" = [])))]
-pub async fn end(State(app): State<App>, caller: Caller, Id(id): Id<SessionId>) -> Result<StatusCode> {
-    let session = app.table().account_session(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
+pub async fn end(State(app): State<App>, person: Person, Id(id): Id<SessionId>) -> Result<StatusCode> {
+    let session = app.table().account_session(&person.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     app.table().end_session(&session).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
+use kiln_core::access::Role;
 use kiln_core::billing::{Buys, Order, OrderState};
 use kiln_core::ids::OrderId;
 use kiln_core::time::{Millis, rfc3339, seconds};
@@ -57,6 +58,7 @@ pub struct CheckoutView {
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
     responses((status = 201, body = CheckoutView)), security(("session" = [])))]
 pub async fn checkout(State(app): State<App>, caller: Caller, key: Key, body: Body<CheckoutRequest>) -> Result<(StatusCode, Json<CheckoutView>)> {
+    caller.require(Role::Admin)?;
     let once = Once::new("checkout", key, &body.bytes);
     let request = body.value;
     let pack = app.prices().pack(&request.pack).ok_or_else(|| FieldError::new("pack", "no such pack; GET credits/packs lists them"))?;
@@ -182,7 +184,7 @@ pub async fn customer(app: &App, pay: &Pay, account: &Account) -> Result<String>
     if let Some(customer) = &account.customer {
         return Ok(customer.clone());
     }
-    let email = Some(account.email.as_str()).filter(|email| !email.is_empty());
+    let email = account.email.as_deref();
     let made = pay.customer(account.account_id.as_str(), email, account.name.as_deref()).await.map_err(pay::problem)?;
     Ok(app.table().set_customer(&account.account_id, &made).await?)
 }

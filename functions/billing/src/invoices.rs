@@ -4,9 +4,10 @@ use crate::checkout::{customer, millicredits};
 use axum::Json;
 use axum::extract::{Query, State};
 use kiln_core::FieldError;
+use kiln_core::access::Role;
 use kiln_core::billing::{Buys, Order, OrderState};
 use kiln_core::time::rfc3339;
-use kiln_http::{App, Caller, Page, Paging, Problem, Result, pay};
+use kiln_http::{App, Caller, For, Page, Paging, Problem, Result, pay, scope};
 use kiln_store::keys;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +21,7 @@ pub struct PortalView {
 /// The payment service's page for cards, invoices and the plan; the address works for some minutes.
 #[utoipa::path(post, path = "/api/v1/credits/portal", tag = "credits", responses((status = 200, body = PortalView), (status = 409, description = "Nothing was bought yet.")), security(("session" = [])))]
 pub async fn portal(State(app): State<App>, caller: Caller) -> Result<Json<PortalView>> {
+    caller.require(Role::Admin)?;
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
     if account.customer.is_none() {
         return Err(Problem::conflict("nothing_bought", "Nothing was bought yet, so there is nothing to see to."));
@@ -129,7 +131,7 @@ impl From<&Order> for PaymentView {
 
 /// What the account has ordered, paid or not, newest first.
 #[utoipa::path(get, path = "/api/v1/credits/payments", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<PaymentView>)), security(("session" = [])))]
-pub async fn payments(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<PaymentView>>> {
+pub async fn payments(State(app): State<App>, caller: For<scope::CreditsRead>, paging: Paging) -> Result<Json<Page<PaymentView>>> {
     let after = paging.after(keys::ORDER)?;
     let (orders, next) = app.table().orders(&caller.account_id, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(orders.iter().map(PaymentView::from).collect(), next)))

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
+use kiln_core::access::Role;
 use kiln_core::billing::Buys;
 use kiln_core::time::rfc3339;
 use kiln_http::{App, Body, Caller, Key, Once, Problem, Result, pay};
@@ -29,6 +30,7 @@ pub struct SubscribeRequest {
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
     responses((status = 201, body = CheckoutView), (status = 409, description = "There is a plan already: change it.")), security(("session" = [])))]
 pub async fn subscribe(State(app): State<App>, caller: Caller, key: Key, body: Body<SubscribeRequest>) -> Result<(StatusCode, Json<CheckoutView>)> {
+    caller.require(Role::Admin)?;
     let once = Once::new("subscribe", key, &body.bytes);
     let request = body.value;
     let plan = app.prices().plan(&request.plan).ok_or_else(|| FieldError::new("plan", "no such plan; GET credits/plans lists them"))?;
@@ -85,6 +87,7 @@ impl From<&Subscription> for PlanView {
 /// Changes the plan, or ends it.
 #[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, responses((status = 200, body = PlanView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
 pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChange>) -> Result<Json<PlanView>> {
+    caller.require(Role::Admin)?;
     let PlanChange { plan, cancel } = body.value;
     if plan.is_some() == cancel.is_some() {
         return Err(FieldError::new("plan", "either another plan or cancel").into());

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use kiln_core::ledger::{Entry, EntryKind};
 use kiln_core::time::rfc3339;
-use kiln_http::{App, Caller, Page, Paging, Problem, Result};
+use kiln_http::{App, For, Page, Paging, Problem, Result, scope};
 use kiln_store::{Account, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -93,15 +93,15 @@ impl From<&Entry> for EntryView {
 }
 
 /// What the account has: available, held for jobs, and owed.
-#[utoipa::path(get, path = "/api/v1/credits", tag = "credits", responses((status = 200, body = Balance)), security(("session" = [])))]
-async fn balance(State(app): State<App>, caller: Caller) -> Result<Json<Balance>> {
+#[utoipa::path(get, path = "/api/v1/credits", tag = "credits", responses((status = 200, body = Balance)), security(("session" = []), ("api_key" = ["credits:read"])))]
+async fn balance(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Balance>> {
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(Balance::from(&account)))
 }
 
 /// The account's history, newest first.
-#[utoipa::path(get, path = "/api/v1/credits/ledger", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<EntryView>)), security(("session" = [])))]
-async fn ledger(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<EntryView>>> {
+#[utoipa::path(get, path = "/api/v1/credits/ledger", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<EntryView>)), security(("session" = []), ("api_key" = ["credits:read"])))]
+async fn ledger(State(app): State<App>, caller: For<scope::CreditsRead>, paging: Paging) -> Result<Json<Page<EntryView>>> {
     let after = paging.after(keys::LEDGER)?;
     let (entries, next) = app.table().entries(&caller.account_id, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(entries.iter().map(EntryView::from).collect(), next)))

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use kiln_core::machine::{DAY, daily_limits};
 use kiln_core::prices::{Interval, Pack, Plan};
 use kiln_core::time::{Millis, next_month, rfc3339};
-use kiln_http::{App, Caller, Problem, Result};
+use kiln_http::{App, For, Problem, Result, scope};
 use kiln_store::Account;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ fn usage_of(app: &App, account: &Account, charged: i64, now: Millis) -> Usage {
 
 /// What the account has used, of what it may, and when each count begins anew.
 #[utoipa::path(get, path = "/api/v1/usage", tag = "credits", responses((status = 200, body = Usage)), security(("session" = [])))]
-pub async fn usage(State(app): State<App>, caller: Caller) -> Result<Json<Usage>> {
+pub async fn usage(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Usage>> {
     let now = app.now();
     let (account, charged) = app.table().account_with_use(&caller.account_id, now).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(usage_of(&app, &account, charged, now)))

@@ -10,7 +10,7 @@ use kiln_core::ids::JobId;
 use kiln_core::{job, machine};
 use kiln_http::flow::{self, TRIES};
 use kiln_http::view::{JobView, with_urls};
-use kiln_http::{App, Caller, Id, Page, Paging, Problem, Result};
+use kiln_http::{App, For, Id, Page, Paging, Problem, Result, scope};
 use kiln_store::{Commit, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -73,8 +73,8 @@ async fn kinds(State(app): State<App>) -> Json<Kinds> {
 }
 
 /// One job, with links to what it made.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView)), security(("session" = [])))]
-async fn show(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<JobView>> {
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView)), security(("session" = []), ("api_key" = ["jobs:read"])))]
+async fn show(State(app): State<App>, caller: For<scope::JobsRead>, Id(id): Id<JobId>) -> Result<Json<JobView>> {
     let (job, creation) = app.table().job_and_creation(&caller.account_id, &id).await?;
     let job = job.ok_or_else(Problem::not_found)?;
     let artifacts = match creation {
@@ -89,16 +89,16 @@ async fn show(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Resu
 }
 
 /// The account's jobs, newest first.
-#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<JobView>)), security(("session" = [])))]
-async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<JobView>>> {
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<JobView>)), security(("session" = []), ("api_key" = ["jobs:read"])))]
+async fn list(State(app): State<App>, caller: For<scope::JobsRead>, paging: Paging) -> Result<Json<Page<JobView>>> {
     let after = paging.after(keys::JOB)?;
     let (jobs, next) = app.table().jobs(&caller.account_id, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(jobs.iter().map(|job| JobView::new(job, vec![], None)).collect(), next)))
 }
 
 /// Cancels a job that has not ended; its hold is released at once.
-#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView), (status = 409)), security(("session" = [])))]
-async fn cancel(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<(StatusCode, Json<JobView>)> {
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView), (status = 409)), security(("session" = []), ("api_key" = ["jobs:write"])))]
+async fn cancel(State(app): State<App>, caller: For<scope::JobsWrite>, Id(id): Id<JobId>) -> Result<(StatusCode, Json<JobView>)> {
     for _ in 0..TRIES {
         let (job, account) = app.table().job_and_account(&caller.account_id, &id).await?;
         let job = job.ok_or_else(Problem::not_found)?;

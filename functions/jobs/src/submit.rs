@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kiln_core::access::Scope;
 use kiln_core::machine::{self, DAY};
 use kiln_core::price::{self, Quote};
 use kiln_core::time::Millis;
@@ -12,15 +13,17 @@ use kiln_http::ask::{self, JobRequest};
 use kiln_http::flow::{self, TRIES};
 use kiln_http::idempotency::replay_response;
 use kiln_http::view::JobView;
-use kiln_http::{App, Body, Caller, Key, Once, Problem, RequestId, Result, Signed};
+use kiln_http::{App, Body, Key, Once, Problem, RequestId, Result, Signed};
 use kiln_store::{Commit, Submitted, Why};
 
 /// What a job would cost, line by line.
-#[utoipa::path(post, path = "/api/v1/jobs/quote", tag = "jobs", request_body = JobRequest, responses((status = 200, body = Quote)), security(("session" = [])))]
-pub(crate) async fn quote(State(app): State<App>, caller: Caller, body: Body<JobRequest>) -> Result<Json<Quote>> {
+#[utoipa::path(post, path = "/api/v1/jobs/quote", tag = "jobs", request_body = JobRequest, responses((status = 200, body = Quote)), security(("session" = []), ("api_key" = ["jobs:write"])))]
+pub(crate) async fn quote(State(app): State<App>, signed: Signed, body: Body<JobRequest>) -> Result<Json<Quote>> {
     let request = body.value;
+    ask::check_inputs(&request)?;
+    let found = app.table().before_submit(&signed.asked, &request.inputs, None).await?;
+    signed.check(found.proof.clone(), Some(Scope::JobsWrite), app.now())?.note_use(&app).await;
     let valid = ask::validate(&app, &request)?;
-    let found = app.table().before_submit(&caller.account_id, &caller.session.token_hash, &request.inputs, None).await?;
     let inputs = ask::inputs(&request, &found.uploads)?;
     let own = found.account.map(|account| account.prices).unwrap_or_default();
     Ok(Json(price::quote(app.prices(), &own, valid.kind.name, &valid.params, &inputs, request.priority)?.quote))
@@ -29,7 +32,7 @@ pub(crate) async fn quote(State(app): State<App>, caller: Caller, body: Body<Job
 /// Asks for a job: its price is held, and a worker will take it.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = JobRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours.")),
-    responses((status = 202, body = JobView), (status = 402)), security(("session" = [])))]
+    responses((status = 202, body = JobView), (status = 402)), security(("session" = []), ("api_key" = ["jobs:write"])))]
 pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(request_id): RequestId, key: Key, body: Body<JobRequest>) -> Result<Response> {
     let once = Once::new("jobs", key, &body.bytes);
     let request = body.value;
@@ -37,8 +40,8 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
     ask::check_inputs(&request)?;
     for _ in 0..TRIES {
         let now = app.now();
-        let found = app.table().before_submit(&signed.account_id, &signed.token_hash, &request.inputs, once.lookup()).await?;
-        let caller = signed.check(found.session.clone(), now)?;
+        let found = app.table().before_submit(&signed.asked, &request.inputs, once.lookup()).await?;
+        let caller = signed.check(found.proof.clone(), Some(Scope::JobsWrite), now)?;
         if let Some(replayed) = once.replayed(found.replay.clone(), now)? {
             return Ok(replay_response(replayed));
         }
@@ -56,6 +59,7 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
             Ok(()) => {
                 tracing::info!(job_id = %change.after.job_id, kind = valid.kind.name, "job accepted");
                 flow::after_commit(&app, &change, &account.counters).await;
+                caller.note_use(&app).await;
                 let paced = change.account.step.map(|step| kiln_http::pace::headers(step, now));
                 return Ok((StatusCode::ACCEPTED, paced, [(header::LOCATION, format!("/api/v1/jobs/{}", view.id))], Json(view)).into_response());
             }

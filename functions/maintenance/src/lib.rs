@@ -1,8 +1,9 @@
 //! Maintenance: walks the owed index on a schedule, so that every accepted job ends though every message is lost and any
-//! process dies; forgets uploads that nobody used; re-arms what fell into the dead-letter queue.
+//! process dies; forgets uploads that nobody used, and accounts that were deleted; re-arms what fell into the dead-letter queue.
 //!
 //! Safe to run twice and to die anywhere: each row is its own conditional write, and a failing row never stops the others.
 
+mod accounts;
 mod dead_letters;
 mod jobs;
 mod uploads;
@@ -17,8 +18,11 @@ pub async fn handle(app: &App, event: Value) -> anyhow::Result<Value> {
     }
     let swept = jobs::sweep(app).await?;
     let forgotten = uploads::sweep(app).await?;
-    if swept.acted + swept.hinted + swept.failed + forgotten > 0 {
-        tracing::info!(unfinished = swept.unfinished, acted = swept.acted, hinted = swept.hinted, failed = swept.failed, forgotten, "maintenance");
+    let emptied = accounts::sweep(app).await?;
+    if swept.acted + swept.hinted + swept.failed + forgotten + emptied > 0 {
+        tracing::info!(unfinished = swept.unfinished, acted = swept.acted, hinted = swept.hinted, failed = swept.failed, forgotten, emptied, "maintenance");
     }
-    Ok(json!({ "unfinished": swept.unfinished, "acted": swept.acted, "hinted": swept.hinted, "failed": swept.failed, "uploads_forgotten": forgotten }))
+    Ok(
+        json!({ "unfinished": swept.unfinished, "acted": swept.acted, "hinted": swept.hinted, "failed": swept.failed, "uploads_forgotten": forgotten, "accounts_emptied": emptied }),
+    )
 }

@@ -13,7 +13,7 @@ use kiln_core::job::State as JobState;
 use kiln_core::time::{Millis, parse_rfc3339, rfc3339};
 use kiln_http::idempotency::replay_response;
 use kiln_http::view::{ArtifactView, with_urls};
-use kiln_http::{App, Body, Caller, Id, Key, Once, Page, Paging, Problem, Result, new_secret};
+use kiln_http::{App, Body, For, Id, Key, Once, Page, Paging, Problem, Result, new_secret, scope};
 use kiln_store::{Share, keys};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -146,8 +146,8 @@ fn is_token(text: &str) -> bool {
 /// Makes a link to what a succeeded job made.
 #[utoipa::path(post, path = "/api/v1/shares", tag = "shares", request_body = ShareRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours, without `token` and `url`.")),
-    responses((status = 201, body = NewShare), (status = 404), (status = 409)), security(("session" = [])))]
-async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<ShareRequest>) -> Result<Response> {
+    responses((status = 201, body = NewShare), (status = 404), (status = 409)), security(("session" = []), ("api_key" = ["shares:write"])))]
+async fn create(State(app): State<App>, caller: For<scope::SharesWrite>, key: Key, body: Body<ShareRequest>) -> Result<Response> {
     let once = Once::new("shares", key, &body.bytes);
     let request = body.value;
     for _ in 0..TRIES {
@@ -193,16 +193,16 @@ async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<Sha
 }
 
 /// The account's links, newest first; expired ones too, until they are deleted.
-#[utoipa::path(get, path = "/api/v1/shares", tag = "shares", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<ShareView>)), security(("session" = [])))]
-async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<ShareView>>> {
+#[utoipa::path(get, path = "/api/v1/shares", tag = "shares", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<ShareView>)), security(("session" = []), ("api_key" = ["shares:write"])))]
+async fn list(State(app): State<App>, caller: For<scope::SharesWrite>, paging: Paging) -> Result<Json<Page<ShareView>>> {
     let after = paging.after(keys::SHARE)?;
     let (shares, next) = app.table().shares(&caller.account_id, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(shares.iter().map(ShareView::from).collect(), next)))
 }
 
 /// Ends a link: from now on it is as unknown as any other.
-#[utoipa::path(delete, path = "/api/v1/shares/{id}", tag = "shares", params(("id" = String, Path)), responses((status = 204)), security(("session" = [])))]
-async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<ShareId>) -> Result<StatusCode> {
+#[utoipa::path(delete, path = "/api/v1/shares/{id}", tag = "shares", params(("id" = String, Path)), responses((status = 204)), security(("session" = []), ("api_key" = ["shares:write"])))]
+async fn remove(State(app): State<App>, caller: For<scope::SharesWrite>, Id(id): Id<ShareId>) -> Result<StatusCode> {
     let share = app.table().share(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     app.table().forget_share(&share).await?;
     tracing::info!(share_id = %share.share_id, "share ended");

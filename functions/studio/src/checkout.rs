@@ -13,7 +13,7 @@ use kiln_core::prices::{GuestTier, OwnPrices};
 use kiln_core::time::{Millis, rfc3339, seconds};
 use kiln_http::ask::{self, JobRequest};
 use kiln_http::flow::TRIES;
-use kiln_http::{App, Body, Caller, Key, Once, Problem, RequestId, Result, guest, pay};
+use kiln_http::{App, Body, Key, Once, Problem, RequestId, Result, Visitor, guest, pay};
 use kiln_pay::{Mode, Wanted};
 use kiln_store::{NoRoom, Room};
 use serde::{Deserialize, Serialize};
@@ -97,10 +97,10 @@ struct Ready {
     tier: (String, GuestTier),
 }
 
-async fn ready(app: &App, caller: &Caller, request: &JobRequest, request_id: &str) -> Result<Ready> {
+async fn ready(app: &App, caller: &Visitor, request: &JobRequest, request_id: &str) -> Result<Ready> {
     ask::check_inputs(request)?;
     let valid = ask::validate(app, request)?;
-    let found = app.table().before_submit(&caller.account_id, &caller.session.token_hash, &request.inputs, None).await?;
+    let found = app.table().before_submit(&caller.asked, &request.inputs, None).await?;
     let inputs = ask::inputs(request, &found.uploads)?;
     let priced = price::quote(app.prices(), &OwnPrices::default(), valid.kind.name, &valid.params, &inputs, request.priority)?;
     let tier = app.prices().guest_tier(priced.quote.quote_millicredits).map(|(name, tier)| (name.to_owned(), tier.clone()));
@@ -110,7 +110,7 @@ async fn ready(app: &App, caller: &Caller, request: &JobRequest, request_id: &st
 
 /// What a guest's job would cost.
 #[utoipa::path(post, path = "/api/v1/studio/quote", tag = "guest", request_body = GuestRequest, responses((status = 200, body = GuestQuote)), security(("session" = [])))]
-pub async fn quote(State(app): State<App>, caller: Caller, body: Body<GuestRequest>) -> Result<Json<GuestQuote>> {
+pub async fn quote(State(app): State<App>, caller: Visitor, body: Body<GuestRequest>) -> Result<Json<GuestQuote>> {
     let GuestRequest { kind, params, inputs } = body.value;
     let request = JobRequest { kind, params, inputs, priority: Priority::Standard };
     let Ready { priced, tier: (tier, of), .. } = ready(&app, &caller, &request, "").await?;
@@ -130,20 +130,20 @@ struct Ordered {
     responses((status = 201, body = GuestCheckout)), security(("session" = [])))]
 pub async fn checkout(
     State(app): State<App>,
-    caller: Caller,
+    caller: Visitor,
     RequestId(request_id): RequestId,
     key: Key,
     body: Body<GuestCheckoutRequest>,
 ) -> Result<(StatusCode, Json<GuestCheckout>)> {
     let once = Once::new("studio-checkout", key, &body.bytes);
     let GuestCheckoutRequest { kind, params, inputs, email } = body.value;
-    let email = kiln_http::address::parse(&email)?;
+    let email = kiln_core::address::parse(&email)?;
     let request = JobRequest { kind, params, inputs, priority: Priority::Standard };
     let order = ordered(&app, &caller, &once, &request, &request_id, email).await?;
     open(&app, order).await.map(|view| (StatusCode::CREATED, Json(view)))
 }
 
-async fn ordered(app: &App, caller: &Caller, once: &Once, request: &JobRequest, request_id: &str, email: String) -> Result<Order> {
+async fn ordered(app: &App, caller: &Visitor, once: &Once, request: &JobRequest, request_id: &str, email: String) -> Result<Order> {
     for _ in 0..TRIES {
         let now = app.now();
         if let Some((route, hash)) = once.lookup()

@@ -5,12 +5,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::ids::{AccountId, SessionId};
-use kiln_core::job::Counters;
-use kiln_core::prices::OwnPrices;
 use kiln_core::time::{rfc3339, seconds};
 use kiln_http::caller::{cookie, network_address, same_site};
 use kiln_http::{App, Problem, Result, limits, new_secret};
-use kiln_store::{Account, Session};
+use kiln_store::{Account, AccountKind, Session};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,24 +37,7 @@ pub async fn begin(State(app): State<App>, method: Method, headers: HeaderMap) -
     let account_id = AccountId::new(now, app.random());
     let secret = new_secret(&format!("{account_id}."));
     let ttl = expires_at / 1000 + SWEPT_AFTER;
-    let account = Account {
-        v: 1,
-        account_id: account_id.clone(),
-        email: String::new(),
-        name: None,
-        created_at: now,
-        counters: Counters::default(),
-        suspended: false,
-        guest: true,
-        ttl: Some(ttl),
-        stored_bytes: 0,
-        projects: 0,
-        max_stored_bytes: None,
-        max_projects: None,
-        prices: OwnPrices::default(),
-        customer: None,
-        subscription: None,
-    };
+    let account = Account { guest: true, ttl: Some(ttl), ..Account::new(account_id.clone(), AccountKind::Person, 0, now) };
     let session = Session {
         session_id: SessionId::new(now, app.random()),
         account_id,

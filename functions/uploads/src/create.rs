@@ -12,7 +12,7 @@ use kiln_core::ids::UploadId;
 use kiln_core::job::owed_shard;
 use kiln_core::media::{ImageType, LIMITS};
 use kiln_core::time::{Millis, rfc3339, seconds};
-use kiln_http::{App, Body, Caller, Key, Once, Problem, Result, pace};
+use kiln_http::{App, Body, Caller, For, Key, Once, Problem, Result, pace, scope};
 use kiln_store::{NoRoom, Room, Upload, UploadState, incoming_key};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -71,8 +71,8 @@ struct Kept {
 }
 
 /// Prepares an upload; its bytes are then sent to the URL of each part, as they are.
-#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload, params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "The same key and body give the same answer for 24 h.")), responses((status = 201, body = UploadTicket)), security(("session" = [])))]
-pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<NewUpload>) -> Result<Response> {
+#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload, params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "The same key and body give the same answer for 24 h.")), responses((status = 201, body = UploadTicket)), security(("session" = []), ("api_key" = ["uploads:write"])))]
+pub async fn create(State(app): State<App>, caller: For<scope::UploadsWrite>, key: Key, body: Body<NewUpload>) -> Result<Response> {
     let wanted = body.value.check()?;
     let once = Once::new(ROUTE, key, &body.bytes);
     let now = app.now();

@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::ids::UploadId;
-use kiln_http::{App, Caller, Id, Problem, Result};
+use kiln_http::{App, For, Id, Problem, Result, scope};
 use kiln_store::{Upload, incoming_key};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -35,15 +35,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 const TRIES: u32 = 4;
 
 /// One upload: as declared while it waits, as verified once it is ready.
-#[utoipa::path(get, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView)), security(("session" = [])))]
-async fn show(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> Result<Json<UploadView>> {
+#[utoipa::path(get, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView)), security(("session" = []), ("api_key" = ["uploads:write"])))]
+async fn show(State(app): State<App>, caller: For<scope::UploadsWrite>, Id(id): Id<UploadId>) -> Result<Json<UploadView>> {
     let upload = app.table().upload(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(UploadView::with_url(&app, &upload).await?))
 }
 
 /// Forgets an upload and its bytes; one that a job has used stays.
-#[utoipa::path(delete, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 204, description = "It is gone."), (status = 409)), security(("session" = [])))]
-async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> Result<StatusCode> {
+#[utoipa::path(delete, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 204, description = "It is gone."), (status = 409)), security(("session" = []), ("api_key" = ["uploads:write"])))]
+async fn remove(State(app): State<App>, caller: For<scope::UploadsWrite>, Id(id): Id<UploadId>) -> Result<StatusCode> {
     for _ in 0..TRIES {
         let upload = app.table().upload(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
         if upload.last_job_at.is_some() {

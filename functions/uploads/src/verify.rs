@@ -9,13 +9,13 @@ use axum::http::StatusCode;
 use kiln_core::ids::UploadId;
 use kiln_core::media::{self, ImageType, LIMITS, MediaError};
 use kiln_core::time::seconds;
-use kiln_http::{App, Caller, Id, Problem, Result};
+use kiln_http::{App, For, Id, Problem, Result, scope};
 use kiln_store::{Upload, UploadState, incoming_key, input_key};
 use sha2::{Digest, Sha256};
 
 /// Verifies what was sent and makes the upload ready; repeating it gives the same answer.
-#[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView), (status = 409), (status = 422)), security(("session" = [])))]
-pub async fn complete(State(app): State<App>, caller: Caller, Id(id): Id<UploadId>) -> Result<Json<UploadView>> {
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", tag = "uploads", params(("id" = UploadId, Path)), responses((status = 200, body = UploadView), (status = 409), (status = 422)), security(("session" = []), ("api_key" = ["uploads:write"])))]
+pub async fn complete(State(app): State<App>, caller: For<scope::UploadsWrite>, Id(id): Id<UploadId>) -> Result<Json<UploadView>> {
     let mut last = kiln_store::Error::Busy.into();
     for _ in 0..TRIES {
         let upload = app.table().upload(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;

@@ -54,6 +54,7 @@ enum Kind {
 fn kind(binary: &str) -> Option<Kind> {
     Some(match binary {
         "kiln-auth" => Kind::Routes(kiln_auth::router),
+        "kiln-accounts" => Kind::Routes(kiln_accounts::router),
         "kiln-uploads" => Kind::Routes(kiln_uploads::router),
         "kiln-jobs" => Kind::Routes(kiln_jobs::router),
         "kiln-credits" => Kind::Routes(kiln_credits::router),

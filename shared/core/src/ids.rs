@@ -120,6 +120,8 @@ id!(/** One immutable line of an account's history. */ EntryId, "led");
 id!(/** Something asked to be paid: a pack, a plan, or a guest's job. */ OrderId, "ord");
 id!(/** Many jobs asked for at once. */ BatchId, "bat");
 id!(/** A link that shows a result signed out. */ ShareId, "shr");
+id!(/** A secret of one account, with scopes. */ KeyId, "key");
+id!(/** An invitation into an organisation. */ InviteId, "inv");
 id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
 
 #[cfg(test)]

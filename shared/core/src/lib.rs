@@ -5,8 +5,11 @@
 //! - [`billing`]: what is paid for with money, and what goes back
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
+//! - [`access`]: roles and scopes, and the limits of organisations and keys; [`profile`], [`address`]: what a person may be called, and where reached
 //! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
 
+pub mod access;
+pub mod address;
 pub mod billing;
 pub mod field;
 pub mod fleet;
@@ -19,6 +22,7 @@ pub mod media;
 pub mod pool;
 pub mod price;
 pub mod prices;
+pub mod profile;
 pub mod settings;
 pub mod time;
 pub mod timing;

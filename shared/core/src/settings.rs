@@ -91,6 +91,10 @@ settings! {
     links_per_address: "KILN_LINKS_PER_ADDRESS" = 5, 1..=1000;
     #[doc = "Sign-in links that one network address may ask for in an hour."]
     links_per_ip: "KILN_LINKS_PER_IP" = 30, 1..=100000;
+    #[doc = "Mails that one account may cause in an hour: invitations, and confirmations of a new address."]
+    mails_per_account: "KILN_MAILS_PER_ACCOUNT" = 30, 1..=100000;
+    #[doc = "Seconds after which a deleted account's files are looked for once more; longer than an upload's link works."]
+    deletion_settle_s: "KILN_DELETION_SETTLE_S" = 5400, 0..=604800;
     #[doc = "Workers kept whatever the demand, until an operator sets the pool's policy."]
     pool_desired: "KILN_POOL_DESIRED" = 0, 0..=100;
     #[doc = "Workers at most, until an operator sets the pool's policy."]

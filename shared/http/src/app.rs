@@ -2,12 +2,14 @@
 //! first used, so that a function links and connects only what it uses), the clock and randomness.
 
 use aws_config::SdkConfig;
+use kiln_core::access::USE_NOTED_EVERY;
+use kiln_core::ids::KeyId;
 use kiln_core::prices::Prices;
 use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
 use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table};
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A function's environment variables.
 pub type Env = BTreeMap<String, String>;
@@ -28,6 +30,8 @@ struct Inner {
     mail: OnceLock<Mail>,
     secrets: OnceLock<Secrets>,
     lender: OnceLock<Lender>,
+    /// When this process last wrote a key's use down.
+    keys_used: Mutex<HashMap<KeyId, Millis>>,
 }
 
 impl App {
@@ -61,6 +65,7 @@ impl App {
             mail: OnceLock::new(),
             secrets: OnceLock::new(),
             lender: OnceLock::new(),
+            keys_used: Mutex::default(),
         })))
     }
 
@@ -128,6 +133,20 @@ impl App {
     /// The name of this deployment, in labels and metrics.
     pub fn deployment(&self) -> &str {
         self.env("KILN_DEPLOYMENT").unwrap_or("kiln")
+    }
+
+    /// Whether this process has not seen the key used for [`USE_NOTED_EVERY`]; from now on it has.
+    pub(crate) fn first_use(&self, id: &KeyId, now: Millis) -> bool {
+        let mut used = self.0.keys_used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.get(id).is_some_and(|at| now - at < USE_NOTED_EVERY) {
+            return false;
+        }
+        // Forgetting costs a few writes more, growing would cost memory.
+        if used.len() >= 10_000 {
+            used.clear();
+        }
+        used.insert(id.clone(), now);
+        true
     }
 
     pub fn now(&self) -> Millis {

@@ -1,4 +1,6 @@
-//! Who calls: a signed-in browser (session cookie), a worker (its instance's token), an operator (the admin key).
+//! Who calls: a signed-in browser (session cookie), a program (API key), a worker (its instance's token), an operator (the admin key).
+//!
+//! Safe unless told: [`Caller`] and [`Person`] take no API key; a handler that does names the scope in its type, [`For`].
 //!
 //! A cookie alone never changes anything for another site: it is `SameSite=Lax`, a change needs a JSON body or an
 //! `Origin` that is ours, and what a browser says of a cross-site request (`Sec-Fetch-Site`) is believed.
@@ -8,18 +10,66 @@ use crate::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use kiln_core::access::{Role, Scope};
 use kiln_core::ids::{AccountId, InstanceId};
-use kiln_store::Session;
+use kiln_core::time::Millis;
+use kiln_store::{ApiKey, Asked, Proof, Session};
+use std::marker::PhantomData;
 use subtle::ConstantTimeEq;
 
 /// Name of the session cookie.
 pub const COOKIE: &str = "kiln_session";
 
-/// A signed-in caller and the account for which they act.
+/// The header by which a session acts for an organisation.
+pub const ACCOUNT_HEADER: &str = "kiln-account";
+
+/// Who calls, and the account for which they act. As an extractor it takes a session alone and refuses API keys, so that a handler
+/// that says nothing of scopes is closed to them; [`For`] names the scope that a key needs.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub account_id: AccountId,
-    pub session: Session,
+    /// Of a session's person in that account (their own: owner); a key is as good as an admin within its scopes.
+    pub role: Role,
+    pub who: Who,
+}
+
+/// What the caller proved to hold.
+#[derive(Debug, Clone)]
+pub enum Who {
+    Person(Session),
+    Key(ApiKey),
+}
+
+impl Caller {
+    /// Refuses a member of a lesser role.
+    pub fn require(&self, least: Role) -> Result<(), Problem> {
+        if self.role >= least { Ok(()) } else { Err(role_missing(least)) }
+    }
+
+    /// Who made the request: a person's account, or the account that a key belongs to.
+    pub fn actor(&self) -> &AccountId {
+        match &self.who {
+            Who::Person(session) => &session.account_id,
+            Who::Key(key) => &key.account_id,
+        }
+    }
+
+    /// Writes down that a key is in use: once an hour, and never at the request's cost but a call's time.
+    pub async fn note_use(&self, app: &App) {
+        let Who::Key(key) = &self.who else { return };
+        let now = app.now();
+        if app.first_use(&key.key_id, now)
+            && let Err(error) = app.table().note_key_use(&key.key_id, now).await
+        {
+            tracing::warn!(%error, key_id = %key.key_id, "the use of a key was not written down");
+        }
+    }
+}
+
+/// The refusal of a member who lacks a role.
+pub fn role_missing(least: Role) -> Problem {
+    let who = if least == Role::Owner { "an owner" } else { "an admin or an owner" };
+    Problem::new(StatusCode::FORBIDDEN, "role_missing", format!("Only {who} of this account may do that."))
 }
 
 impl FromRequestParts<App> for Caller {
@@ -27,43 +77,202 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let signed = Signed::from_request_parts(parts, app).await?;
-        // TTL only sweeps: what has expired is refused by the check.
-        signed.check(app.table().session(&signed.token_hash).await?, app.now())
+        signed.check(app.table().prove(&signed.asked).await?, None, app.now())
     }
 }
 
-/// What a session token says of itself, unchecked: it names its account (`acc_….SECRET`), so that a handler may read the
-/// session together with whatever else it needs, in one call, and [`Signed::check`] it then.
+/// A caller who may be an API key with this scope, or a session: `caller: For<scope::JobsRead>`.
+#[derive(Debug, Clone)]
+pub struct For<S>(Caller, PhantomData<S>);
+
+impl<S> std::ops::Deref for For<S> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl<S: scope::Named> FromRequestParts<App> for For<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let signed = Signed::from_request_parts(parts, app).await?;
+        let caller = signed.check(app.table().prove(&signed.asked).await?, Some(S::SCOPE), app.now())?;
+        caller.note_use(app).await;
+        Ok(Self(caller, PhantomData))
+    }
+}
+
+/// Scopes as types, for [`For`].
+pub mod scope {
+    use kiln_core::access::Scope;
+
+    pub trait Named: Send + Sync {
+        const SCOPE: Scope;
+    }
+
+    macro_rules! named {
+        ($($name:ident)*) => { $(
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl Named for $name {
+                const SCOPE: Scope = Scope::$name;
+            }
+        )* };
+    }
+    named!(JobsRead JobsWrite UploadsWrite SharesWrite CreditsRead WebhooksWrite);
+}
+
+/// A signed-in person, about their own things, whatever account their pages act for.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub account_id: AccountId,
+    pub session: Session,
+}
+
+/// Whoever has a session, a guest's too: for what a guest may do.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    pub account_id: AccountId,
+    pub asked: Asked,
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let signed = Signed { asked: Signed::from_request_parts(parts, app).await?.asked.of_person() };
+        let proof = app.table().prove(&signed.asked).await?;
+        if !proof.session.as_ref().is_some_and(|session| session.guest) {
+            return signed.check(proof, None, app.now()).map(|caller| Self { account_id: caller.account_id, asked: signed.asked });
+        }
+        let session = proof.session.filter(|session| session.expires_at > app.now()).ok_or_else(session_ended)?;
+        Ok(Self { account_id: session.account_id, asked: signed.asked })
+    }
+}
+
+impl FromRequestParts<App> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let signed = Signed { asked: Signed::from_request_parts(parts, app).await?.asked.of_person() };
+        let caller = signed.check(app.table().prove(&signed.asked).await?, None, app.now())?;
+        match caller.who {
+            Who::Person(session) => Ok(Self { account_id: caller.account_id, session }),
+            Who::Key(_) => Err(session_needed()),
+        }
+    }
+}
+
+fn session_needed() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "session_needed", "This takes a signed-in person; an API key can't do it, whatever its scopes.")
+}
+
+/// What a request says of its caller, unchecked. A session's token names its account (`acc_….SECRET`) and a key names its account and itself
+/// (`kiln_acc_….key_….SECRET`), so that a handler may read the proof together with whatever else it needs, in one call, and
+/// [`Signed::check`] it then.
 #[derive(Debug, Clone)]
 pub struct Signed {
-    pub account_id: AccountId,
-    pub token_hash: String,
+    pub asked: Asked,
 }
 
+/// What an API key begins with.
+pub const KEY_PREFIX: &str = "kiln_";
+
 impl Signed {
-    pub fn parse(token: &str) -> Option<Self> {
-        let (account, secret) = token.split_once('.')?;
-        (!secret.is_empty()).then_some(())?;
-        Some(Self { account_id: account.parse().ok()?, token_hash: kiln_store::hash(token) })
+    /// The account that is acted for, unchecked.
+    pub fn account_id(&self) -> &AccountId {
+        self.asked.account_id()
     }
 
-    /// The caller, if this is a living session of that account.
-    pub fn check(&self, session: Option<Session>, now: kiln_core::time::Millis) -> Result<Caller, Problem> {
-        session
-            .filter(|session| session.expires_at > now && session.account_id == self.account_id)
-            .map(|session| Caller { account_id: session.account_id.clone(), session })
-            .ok_or_else(|| Problem::unauthorized("The session has ended; sign in again."))
+    fn session(token: &str, acts_for: Option<AccountId>) -> Option<Self> {
+        let (account, secret) = token.split_once('.')?;
+        (!secret.is_empty()).then_some(())?;
+        let person: AccountId = account.parse().ok()?;
+        Some(Self { asked: Asked::Session { acts_for: acts_for.unwrap_or_else(|| person.clone()), token_hash: kiln_store::hash(token), person } })
     }
+
+    fn key(token: &str) -> Option<Self> {
+        let mut parts = token.strip_prefix(KEY_PREFIX)?.splitn(3, '.');
+        let (account, key, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        (!secret.is_empty()).then_some(())?;
+        Some(Self { asked: Asked::Key { account_id: account.parse().ok()?, key_id: key.parse().ok()?, token_hash: kiln_store::hash(token) } })
+    }
+
+    /// The caller, if what was read proves it. `takes` is the scope that an API key needs here; with none, no key is taken.
+    pub fn check(&self, proof: Proof, takes: Option<Scope>, now: Millis) -> Result<Caller, Problem> {
+        match &self.asked {
+            Asked::Session { person, acts_for, .. } => {
+                // TTL only sweeps: what has expired is refused here.
+                let session = proof.session.filter(|session| session.expires_at > now && session.account_id == *person).ok_or_else(session_ended)?;
+                // A guest brings photos; all else is for accounts.
+                if session.guest && takes != Some(Scope::UploadsWrite) {
+                    return Err(guest_session());
+                }
+                let role = match acts_for == person {
+                    true => Role::Owner,
+                    // An organisation of others is as unknown as one that isn't.
+                    false => proof.member.filter(|member| member.account_id == *person).ok_or_else(Problem::not_found)?.role,
+                };
+                Ok(Caller { account_id: acts_for.clone(), role, who: Who::Person(session) })
+            }
+            Asked::Key { account_id, token_hash, .. } => {
+                let known = |key: &ApiKey| equal(&key.token_hash, token_hash) && key.expires_at.is_none_or(|at| at > now);
+                let key = proof.key.filter(known).ok_or_else(key_invalid)?;
+                let scope = takes.ok_or_else(session_needed)?;
+                if !key.scopes.contains(&scope) {
+                    let detail = format!("This API key lacks the scope {}.", scope.as_str());
+                    return Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail));
+                }
+                Ok(Caller { account_id: account_id.clone(), role: Role::Admin, who: Who::Key(key) })
+            }
+        }
+    }
+}
+
+fn session_ended() -> Problem {
+    Problem::unauthorized("The session has ended; sign in again.")
+}
+
+fn guest_session() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "guest_session", "A guest uploads and pays for one job; sign in for all else.")
+}
+
+/// Revoked, expired and unknown keys answer the same.
+fn key_invalid() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "key_invalid", "This API key was revoked, has expired or never existed.")
 }
 
 impl FromRequestParts<App> for Signed {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let acts_for = match parts.headers.get(ACCOUNT_HEADER) {
+            None => None,
+            Some(id) => Some(id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(Problem::not_found)?),
+        };
+        // A key wins over a cookie: a program that sends one means it, and a browser sends none by itself, which is why the rules
+        // against other sites' pages are for cookies alone.
+        if let Some(token) = has_bearer(&parts.headers) {
+            let signed = bearer(&parts.headers).filter(|_| token).and_then(Self::key).ok_or_else(key_invalid)?;
+            return match acts_for.is_none_or(|id| id == *signed.account_id()) {
+                true => Ok(signed),
+                false => Err(Problem::not_found()),
+            };
+        }
         let token = session_token(&parts.headers).ok_or_else(|| Problem::unauthorized("Sign in first."))?;
         same_site(app, &parts.method, &parts.headers)?;
-        Self::parse(&token).ok_or_else(|| Problem::unauthorized("The session has ended; sign in again."))
+        Self::session(&token, acts_for).ok_or_else(session_ended)
     }
+}
+
+/// Whether a bearer's token was sent, and if so whether there is only one.
+fn has_bearer(headers: &HeaderMap) -> Option<bool> {
+    let all = headers.get_all(header::AUTHORIZATION);
+    let is_bearer =
+        |value: &axum::http::HeaderValue| value.to_str().is_ok_and(|text| text.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")));
+    all.iter().any(is_bearer).then(|| all.iter().count() == 1)
 }
 
 /// The session cookie; no token and no seconds clear it.

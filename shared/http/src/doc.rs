@@ -1,10 +1,10 @@
 //! OpenAPI: one document of all functions, and what is true of every operation said once.
 
 use crate::problem::Problem;
-use kiln_core::ids::{SessionId, UploadId};
+use kiln_core::ids::{AccountId, SessionId, UploadId};
 use std::collections::BTreeSet;
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
@@ -28,6 +28,7 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
     }
     for (name, scheme) in [
         ("session", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::caller::COOKIE)))),
+        ("api_key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
         ("worker", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
         ("admin", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
     ] {
@@ -38,7 +39,9 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             operation.operation_id = Some(operation_id(method, path));
-            for status in refusals(method, operation) {
+            let statuses = refusals(method, operation);
+            for_organisations(operation);
+            for status in statuses {
                 operation.responses.responses.entry(status.to_string()).or_insert_with(|| ResponseBuilder::new().build().into());
             }
             for (status, response) in &mut operation.responses.responses {
@@ -77,7 +80,25 @@ fn refusals(method: &str, operation: &Operation) -> BTreeSet<u16> {
     if signed_in_by.contains("session") && method != "get" {
         statuses.insert(403);
     }
+    // A key without the scope; an organisation that isn't the caller's.
+    if signed_in_by.contains("api_key") {
+        statuses.extend([403, 404]);
+    }
     statuses
+}
+
+/// Whatever takes API keys is about an account's things, so a session may act for an organisation there.
+fn for_organisations(operation: &mut Operation) {
+    if !serde_json::to_string(&operation.security).unwrap_or_default().contains("api_key") {
+        return;
+    }
+    let header = ParameterBuilder::new()
+        .name("Kiln-Account")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("Acts for this organisation, of which the session's person is a member."))
+        .schema(Some(AccountId::schema()))
+        .build();
+    operation.parameters.get_or_insert_default().push(header.into());
 }
 
 fn problem(status: &str, said: &str) -> Response {

@@ -52,6 +52,12 @@ impl Once {
         self.key_hash.as_deref().map(|hash| (self.route, hash))
     }
 
+    /// The earlier answer of this account to the same request, if there is one.
+    pub async fn earlier(&self, app: &crate::App, account: &AccountId) -> Result<Option<(StatusCode, String)>, Problem> {
+        let Some((route, hash)) = self.lookup() else { return Ok(None) };
+        self.replayed(app.table().replay(account, route, hash).await?, app.now())
+    }
+
     /// The record of this answer.
     pub fn record(&self, account: &AccountId, status: StatusCode, answer: String, now: Millis) -> Option<Idempotent> {
         Some(Idempotent {

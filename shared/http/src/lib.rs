@@ -1,7 +1,6 @@
 //! What every function shares: the app and its environment, who calls, problem+json, idempotency keys, paging,
 //! telemetry, OpenAPI. A function adds its endpoints and nothing of these.
 
-pub mod address;
 mod app;
 pub mod ask;
 pub mod body;
@@ -11,6 +10,7 @@ pub mod flow;
 pub mod guest;
 pub mod idempotency;
 pub mod lambda;
+pub mod letter;
 pub mod limits;
 pub mod pace;
 pub mod paging;
@@ -23,7 +23,7 @@ pub mod view;
 
 pub use app::{App, Env, Secret, new_secret};
 pub use body::Body;
-pub use caller::{Admin, Caller, RequestId, Signed, Worker};
+pub use caller::{Admin, Caller, For, Person, RequestId, Signed, Visitor, Who, Worker, scope};
 pub use idempotency::{Key, Once};
 pub use paging::{Page, Paging};
 pub use path::Id;

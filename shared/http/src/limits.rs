@@ -1,21 +1,25 @@
-//! What is limited for whoever is not signed in: how often one address, or one network address, may ask for a link: counted by the hour under keyed fingerprints, so
-//! that the table holds neither (invariant 12).
-
-use hmac::{Hmac, KeyInit, Mac};
-use kiln_core::time::Millis;
+//! How often one address, one network address or one account may cause a mail: counted by the hour under keyed fingerprints, so that the
+//! table holds no address (invariant 12).
 
 use crate::{App, Problem};
+use hmac::{Hmac, KeyInit, Mac};
+use kiln_core::time::Millis;
 use sha2::Sha256;
 
 const HOUR: Millis = 3_600_000;
 
-/// Counts one more request for a link; `false` when this hour's are used up.
+/// Counts one more of `what`; `false` when this hour's are used up.
 pub async fn take(app: &App, what: &str, value: &str, limit: u64) -> Result<bool, Problem> {
     let key = app.secrets().get("hmac-key").await?;
     let window = app.now().div_euclid(HOUR);
     // Swept an hour after the window's end.
     let ttl = (window + 2) * HOUR / 1000;
     Ok(app.table().count_in_window(&format!("{what}:{}", fingerprint(&key, what, value)), window, limit, ttl).await?)
+}
+
+/// The fingerprint by which an address that has left its account is known to have had its sign-up grant.
+pub async fn address(app: &App, email: &str) -> Result<String, Problem> {
+    Ok(fingerprint(&app.secrets().get("hmac-key").await?, "granted", email))
 }
 
 /// Seconds until the next window.

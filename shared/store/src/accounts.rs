@@ -1,11 +1,14 @@
 //! Accounts, sign-in links, sessions, and the counters that limit requests for links.
 
+use crate::api_keys::active;
+use crate::deletion::Leaving;
 use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, hash, keys};
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::job::Counters;
 use kiln_core::ledger::{Entry, Move};
 use kiln_core::prices::OwnPrices;
+use kiln_core::profile::Preferences;
 use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -15,7 +18,11 @@ use serde::{Deserialize, Serialize};
 pub struct Account {
     pub v: u32,
     pub account_id: AccountId,
-    pub email: String,
+    #[serde(default, skip_serializing_if = "AccountKind::is_person")]
+    pub kind: AccountKind,
+    /// Where a person signs in; an organisation has none, nor has who is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub created_at: Millis,
@@ -47,6 +54,84 @@ pub struct Account {
     pub customer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<crate::Subscription>,
+    #[serde(flatten)]
+    pub preferences: Preferences,
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// On its way out; `None` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Leaving>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountKind {
+    #[default]
+    Person,
+    Organisation,
+}
+
+impl AccountKind {
+    fn is_person(&self) -> bool {
+        *self == AccountKind::Person
+    }
+}
+
+/// How many an account has of what is limited; moved in the transactions of what is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    #[serde(default)]
+    pub n_keys: u32,
+    /// Of an organisation.
+    #[serde(default)]
+    pub n_members: u32,
+    #[serde(default)]
+    pub n_owners: u32,
+    /// Of a person: organisations that they belong to, and those of them that they own.
+    #[serde(default)]
+    pub n_orgs: u32,
+    #[serde(default)]
+    pub n_owned: u32,
+}
+
+impl Account {
+    /// A new account with nothing in it but `available` millicredits.
+    pub fn new(account_id: AccountId, kind: AccountKind, available: i64, now: Millis) -> Self {
+        Self {
+            v: 1,
+            account_id,
+            kind,
+            email: None,
+            name: None,
+            created_at: now,
+            counters: Counters { available, ..Counters::default() },
+            suspended: false,
+            guest: false,
+            ttl: None,
+            stored_bytes: 0,
+            projects: 0,
+            max_stored_bytes: None,
+            max_projects: None,
+            prices: OwnPrices::default(),
+            customer: None,
+            subscription: None,
+            preferences: Preferences::default(),
+            tally: Tally::default(),
+            state: None,
+            deleted_at: None,
+            next_check_at: None,
+        }
+    }
+}
+
+/// Which account an address signs in to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AddressRow {
+    pub account_id: AccountId,
 }
 
 /// A mailed sign-in link; kept by the hash of its token.
@@ -130,11 +215,7 @@ impl Table {
 
     /// The account that an address signs in to, if it has one.
     pub async fn account_of(&self, email: &str) -> Result<Option<AccountId>, Error> {
-        #[derive(Deserialize)]
-        struct Row {
-            account_id: AccountId,
-        }
-        Ok(self.get::<Row>(&keys::address(&address_hash(email))).await?.map(|row| row.account_id))
+        Ok(self.get::<AddressRow>(&keys::address(&address_hash(email))).await?.map(|row| row.account_id))
     }
 
     /// One transaction: the link is used up, the account is made on its first sign-in (with its grant), the session
@@ -147,34 +228,18 @@ impl Table {
         let session = &wanted.session;
         let account_id = &session.account_id;
         if new_account {
-            #[derive(Serialize)]
-            struct Row<'a> {
-                account_id: &'a AccountId,
-            }
-            self.add_put(&mut parts, to_item(&keys::address(&address_hash(&wanted.email)), &Row { account_id })?, Some(absent()))?;
-            let account = Account {
-                v: 1,
-                account_id: account_id.clone(),
-                email: wanted.email.clone(),
-                name: None,
-                created_at: wanted.now,
-                counters: Counters { available: wanted.grant, ..Counters::default() },
-                suspended: false,
-                guest: false,
-                ttl: None,
-                stored_bytes: 0,
-                projects: 0,
-                max_stored_bytes: None,
-                max_projects: None,
-                prices: OwnPrices::default(),
-                customer: None,
-                subscription: None,
-            };
+            let row = AddressRow { account_id: account_id.clone() };
+            self.add_put(&mut parts, to_item(&keys::address(&address_hash(&wanted.email)), &row)?, Some(absent()))?;
+            let email = Some(wanted.email.clone());
+            let account = Account { email, ..Account::new(account_id.clone(), AccountKind::Person, wanted.grant, wanted.now) };
             self.add_put(&mut parts, to_item(&keys::account(account_id), &account)?, Some(absent()))?;
             if wanted.grant > 0 {
                 let entry = Move::grant(wanted.grant).entry(wanted.entry_id.clone(), account_id.clone(), wanted.now, "signup");
                 self.add_put(&mut parts, to_item(&keys::entry(account_id, &entry.id), &entry)?, Some(absent()))?;
             }
+        } else {
+            // Of sign-in and deletion one comes first, and no session outlives its account.
+            self.add_check(&mut parts, &keys::account(account_id), active().and("email = :email").value("email", s(&wanted.email)))?;
         }
         self.add_put(&mut parts, to_item(&keys::session(&session.token_hash), session)?, Some(absent()))?;
         self.add_put(&mut parts, to_item(&keys::account_session(account_id, &session.session_id), session)?, Some(absent()))?;

@@ -63,7 +63,7 @@ pub struct Stored {
 
 #[derive(Debug, Clone)]
 pub struct Files {
-    client: Client,
+    pub(crate) client: Client,
     incoming: Option<String>,
     media: Option<String>,
 }
@@ -83,11 +83,11 @@ impl Files {
         Self { client: Client::from_conf(settings), incoming: bucket("KILN_INCOMING_BUCKET"), media: bucket("KILN_MEDIA_BUCKET") }
     }
 
-    fn incoming(&self) -> Result<&str, Error> {
+    pub(crate) fn incoming(&self) -> Result<&str, Error> {
         self.incoming.as_deref().ok_or_else(|| Error::internal("KILN_INCOMING_BUCKET is not set"))
     }
 
-    fn media(&self) -> Result<&str, Error> {
+    pub(crate) fn media(&self) -> Result<&str, Error> {
         self.media.as_deref().ok_or_else(|| Error::internal("KILN_MEDIA_BUCKET is not set"))
     }
 

@@ -1,7 +1,8 @@
 //! Jobs: reads, and the one transaction that commits a [`Change`] of core's job machine with its money, its
 //! counters, its queue marker, its slot and its idempotency record.
 
-use crate::accounts::{Account, Session, account_from};
+use crate::accounts::{Account, account_from};
+use crate::callers::{Asked, Proof};
 use crate::fleet::{emptied, holds};
 use crate::ledger::{AccountUpdate, count_step, count_today, over_today, owes, used_in_month};
 use crate::owed::Depth;
@@ -107,7 +108,7 @@ pub struct Submitted {
     pub uploads: Vec<Option<Upload>>,
     pub depth: Option<Depth>,
     pub replay: Option<Replay>,
-    pub session: Option<Session>,
+    pub proof: Proof,
 }
 
 impl Table {
@@ -130,19 +131,14 @@ impl Table {
         Ok((found.remove(&job_key).map(from_item).transpose()?, found.remove(&account_key).map(account_from).transpose()?))
     }
 
-    /// Everything a submit decides by: session, account, uploads, the queue's depth and an earlier answer to its key.
-    pub async fn before_submit(
-        &self,
-        account: &AccountId,
-        session_hash: &str,
-        uploads: &[UploadId],
-        idempotency: Option<(&'static str, &str)>,
-    ) -> Result<Submitted, Error> {
+    /// Everything a submit decides by: who calls, account, uploads, the queue's depth and an earlier answer to its key.
+    pub async fn before_submit(&self, asked: &Asked, uploads: &[UploadId], idempotency: Option<(&'static str, &str)>) -> Result<Submitted, Error> {
+        let account = asked.account_id();
         let account_key = keys::account(account);
         let upload_keys: Vec<_> = uploads.iter().map(|id| keys::upload(account, id)).collect();
         let replay_key = idempotency.map(|(route, hash)| keys::idempotency(account, route, hash));
-        let session_key = keys::session(session_hash);
-        let mut wanted = vec![account_key.clone(), keys::depth(), session_key.clone()];
+        let mut wanted = vec![account_key.clone(), keys::depth()];
+        wanted.extend(asked.keys());
         wanted.extend(upload_keys.iter().cloned());
         wanted.extend(replay_key.clone());
         let mut found = self.get_many(&wanted).await?;
@@ -150,7 +146,7 @@ impl Table {
             account: found.remove(&account_key).map(account_from).transpose()?,
             uploads: upload_keys.iter().map(|key| found.get(key).cloned().map(from_item).transpose()).collect::<Result<_, _>>()?,
             depth: found.remove(&keys::depth()).map(from_item).transpose()?,
-            session: found.remove(&session_key).map(from_item).transpose()?,
+            proof: asked.proof(&mut found)?,
             replay: replay_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
         })
     }

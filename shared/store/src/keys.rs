@@ -2,7 +2,7 @@
 //! somebody else's id can't even be asked for (invariant 11).
 
 use crate::table::Key;
-use kiln_core::ids::{AccountId, BatchId, EntryId, InstanceId, JobId, OrderId, SessionId, ShareId, UploadId};
+use kiln_core::ids::{AccountId, BatchId, EntryId, InstanceId, JobId, KeyId, OrderId, SessionId, ShareId, UploadId};
 
 fn key(pk: impl Into<String>, sk: impl Into<String>) -> Key {
     Key { pk: pk.into(), sk: sk.into() }
@@ -133,4 +133,46 @@ pub fn times() -> Key {
 
 pub fn depth() -> Key {
     key("META", "DEPTH")
+}
+
+// Accounts: API keys, organisations, invites, changes of address.
+
+pub const UPLOAD: &str = "UPLOAD#";
+
+pub const API_KEY: &str = "KEY#";
+pub fn api_key(account: &AccountId, id: &KeyId) -> Key {
+    key(account_pk(account), format!("{API_KEY}{id}"))
+}
+
+/// When a key was last used; apart from the key, so that a function that only reads may write it.
+pub fn key_used(id: &KeyId) -> Key {
+    key(format!("USED#{id}"), "USED")
+}
+
+/// Who belongs to an organisation, and as what.
+pub const MEMBER: &str = "MEMBER#";
+pub fn member(org: &AccountId, person: &AccountId) -> Key {
+    key(account_pk(org), format!("{MEMBER}{person}"))
+}
+
+/// The same from the person's side, to be listed.
+pub const MEMBERSHIP: &str = "ORG#";
+pub fn membership(person: &AccountId, org: &AccountId) -> Key {
+    key(account_pk(person), format!("{MEMBERSHIP}{org}"))
+}
+
+/// One for each address: inviting it again replaces the first.
+pub const INVITE: &str = "INVITE#";
+pub fn invite(org: &AccountId, address_hash: &str) -> Key {
+    key(account_pk(org), format!("{INVITE}{address_hash}"))
+}
+
+/// A mailed confirmation of a new address. Beside sign-in links, and under another sort key: neither opens what the other does.
+pub fn confirmation(token_hash: &str) -> Key {
+    key(format!("LINK#{token_hash}"), "CONFIRM")
+}
+
+/// That an address has had its sign-up grant, by its keyed fingerprint.
+pub fn granted(fingerprint: &str) -> Key {
+    key(format!("EMAIL#{fingerprint}"), "GRANTED")
 }

@@ -2,37 +2,50 @@
 //! nothing else knows them. Local and cloud differ by the SDK's own settings only.
 
 mod accounts;
+mod api_keys;
+mod callers;
+mod deletion;
 mod error;
 mod files;
 mod fleet;
+mod invites;
 mod jobs;
 pub mod keys;
 mod ledger;
 mod lend;
 mod mail;
 mod operators;
+mod orgs;
 mod owed;
 mod payments;
+mod profile;
 mod queues;
 mod room;
 mod secrets;
 mod shares;
+mod sweep;
 pub mod table;
 #[cfg(test)]
 mod testing;
 mod uploads;
 
-pub use accounts::{Account, KeptLimits, Link, Session, SignIn};
+pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
+pub use api_keys::{ApiKey, NoKey};
+pub use callers::{Asked, Proof};
+pub use deletion::{Leaving, Leftover, NoEnd};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
 pub use fleet::{Fleet, Instance, PoolState, Said, Slot};
+pub use invites::Invite;
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use ledger::{Posted, Posting};
 pub use lend::{Lender, Lent};
 pub use mail::Mail;
 pub use operators::{AccountPatch, Audit};
+pub use orgs::{Member, NoChange};
 pub use owed::{Depth, OwedRow};
 pub use payments::{Applied, Claimed, Kept, Subscription};
+pub use profile::{Confirmation, NoMove, ProfileChange};
 pub use queues::{Queue, QueueDepth, Queues};
 pub use room::{NoRoom, Room};
 pub use secrets::Secrets;

@@ -170,8 +170,13 @@ impl Table {
 
     /// One consistent read.
     pub async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
+        self.get_item(key).await?.map(from_item).transpose()
+    }
+
+    /// The same, as it is stored.
+    pub(crate) async fn get_item(&self, key: &Key) -> Result<Option<Item>, Error> {
         let output = self.client.get_item().table_name(&self.name).set_key(Some(key.item())).consistent_read(true).send().await.map_err(Error::aws)?;
-        output.item.map(from_item).transpose()
+        Ok(output.item)
     }
 
     /// Consistent reads of up to 100 keys in one call; what does not exist is missing from the answer.
@@ -279,7 +284,7 @@ impl Table {
         Ok(parts.push(TransactWriteItem::builder().delete(delete.build().map_err(Error::internal)?).build()))
     }
 
-    /// Holds only if `condition` does, and writes nothing.
+    /// Holds the transaction to an item that it doesn't change.
     pub fn add_check(&self, parts: &mut Parts, key: &Key, condition: Expr) -> Result<usize, Error> {
         let check = ConditionCheck::builder()
             .table_name(&self.name)
@@ -287,6 +292,7 @@ impl Table {
             .condition_expression(condition.text)
             .set_expression_attribute_names(some(condition.names))
             .set_expression_attribute_values(some(condition.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(Error::internal)?;
         Ok(parts.push(TransactWriteItem::builder().condition_check(check).build()))

@@ -68,6 +68,12 @@ impl Table {
         self.get(&keys::upload(account, id)).await
     }
 
+    /// The account's uploads, newest first.
+    pub async fn uploads_page(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Upload>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::UPLOAD, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
     pub async fn uploads(&self, account: &AccountId, ids: &[UploadId]) -> Result<Vec<Upload>, Error> {
         let keys: Vec<_> = ids.iter().map(|id| keys::upload(account, id)).collect();
         self.get_many(&keys).await?.into_values().map(from_item).collect()

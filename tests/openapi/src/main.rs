@@ -17,9 +17,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 11] {
+fn parts() -> [OpenApi; 12] {
     [
         kiln_auth::openapi(),
+        kiln_accounts::openapi(),
         kiln_uploads::openapi(),
         kiln_jobs::openapi(),
         kiln_credits::openapi(),

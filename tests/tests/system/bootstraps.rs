@@ -22,9 +22,28 @@ const JOB: &str = "job_01KAJ3V9M2Q4R6T8W0Y2A4C6E8";
 const UPLOAD: &str = "upl_01KAJ3TZC8E0G2J4M6P8R0T2V4";
 
 /// What each file of `events/` leads to in the story: the status (0: its answer is not HTTP's), and what the answer says.
-const EXPECTED: [(&str, u16, &str); 39] = [
+const EXPECTED: [(&str, u16, &str); 58] = [
+    ("accounts-export", 200, r#""kind": "capture""#),
+    ("accounts-invite-accept", 404, r#""code":"invite_invalid""#),
+    ("accounts-invite-create", 201, r#""email":"grace@example.com""#),
+    ("accounts-invite-delete", 204, ""),
+    ("accounts-invites", 200, r#""role":"member""#),
+    ("accounts-key-create", 201, r#""scopes":["jobs:read","jobs:write"]"#),
+    ("accounts-key-delete", 204, ""),
+    ("accounts-keys", 200, r#""last_used_at":null"#),
+    ("accounts-me-delete", 202, r#""deleted_at":"#),
+    ("accounts-member-change", 200, r#""role":"admin""#),
+    ("accounts-member-delete", 204, ""),
+    ("accounts-members", 200, r#""role":"owner""#),
+    ("accounts-org", 200, r#""members":1"#),
+    ("accounts-org-create", 201, r#""name":"Analytical Engines""#),
+    ("accounts-org-delete", 202, r#""deleted_at":"#),
+    ("accounts-org-rename", 200, r#""name":"Difference Engines""#),
+    ("accounts-orgs", 200, r#""role":"owner""#),
     ("auth-logout", 204, ""),
     ("auth-me", 200, r#""email":"someone@example.com""#),
+    ("auth-me-change", 200, r#""theme":"dark""#),
+    ("auth-me-confirm-email", 404, r#""code":"link_invalid""#),
     ("auth-request-link", 202, "{}"),
     ("auth-session-delete", 204, ""),
     ("auth-sessions", 200, r#""current":true"#),
@@ -86,7 +105,9 @@ async fn every_event_is_answered_by_its_function_s_own_bootstrap() -> Result<()>
     ensure!(ada.check_books().await? == (9000, 0));
     the_pool_gives_the_idle_worker_back(&mut world, &ada).await?;
     operators_look(&mut world).await?;
+    keys_and_organisations(&mut world).await?;
     signs_out(&mut world, &ada).await?;
+    ends_the_account(&mut world, &ada).await?;
 
     let missing: Vec<_> = EXPECTED.iter().map(|(event, ..)| *event).filter(|event| !world.played.contains(*event)).collect();
     ensure!(missing.is_empty(), "not played: {missing:?}");
@@ -223,6 +244,56 @@ async fn operators_look(world: &mut World) -> Result<()> {
         world.play(event).await?;
     }
     Ok(())
+}
+
+async fn keys_and_organisations(world: &mut World) -> Result<()> {
+    world.play("auth-me-change").await?;
+    world.play("auth-me-confirm-email").await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    world.learn("2027-11-21T10:00:00Z", &rfc3339(i64::try_from(now)? + seconds(86_400)));
+    let key = world.play("accounts-key-create").await?;
+    ensure!(key.text("/key")?.starts_with("kiln_acc_"));
+    let again = world.play("accounts-key-create").await?;
+    ensure!(again.body["id"] == key.body["id"] && again.body["key"].is_null(), "a repeated answer has the secret, or made another key");
+    world.play("accounts-keys").await?;
+    world.learn("key_01KAJ3V2F9H1K3N5Q7S9V1X3Z5", key.text("/id")?);
+    world.play("accounts-key-delete").await?;
+    ensure!(world.call("accounts-key-delete").await?.status == 404, "a revoked key is there");
+    let org = world.play("accounts-org-create").await?;
+    world.learn("acc_01KAJ3V0D7F9H1K3M5P7R9T1V3", org.text("/id")?);
+    for event in ["accounts-orgs", "accounts-org", "accounts-org-rename", "accounts-members"] {
+        world.play(event).await?;
+    }
+    let invite = world.play("accounts-invite-create").await?;
+    world.learn("inv_01KAJ3V3G0J2M4P6R8T0W2Y4A6", invite.text("/id")?);
+    world.play("accounts-invites").await?;
+    world.play("accounts-invite-delete").await?;
+    world.play("accounts-invite-accept").await?;
+    let (org, grace) = (org.text("/id")?.to_owned(), world.system.client());
+    let me = grace.sign_in("grace@example.com").await?;
+    let mails = grace.get("/local/mail?to=grace@example.com").await?.expect(200)?["items"].as_array().map_or(0, Vec::len);
+    // The other key's body is the same, so that only the address is invited once more.
+    world.learn("01KAJ3V9ENQ2T4W6Y8A0C2E4G9", "another-invite");
+    world.play("accounts-invite-create").await?;
+    let token = grace.mailed_token("grace@example.com", mails).await?;
+    grace.post("/api/v1/invites/accept", json!({ "token": token })).await?.expect(200)?;
+    world.learn("acc_01KAJ3V1E8G0J2M4P6R8T0V2X4", me["id"].as_str().context("id")?);
+    world.play("accounts-member-change").await?;
+    world.play("accounts-member-delete").await?;
+    grace.get(&format!("/api/v1/orgs/{org}")).await?.problem(404, "not_found", "")?;
+    world.play("accounts-org-delete").await?;
+    ensure!(world.call("accounts-org").await?.status == 404, "a deleted organisation is there");
+    world.play("accounts-export").await?;
+    Ok(())
+}
+
+async fn ends_the_account(world: &mut World, ada: &Client) -> Result<()> {
+    ada.sign_in("someone@example.com").await?;
+    let cookie = ada.cookie().context("cookie")?;
+    world.learn(&format!("kiln_session={EXAMPLE}"), &format!("kiln_session={cookie}"));
+    world.play("accounts-me-delete").await?;
+    ada.set_cookie(Some(cookie));
+    ada.get("/api/v1/me").await?.problem(401, "signed_out", "")
 }
 
 async fn signs_out(world: &mut World, ada: &Client) -> Result<()> {

@@ -297,7 +297,8 @@ async fn a_guest_pays_for_one_job_gets_its_link_and_is_refunded_when_it_fails() 
     paid["email"] = json!("gus@example.org");
     let order = guest.post("/api/v1/studio/checkout", paid.clone()).await?.expect(201)?;
     let token = order["result_url"].as_str().and_then(|url| url.rsplit('/').next()).context("a token")?.to_owned();
-    let show = || guest.get(&format!("/api/v1/studio/orders/{token}"));
+    let path = format!("/api/v1/studio/orders/{token}");
+    let show = || guest.get(&path);
     ensure!(show().await?.expect(200)?["job"].is_null());
     let session = shop.pay(order["url"].as_str().context("url")?, "ok").await?;
     ensure!(session["amount_total"] == 200);
@@ -314,7 +315,8 @@ async fn a_guest_pays_for_one_job_gets_its_link_and_is_refunded_when_it_fails() 
     let order = guest.post("/api/v1/studio/checkout", paid).await?.expect(201)?;
     let token = order["result_url"].as_str().and_then(|url| url.rsplit('/').next()).context("a token")?.to_owned();
     let session = shop.pay(order["url"].as_str().context("url")?, "ok").await?;
-    let show = || guest.get(&format!("/api/v1/studio/orders/{token}"));
+    let path = format!("/api/v1/studio/orders/{token}");
+    let show = || guest.get(&path);
     wait_for("the guest's refund", SOON, || async { Ok(Some(show().await?.expect(200)?).filter(|order| order["settled"] == "refunded")) }).await?;
     shop.idle().await?;
     let refunds = shop.api(&format!("refunds?payment_intent={}", session["payment_intent"].as_str().unwrap_or_default())).await?;

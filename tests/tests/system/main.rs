@@ -1,11 +1,15 @@
 //! The whole system, seen from outside. One binary, so that it is linked once; each test has a system of its own.
 
 mod access;
+mod accounts;
 mod bad_input;
 mod bootstraps;
 mod buying;
 mod counts;
 mod drills;
 mod jobs;
+mod keys;
 mod local;
 mod machines;
+mod orgs;
+mod stored;

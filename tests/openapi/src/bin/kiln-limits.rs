@@ -6,6 +6,7 @@ use kiln_core::kinds::{MAX_PARAMS_BYTES, offered};
 use kiln_core::media::LIMITS;
 use kiln_core::price::MAX_OUTPUT_PIXELS;
 use kiln_core::settings::Settings;
+use kiln_core::{access, profile};
 use kiln_http::body::MAX_BODY_BYTES;
 use kiln_http::paging::{DEFAULT_LIMIT, MAX_LIMIT};
 use kiln_http::{idempotency, view};
@@ -19,6 +20,7 @@ fn main() {
     settings();
     files();
     requests();
+    accounts();
     kinds();
 }
 
@@ -61,6 +63,16 @@ fn requests() {
     println!("| `params` of a job | {} bytes of JSON |", number(MAX_PARAMS_BYTES as u64));
     println!("| `limit` of a list | 1 to {MAX_LIMIT}, {DEFAULT_LIMIT} unless told |");
     println!("| an answer to an `Idempotency-Key` | kept for {} hours |", idempotency::KEPT / 3_600_000);
+}
+
+fn accounts() {
+    println!("\n## Accounts\n");
+    println!("| what | limit |\n| --- | --- |");
+    println!("| API keys of an account | {} |", access::MOST_KEYS);
+    println!("| organisations that a person owns; belongs to | {}; {} |", access::MOST_OWNED, access::MOST_ORGS);
+    println!("| members of an organisation | {} |", access::MOST_MEMBERS);
+    println!("| open invites of an organisation | {}, each for {} days |", access::MOST_INVITES, access::INVITE_FOR / 86_400_000);
+    println!("| a name of a person, an organisation or a key | {} characters |", profile::MAX_NAME);
 }
 
 fn kinds() {

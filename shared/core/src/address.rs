@@ -1,7 +1,7 @@
 //! Mail addresses: a small rule that keeps typing errors and header tricks out. Whether an address exists, only its
 //! mail can tell.
 
-use kiln_core::FieldError;
+use crate::FieldError;
 
 /// Longest address, in bytes (RFC 5321, the path's 256 without its brackets).
 const MAX_BYTES: usize = 254;

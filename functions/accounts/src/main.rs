@@ -1,0 +1,3 @@
+fn main() -> Result<(), lambda_http::Error> {
+    kiln_http::lambda::serve(kiln_accounts::router)
+}
