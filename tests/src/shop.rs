@@ -45,6 +45,8 @@ impl Shop {
         let stand_in = StandIn::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
         let router = stand_in.router();
         tokio::spawn(async move { axum::serve(listener, router).await });
+        let done = kiln_pay::Pay::new(KEY, Some(&url))?.set_up(&kiln_core::prices::Prices::shipped()).await?;
+        ensure!(!done.is_empty(), "nothing is sold");
         Ok(Self { url, http, target })
     }
 

@@ -19,6 +19,9 @@ pub async fn client(app: &App) -> Result<Pay> {
 /// What a caller is told of the service's trouble; its own words go to the log.
 pub fn problem(error: kiln_pay::Error) -> Problem {
     tracing::error!(%error, "the payment service did not do as asked");
+    if matches!(error, kiln_pay::Error::NotSetUp(_)) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "prices_not_set_up", "This can't be bought at the moment; nothing was charged.");
+    }
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable", "The payment service can't be reached; nothing was charged. Please ask again.")
         .retry_after(5)
 }
