@@ -111,6 +111,9 @@ id!(/** One piece of work asked for. */ JobId, "job");
 id!(/** One immutable line of an account's history. */ EntryId, "led");
 id!(/** A link that shows a result signed out. */ ShareId, "shr");
 id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
+id!(/** An address outside that is told of events. */ EndpointId, "whe");
+id!(/** Something that happened, to be told. */ EventId, "evt");
+id!(/** One event for one endpoint, with its tries. */ DeliveryId, "dlv");
 
 #[cfg(test)]
 mod tests {

@@ -200,4 +200,7 @@ pub struct Counters {
     pub max_running: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<i64>,
+    /// The events that an enabled webhook endpoint of the account wants, so that a commit knows without a read of its own.
+    #[serde(default, skip_serializing_if = "crate::hooks::Wanted::is_empty")]
+    pub hook_events: crate::hooks::Wanted,
 }

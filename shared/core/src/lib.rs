@@ -4,10 +4,12 @@
 //! - [`ledger`]: the arithmetic of credits; [`price`]: what a job costs and why
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
+//! - [`hooks`]: the events that are told to endpoints outside, and how
 //! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
 
 pub mod field;
 pub mod fleet;
+pub mod hooks;
 pub mod ids;
 pub mod job;
 pub mod kinds;
