@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use axum::Router;
+use kiln_deliveries::Net;
 use kiln_http::App;
 use kiln_warm_pool::{Machine, Order, Provider};
 use serde_json::{Value, json};
@@ -38,12 +39,14 @@ pub struct Scheduled {
 }
 
 enum Entry {
+    Deliveries(Net),
     Maintenance,
     WarmPool(LocalProvider),
 }
 
 enum Kind {
     Routes(fn(App) -> Router),
+    Deliveries,
     Maintenance,
     WarmPool,
 }
@@ -58,6 +61,8 @@ fn kind(binary: &str) -> Option<Kind> {
         "kiln-shares" => Kind::Routes(kiln_shares::router),
         "kiln-fleet" => Kind::Routes(kiln_fleet::router),
         "kiln-ops" => Kind::Routes(kiln_ops::router),
+        "kiln-webhooks" => Kind::Routes(kiln_webhooks::router),
+        "kiln-deliveries" => Kind::Deliveries,
         "kiln-maintenance" => Kind::Maintenance,
         "kiln-warm-pool" => Kind::WarmPool,
         _ => return None,
@@ -82,6 +87,7 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
                 linked.callables.insert(function.id.clone(), Callable { router: router(app), timeout: function.timeout });
                 continue;
             }
+            Kind::Deliveries if !routed => Entry::Deliveries(Net::new(app.allows_loopback(), app.settings())?),
             Kind::Maintenance if !routed => Entry::Maintenance,
             Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
             _ => bail!("{} has events that {} can't take", function.id, function.binary),
@@ -97,6 +103,7 @@ impl Scheduled {
         let this = self.clone();
         let mut task = tokio::spawn(async move {
             match &this.entry {
+                Entry::Deliveries(net) => kiln_deliveries::handle(&this.app, net, event).await,
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
                 Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
             }
@@ -117,7 +124,7 @@ impl Scheduled {
 pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
     env.extend(LAPTOP.map(|(name, value)| (name.into(), value.into())));
     let settings = kiln_core::settings::Settings::describe().into_iter().map(|(name, ..)| name);
-    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO"]) {
+    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO", "KILN_WEBHOOK_ALLOW_LOOPBACK"]) {
         if let Some(value) = own(name).filter(|value| !value.is_empty()) {
             env.insert(name.into(), value);
         }

@@ -11,10 +11,11 @@ pub mod lambda;
 pub mod paging;
 pub mod path;
 pub mod problem;
+pub mod sealed;
 pub mod telemetry;
 pub mod view;
 
-pub use app::{App, Env, Secret, new_secret};
+pub use app::{App, Env, Secret, new_secret, random_bytes};
 pub use body::Body;
 pub use caller::{Admin, Caller, RequestId, Signed, Worker};
 pub use idempotency::{Key, Once};

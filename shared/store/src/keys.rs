@@ -86,8 +86,9 @@ pub fn endpoint(account: &AccountId, endpoint: &EndpointId) -> Key {
 }
 
 /// An event that is not yet a delivery for each endpoint.
+pub const EVENT: &str = "EVENT#";
 pub fn event(account: &AccountId, event: &EventId) -> Key {
-    key(account_pk(account), format!("EVENT#{event}"))
+    key(account_pk(account), format!("{EVENT}{event}"))
 }
 
 pub const DELIVERY: &str = "DELIVERY#";

@@ -62,6 +62,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Where its secrets are sealed to belong.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.account_id, self.endpoint_id)
+    }
+
     /// Switched off, its owner still to be told.
     pub fn disabled(mut self, why: WhyDisabled, now: Millis) -> Self {
         self.enabled = false;
@@ -126,6 +131,12 @@ struct Sum {
 impl Table {
     pub async fn endpoint(&self, account: &AccountId, id: &EndpointId) -> Result<Option<Endpoint>, Error> {
         self.get(&keys::endpoint(account, id)).await
+    }
+
+    /// The account's endpoints, newest first, to be shown.
+    pub async fn endpoint_page(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Endpoint>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::ENDPOINT, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
     }
 
     /// All endpoints of an account (there are [`MAX_ENDPOINTS`] at most), to be shown or changed.
