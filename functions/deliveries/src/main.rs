@@ -4,8 +4,6 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 
 fn main() -> Result<(), lambda_runtime::Error> {
-    // reqwest is built without a provider of its own: the one that all of Kiln ships.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     kiln_http::lambda::run(|app| async move {
         let net = &Net::new(app.allows_loopback(), app.settings())?;
         let app = &app;

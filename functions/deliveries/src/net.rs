@@ -104,6 +104,8 @@ impl Net {
     }
 
     fn with(lookup: Arc<dyn Lookup>, loopback: bool, timeout: Duration) -> anyhow::Result<Self> {
+        // reqwest is built without a TLS provider of its own; a second naming of the one that we ship is no error.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .dns_resolver(Arc::new(Guarded { lookup, loopback }))
             .no_proxy()
@@ -178,13 +180,12 @@ fn kind(error: &reqwest::Error) -> &'static str {
         if inner.downcast_ref::<rustls::Error>().is_some() {
             return "tls";
         }
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && let Some(within) = io.get_ref()
-            && within.downcast_ref::<rustls::Error>().is_some()
-        {
-            return "tls";
-        }
-        cause = inner.source();
+        // What an I/O error carries is not its source; there may be one in another.
+        let carried = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match carried {
+            Some(carried) => Some(carried),
+            None => inner.source(),
+        };
     }
     if error.is_timeout() {
         "timed_out"

@@ -37,7 +37,6 @@ struct Canary {
 
 impl Canary {
     async fn start(answer: &'static str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let visits = Arc::new(AtomicUsize::new(0));

@@ -22,7 +22,7 @@ const JOB: &str = "job_01KAJ3V9M2Q4R6T8W0Y2A4C6E8";
 const UPLOAD: &str = "upl_01KAJ3TZC8E0G2J4M6P8R0T2V4";
 
 /// What each file of `events/` leads to in the story: the status (0: its answer is not HTTP's), and what the answer says.
-const EXPECTED: [(&str, u16, &str); 39] = [
+const EXPECTED: [(&str, u16, &str); 51] = [
     ("auth-logout", 204, ""),
     ("auth-me", 200, r#""email":"someone@example.com""#),
     ("auth-request-link", 202, "{}"),
@@ -31,6 +31,8 @@ const EXPECTED: [(&str, u16, &str); 39] = [
     ("auth-verify-link", 200, r#""session_expires_at":"#),
     ("credits-balance", 200, r#""available_millicredits":10000"#),
     ("credits-ledger", 200, r#""kind":"capture""#),
+    ("deliveries-hints", 0, r#"{"batchItemFailures":[]}"#),
+    ("deliveries-schedule", 0, r#""failed":0"#),
     ("fleet-artifacts", 200, r#""name":"result.png""#),
     ("fleet-claim", 200, r#""attempt":1"#),
     ("fleet-complete", 200, r#""state":"succeeded""#),
@@ -62,6 +64,16 @@ const EXPECTED: [(&str, u16, &str); 39] = [
     ("uploads-delete", 204, ""),
     ("uploads-get", 200, r#""height":48"#),
     ("warm-pool-schedule", 0, r#""instances":1"#),
+    ("webhooks-change", 200, r#""events":["job.succeeded"]"#),
+    ("webhooks-create", 201, r#""secret":"whsec_"#),
+    ("webhooks-delete", 204, ""),
+    ("webhooks-deliveries", 200, r#""type":"webhook.test""#),
+    ("webhooks-delivery", 200, r#""body":"{"#),
+    ("webhooks-list", 200, r#""id":"whe_"#),
+    ("webhooks-replay", 202, r#""state":"pending""#),
+    ("webhooks-rotate", 200, r#""secret":"whsec_"#),
+    ("webhooks-show", 200, r#""url":"https://hooks.example.com/kiln""#),
+    ("webhooks-test", 202, r#""state":"pending""#),
 ];
 
 #[tokio::test]
@@ -84,6 +96,7 @@ async fn every_event_is_answered_by_its_function_s_own_bootstrap() -> Result<()>
     the_worker_delivers(&mut world, &ada, &picture).await?;
     shares_and_forgets(&mut world).await?;
     ensure!(ada.check_books().await? == (9000, 0));
+    webhooks_are_tried_though_nobody_is_there(&mut world, &ada).await?;
     the_pool_gives_the_idle_worker_back(&mut world, &ada).await?;
     operators_look(&mut world).await?;
     signs_out(&mut world, &ada).await?;
@@ -200,6 +213,29 @@ async fn shares_and_forgets(world: &mut World) -> Result<()> {
     world.learn(UPLOAD, unused.text("/id")?);
     world.play("uploads-delete").await?;
     ensure!(world.call("uploads-get").await?.status == 404, "a deleted upload is there");
+    Ok(())
+}
+
+async fn webhooks_are_tried_though_nobody_is_there(world: &mut World, ada: &Client) -> Result<()> {
+    let made = world.play("webhooks-create").await?;
+    world.learn("whe_01KAJ41A2C4E6G8J0M2P4R6T8V", made.text("/id")?);
+    for event in ["webhooks-list", "webhooks-show", "webhooks-change", "webhooks-rotate"] {
+        world.play(event).await?;
+    }
+    let owed = world.play("webhooks-test").await?;
+    world.learn("dlv_01KAJ41B3D5F7H9K1N3Q5S7T9W", owed.text("/id")?);
+    world.play("deliveries-hints").await?;
+    // Nobody answers at that name. Whoever tried first, this process or the system beside it, has written it down.
+    kiln_tests::system::wait_for("the first try", SOON, || async {
+        let shown = ada.get(&format!("/api/v1/deliveries/{}", owed.text("/id")?)).await?.expect(200)?;
+        Ok(shown["tries"][0]["error"].is_string().then_some(()))
+    })
+    .await?;
+    for event in ["webhooks-deliveries", "webhooks-delivery", "webhooks-replay", "deliveries-schedule"] {
+        world.play(event).await?;
+    }
+    world.play("webhooks-delete").await?;
+    ensure!(world.call("webhooks-show").await?.status == 404, "a deleted endpoint is there");
     Ok(())
 }
 

@@ -126,7 +126,7 @@ async fn after_eight_tries_it_is_given_up_and_a_replay_begins_anew() -> Result<(
     let system = System::start(&LOOPBACK).await?;
     let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
     let (id, _) = endpoint(&ada, &receiver.url, &["*"]).await?;
-    receiver.answer(&[(503, &[]); 8]);
+    receiver.answer(&[(503, &[] as &[_]); 8]);
     let owed = tested(&ada, &id).await?;
     let failed = delivery(&ada, "failed").await?;
     ensure!(failed["tries"].as_array().map(Vec::len) == Some(8) && failed["reason"] == "tries_used_up" && failed["next_try_at"].is_null(), "{failed}");
@@ -193,7 +193,7 @@ async fn an_endpoint_that_only_fails_for_too_long_is_disabled_and_its_owner_is_t
     let system = System::start(&[&LOOPBACK[..], &[("KILN_HOOK_DISABLE_S", "2")]].concat()).await?;
     let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
     let (id, _) = endpoint(&ada, &receiver.url, &["*"]).await?;
-    receiver.answer(&[(500, &[]); 20]);
+    receiver.answer(&[(500, &[] as &[_]); 20]);
     tested(&ada, &id).await?;
     wait_for("the endpoint to be disabled", WITHIN, || async {
         let shown = ada.get(&format!("{ENDPOINTS}/{id}")).await?.expect(200)?;
