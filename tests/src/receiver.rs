@@ -3,11 +3,12 @@
 use crate::system::wait_for;
 use anyhow::{Context, Result};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// One message as it came.
 #[derive(Debug, Clone)]
@@ -36,22 +37,30 @@ struct Inner {
 /// The running receiver.
 pub struct Receiver {
     pub url: String,
-    inner: Arc<Mutex<Inner>>,
+    inner: Shared,
+    held: watch::Sender<bool>,
 }
+
+type Shared = Arc<Mutex<Inner>>;
 
 impl Receiver {
     pub async fn start() -> Result<Self> {
-        let inner = Arc::<Mutex<Inner>>::default();
+        let (inner, (held, holds)) = (Shared::default(), watch::channel(false));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/hook", listener.local_addr()?);
-        let router = axum::Router::new().fallback(receive).with_state(inner.clone());
+        let router = axum::Router::new().fallback(receive).with_state((inner.clone(), holds));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, inner })
+        Ok(Self { url, inner, held })
     }
 
     /// How the next messages are answered, one each; after them all with 200.
     pub fn answer(&self, replies: &[Reply]) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).replies.extend(replies);
+    }
+
+    /// While held, what comes is kept and not answered.
+    pub fn hold(&self, hold: bool) {
+        self.held.send_replace(hold);
     }
 
     pub fn hooks(&self) -> Vec<Hook> {
@@ -64,13 +73,16 @@ impl Receiver {
     }
 }
 
-async fn receive(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body: String) -> Response {
-    let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
-    inner.hooks.push(Hook { at: Instant::now(), headers, body });
-    let (status, headers) = inner.replies.pop_front().unwrap_or((200, &[]));
+async fn receive(State((inner, mut holds)): State<(Shared, watch::Receiver<bool>)>, headers: HeaderMap, body: String) -> Response {
+    let (status, headers) = {
+        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.hooks.push(Hook { at: Instant::now(), headers, body });
+        inner.replies.pop_front().unwrap_or((200, &[]))
+    };
+    let _ = holds.wait_for(|held| !held).await;
     let mut response = (StatusCode::from_u16(status).unwrap_or_default(), "the answer").into_response();
     for (name, value) in headers {
-        response.headers_mut().insert(*name, axum::http::HeaderValue::from_static(value));
+        response.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
     response
 }

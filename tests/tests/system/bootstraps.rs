@@ -312,6 +312,20 @@ async fn a_function_that_lacks_a_variable_names_it_when_it_can_t_start() -> Resu
     Ok(())
 }
 
+#[tokio::test]
+async fn a_deployed_function_refuses_to_start_with_what_is_for_a_laptop() -> Result<()> {
+    let world = World::start(&[("KILN_POOL_MAX", "0")]).await?;
+    for function in &world.functions {
+        for (stage, name) in [("production", "KILN_WEBHOOK_ALLOW_LOOPBACK"), ("staging", "KILN_WEBHOOK_ALLOW_LOOPBACK"), ("production", "KILN_DEMO")] {
+            let mut env = function.env.clone();
+            env.extend([("KILN_STAGE".into(), stage.into()), (name.into(), "1".into())]);
+            let ended = Bootstrap::start(&binary(&function.binary)?, env).await?.failed_start().await?;
+            ensure!(matches!(&ended, Ended::InitError(error) if error["errorMessage"].as_str().unwrap_or("").contains(name)), "{}: {ended:?}", function.id);
+        }
+    }
+    Ok(())
+}
+
 /// A function as the running system describes it.
 #[derive(Debug, Clone)]
 struct Function {

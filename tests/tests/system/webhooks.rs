@@ -415,6 +415,47 @@ async fn the_api_killed_between_commit_and_send_loses_no_event() -> Result<()> {
     Ok(())
 }
 
+/// The lease of a try runs out with its sender, and the next one sends it again under the same id.
+#[tokio::test]
+async fn a_sender_killed_in_the_middle_of_a_try_is_replaced() -> Result<()> {
+    let mut system = System::start(&[&LOOPBACK[..], &[("KILN_HOOK_TIMEOUT_S", "2")]].concat()).await?;
+    let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
+    let (id, secret) = endpoint(&ada, &receiver.url, &["*"]).await?;
+    receiver.hold(true);
+    tested(&ada, &id).await?;
+    let first = receiver.wait(1, WITHIN).await?.remove(0);
+    system.kill().await?;
+    receiver.hold(false);
+    system.restart().await?;
+    let again = system.client();
+    again.set_cookie(ada.cookie());
+    let delivered = delivery(&again, "delivered").await?;
+    let hooks = receiver.hooks();
+    ensure!(hooks.len() == 2 && delivered["tries"].as_array().map(Vec::len) == Some(1), "{} came, {delivered}", hooks.len());
+    ensure!(hooks[1].header("webhook-id")? == first.header("webhook-id")? && hooks[1].body == first.body);
+    check_signed(&hooks[1], &[&secret])
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_left_after_the_time_out() -> Result<()> {
+    let system = System::start(&[&LOOPBACK[..], &[("KILN_HOOK_TIMEOUT_S", "1")]].concat()).await?;
+    let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
+    let (id, _) = endpoint(&ada, &receiver.url, &["*"]).await?;
+    receiver.hold(true);
+    tested(&ada, &id).await?;
+    receiver.wait(1, WITHIN).await?;
+    wait_for("the try to be recorded", WITHIN, || async {
+        let list = ada.get("/api/v1/deliveries").await?.expect(200)?;
+        Ok((list["items"][0]["tries"][0]["error"] == "timed_out").then_some(()))
+    })
+    .await?;
+    receiver.hold(false);
+    let delivered = delivery(&ada, "delivered").await?;
+    let first = &delivered["tries"][0];
+    ensure!(first["status"].is_null() && first["latency_ms"].as_u64().is_some_and(|ms| (1000..5000).contains(&ms)), "{delivered}");
+    Ok(())
+}
+
 /// Every message to the sender is lost, every one is tripled: each event is delivered once.
 #[tokio::test]
 async fn hints_lost_or_tripled_deliver_each_event_once() -> Result<()> {
