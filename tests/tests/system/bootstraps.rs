@@ -318,6 +318,7 @@ async fn a_deployed_function_refuses_to_start_with_what_is_for_a_laptop() -> Res
     for function in &world.functions {
         for (stage, name) in [("production", "KILN_WEBHOOK_ALLOW_LOOPBACK"), ("staging", "KILN_WEBHOOK_ALLOW_LOOPBACK"), ("production", "KILN_DEMO")] {
             let mut env = function.env.clone();
+            env.remove("KILN_TEST_ENGINES");
             env.extend([("KILN_STAGE".into(), stage.into()), (name.into(), "1".into())]);
             let ended = Bootstrap::start(&binary(&function.binary)?, env).await?.failed_start().await?;
             ensure!(matches!(&ended, Ended::InitError(error) if error["errorMessage"].as_str().unwrap_or("").contains(name)), "{}: {ended:?}", function.id);
