@@ -28,6 +28,7 @@ CONFIG = ROOT / "samconfig.toml"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 # Stands in for the address until the distribution has told us its own; nobody can own a name under .invalid.
 PENDING_URL = "https://pending.invalid"
+KEYS_KEPT = 60  # of 65 characters each, in a parameter of 4 kB
 # What the guided run asks for; all other parameters have defaults and are set by --set.
 ASKED = {
     "Stage": "staging or production",
@@ -207,18 +208,20 @@ def put_given(ssm, name, entry):
 
 
 def rotate(session, template, stack, which):
-    names = [e["Name"] for e in template["Metadata"]["Kiln"]["SecureStrings"]]
-    if which not in names:
-        raise Refused(f"no secret is called {which}; there are {', '.join(names)}")
-    given = next((e["Given"] for e in template["Metadata"]["Kiln"]["SecureStrings"] if e["Name"] == which and "Given" in e), None)
-    if given:
-        raise Refused(f"{which} is somebody else's to make: deploy with {given} set to the new one")
+    entries = {e["Name"]: e for e in template["Metadata"]["Kiln"]["SecureStrings"]}
+    if which not in entries:
+        raise Refused(f"no secret is called {which}; there are {', '.join(entries)}")
+    if "Given" in entries[which]:
+        raise Refused(f"{which} is somebody else's to make: deploy with {entries[which]['Given']} set to the new one")
     ssm, name = session.client("ssm"), secret_name(stack, which)
     try:
-        ssm.get_parameter(Name=name)  # a typing error in --stack must not make a secret that nothing reads
+        # A typing error in --stack must not make a secret that nothing reads.
+        old = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound:
         raise Refused(f"{name} doesn't exist in {session.region_name}; is the stack's name right?") from None
-    version = ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_hex(32), Overwrite=True)["Version"]
+    # A key that encrypts what is kept goes before the old ones, which still open what they closed; a parameter holds 4 kB.
+    kept = old.split(",")[:KEYS_KEPT] if entries[which].get("KeepsOld") else []
+    version = ssm.put_parameter(Name=name, Type="SecureString", Value=",".join([secrets.token_hex(32), *kept]), Overwrite=True)["Version"]
     say(f"secret {name}: version {version}; every function uses it within five minutes, without a deploy")
 
 

@@ -89,10 +89,11 @@ pub(crate) async fn claim(State(app): State<App>, worker: Worker, Id(id): Id<Job
         match machine::claim(&spoken.job, &counters, &voice, &request.claim_id, app.settings(), now).map_err(refuse)? {
             Claim::Again => return answer(&app, &spoken.job).await,
             Claim::New(change) => {
-                let with = Commit { slot_seen: seen.as_ref(), spoke_with: Some(&worker.token_hash), ..Commit::default() };
+                let with = Commit { slot_seen: seen.as_ref(), spoke_with: Some(&worker.token_hash), account: Some(&counters), ..Commit::default() };
                 match app.table().commit(&change, with, now).await? {
                     Ok(()) => {
                         tracing::info!(job_id = %id, attempt = change.after.attempt, instance_id = %worker.instance_id, waited_ms = now - change.after.queued_at, job_request_id = change.after.request_id, "job claimed");
+                        flow::after_commit(&app, &change, &counters).await;
                         return answer(&app, &change.after).await;
                     }
                     Err(Why::RunningFull) => return Err(refuse(Refusal::AccountFull)),
@@ -168,7 +169,8 @@ pub(crate) async fn complete(State(app): State<App>, worker: Worker, Id(id): Id<
             created_at: now,
             artifacts,
         };
-        let with = Commit { entry_id: flow::entry_id(&app, &change), creation: Some(&creation), ..Commit::default() };
+        let account = spoken.account.as_ref().map(|account| &account.counters);
+        let with = Commit { entry_id: flow::entry_id(&app, &change), creation: Some(&creation), account, ..Commit::default() };
         if app.table().commit(&change, with, now).await?.is_ok() {
             tracing::info!(job_id = %id, attempt = request.attempt, ran_ms = now - change.after.attempt_started_at.unwrap_or(now), job_request_id = change.after.request_id, "job succeeded");
             if let Some(account) = &spoken.account {
@@ -231,7 +233,8 @@ pub(crate) async fn fail(State(app): State<App>, worker: Worker, Id(id): Id<JobI
         let voice = voice(&spoken.instance, false);
         let step = machine::fail(&spoken.job, &voice, request.attempt, request.failure, error, app.settings(), now).map_err(lost)?;
         let Step::New(change) = step else { return Ok(Json(ReportResponse { state: spoken.job.state })) };
-        let with = Commit { entry_id: flow::entry_id(&app, &change), ..Commit::default() };
+        let account = spoken.account.as_ref().map(|account| &account.counters);
+        let with = Commit { entry_id: flow::entry_id(&app, &change), account, ..Commit::default() };
         if app.table().commit(&change, with, now).await?.is_ok() {
             tracing::warn!(job_id = %id, attempt = request.attempt, code = request.code, state = change.after.state.as_str(), job_request_id = change.after.request_id, "attempt failed");
             if let Some(account) = &spoken.account {

@@ -108,7 +108,8 @@ async fn cancel(State(app): State<App>, caller: For<scope::JobsWrite>, Id(id): I
             Ok(machine::Step::Again) => return Ok((StatusCode::OK, Json(JobView::new(&job, vec![], None)))),
             Err(state) => return Err(Problem::conflict("job_finished", format!("The job has already {}.", state.as_str()))),
         };
-        let with = Commit { entry_id: flow::entry_id(&app, &change), ..Commit::default() };
+        let counters = account.as_ref().map(|account| &account.counters);
+        let with = Commit { entry_id: flow::entry_id(&app, &change), account: counters, ..Commit::default() };
         if app.table().commit(&change, with, now).await?.is_ok() {
             if let Some(account) = account {
                 flow::after_commit(&app, &change, &account.counters).await;

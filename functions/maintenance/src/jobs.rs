@@ -63,7 +63,7 @@ async fn look(app: &App, row: &OwedRow, first: &mut First) -> anyhow::Result<Don
             Sweep::Later { change, hint } => (change, Some(hint)),
             Sweep::Act(change) => (change, None),
         };
-        let with = Commit { entry_id: flow::entry_id(app, &change), ..Commit::default() };
+        let with = Commit { entry_id: flow::entry_id(app, &change), account: account.as_ref().map(|account| &account.counters), ..Commit::default() };
         if app.table().commit(&change, with, now).await?.is_err() {
             continue;
         }

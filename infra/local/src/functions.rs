@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use axum::Router;
+use kiln_deliveries::Net;
 use kiln_http::App;
 use kiln_warm_pool::{Machine, Order, Provider};
 use serde_json::{Value, json};
@@ -38,6 +39,7 @@ pub struct Scheduled {
 }
 
 enum Entry {
+    Deliveries(Net),
     Maintenance,
     Settle,
     WarmPool(LocalProvider),
@@ -45,6 +47,7 @@ enum Entry {
 
 enum Kind {
     Routes(fn(App) -> Router),
+    Deliveries,
     Maintenance,
     Settle,
     WarmPool,
@@ -66,6 +69,8 @@ fn kind(binary: &str) -> Option<Kind> {
         "kiln-shares" => Kind::Routes(kiln_shares::router),
         "kiln-fleet" => Kind::Routes(kiln_fleet::router),
         "kiln-ops" => Kind::Routes(kiln_ops::router),
+        "kiln-webhooks" => Kind::Routes(kiln_webhooks::router),
+        "kiln-deliveries" => Kind::Deliveries,
         "kiln-maintenance" => Kind::Maintenance,
         "kiln-warm-pool" => Kind::WarmPool,
         _ => return None,
@@ -91,6 +96,7 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
                 continue;
             }
             Kind::Settle if !routed => Entry::Settle,
+            Kind::Deliveries if !routed => Entry::Deliveries(Net::new(app.allows_loopback(), app.settings())?),
             Kind::Maintenance if !routed => Entry::Maintenance,
             Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
             _ => bail!("{} has events that {} can't take", function.id, function.binary),
@@ -107,6 +113,7 @@ impl Scheduled {
         let mut task = tokio::spawn(async move {
             match &this.entry {
                 Entry::Settle => kiln_settle::handle(&this.app, event).await,
+                Entry::Deliveries(net) => kiln_deliveries::handle(&this.app, net, event).await,
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
                 Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
             }
@@ -127,7 +134,7 @@ impl Scheduled {
 pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
     env.extend(LAPTOP.map(|(name, value)| (name.into(), value.into())));
     let settings = kiln_core::settings::Settings::describe().into_iter().map(|(name, ..)| name);
-    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO"]) {
+    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO", "KILN_WEBHOOK_ALLOW_LOOPBACK"]) {
         if let Some(value) = own(name).filter(|value| !value.is_empty()) {
             env.insert(name.into(), value);
         }

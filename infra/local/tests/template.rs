@@ -82,7 +82,7 @@ fn every_resource_is_made_or_knowingly_left_out() {
 fn the_secrets_are_those_that_the_template_lists() {
     let template = template();
     let names: Vec<_> = model::secrets(&resolver(&template)).unwrap().into_iter().map(|secret| secret.parameter).collect();
-    assert_eq!(names, ["/kiln/kiln-local/hmac-key", "/kiln/kiln-local/admin-key"]);
+    assert_eq!(names, ["/kiln/kiln-local/hmac-key", "/kiln/kiln-local/admin-key", "/kiln/kiln-local/webhook-key"]);
 }
 
 #[test]

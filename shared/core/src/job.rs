@@ -218,6 +218,9 @@ pub struct Counters {
     pub max_inferences_day: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_edits_day: Option<i64>,
+    /// The events that an enabled webhook endpoint of the account wants, so that a commit knows without a read of its own.
+    #[serde(default, skip_serializing_if = "crate::hooks::Wanted::is_empty")]
+    pub hook_events: crate::hooks::Wanted,
 }
 
 /// What an account has asked for on one day (UTC): each job is an inference, one that changes a photo is an edit too.

@@ -6,6 +6,7 @@
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
 //! - [`access`]: roles and scopes, and the limits of organisations and keys; [`profile`], [`address`]: what a person may be called, and where reached
+//! - [`hooks`]: the events that are told to endpoints outside, and how
 //! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod address;
 pub mod billing;
 pub mod field;
 pub mod fleet;
+pub mod hooks;
 pub mod ids;
 pub mod job;
 pub mod kinds;

@@ -105,6 +105,12 @@ settings! {
     boot_s: "KILN_BOOT_S" = 600, 1..=7200;
     #[doc = "Seconds without a heartbeat after which a worker counts as lost."]
     instance_lost_s: "KILN_INSTANCE_LOST_S" = 90, 2..=3600;
+    #[doc = "Milliseconds after which a webhook that failed once is tried again; the later waits grow with it."]
+    hook_retry_ms: "KILN_HOOK_RETRY_MS" = 5000, 1..=60000;
+    #[doc = "Seconds that one try of a webhook may take."]
+    hook_timeout_s: "KILN_HOOK_TIMEOUT_S" = 15, 1..=15;
+    #[doc = "Seconds of nothing but failures after which a webhook endpoint is disabled."]
+    hook_disable_s: "KILN_HOOK_DISABLE_S" = 432000, 1..=31536000;
 }
 
 impl Settings {

@@ -11,6 +11,9 @@ use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+/// For a laptop: webhooks may go to it itself, and over plain http.
+const ALLOW_LOOPBACK: &str = "KILN_WEBHOOK_ALLOW_LOOPBACK";
+
 /// A function's environment variables.
 pub type Env = BTreeMap<String, String>;
 
@@ -45,7 +48,7 @@ impl App {
         let prices = prices.map_err(anyhow::Error::msg)?;
         let stage = required(&env, "KILN_STAGE")?;
         let deployed = stage == "staging" || stage == "production";
-        for name in ["KILN_DEMO", "KILN_TEST_ENGINES"] {
+        for name in ["KILN_DEMO", "KILN_TEST_ENGINES", ALLOW_LOOPBACK] {
             if deployed && env.get(name).is_some_and(|value| value == "1") {
                 anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
             }
@@ -94,6 +97,17 @@ impl App {
     /// Whether kinds for tests exist in this deployment.
     pub fn test_engines(&self) -> bool {
         self.0.test_engines
+    }
+
+    /// Whether webhooks may go to this machine itself, which a laptop may allow and a deployment can't.
+    pub fn allows_loopback(&self) -> bool {
+        self.env(ALLOW_LOOPBACK) == Some("1")
+    }
+
+    /// Seals and opens the secrets of webhook endpoints, under the key in SSM.
+    pub async fn sealer(&self) -> Result<crate::sealed::Sealer, kiln_store::Error> {
+        let parameter = self.secrets().get("webhook-key").await?;
+        crate::sealed::Sealer::new(&parameter).ok_or_else(|| kiln_store::Error::internal("webhook-key is no key: 32 characters or more"))
     }
 
     pub fn files(&self) -> &Files {
@@ -164,7 +178,8 @@ fn required<'a>(env: &'a Env, name: &str) -> anyhow::Result<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty()).ok_or_else(|| anyhow::anyhow!("the environment variable {name} is not set"))
 }
 
-fn random_bytes<const N: usize>() -> [u8; N] {
+/// From the operating system, for secrets and ids.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // The kernel's generator does not fail once the machine has booted; without it no secret may be made.
     getrandom::fill(&mut bytes).expect("the operating system gives randomness");

@@ -2,11 +2,12 @@
 //! maintenance sends it again; so a failure here is logged and swallowed.
 
 use crate::App;
+use kiln_core::hooks::{self, Event};
 use kiln_core::ids::{AccountId, EntryId, InstanceId, JobId};
 use kiln_core::job::{Counters, Hint, Job, Priority};
 use kiln_core::machine::{self, Change, running_cap};
 use kiln_core::time::Millis;
-use kiln_store::{Commit, Error, Slot};
+use kiln_store::{Commit, DeliveryHint, Error, Slot};
 
 /// How often "read, decide, commit" is repeated when the job moves on in between.
 pub const TRIES: usize = 12;
@@ -22,6 +23,9 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
     if let Some(delay) = change.hint_after(app.now()) {
         hint(app, job, delay).await;
     }
+    if let Some(event) = hooks::of_change(change) {
+        tell(app, &job.account_id, before, &event).await;
+    }
     // While the account is full, claims are refused and their messages dropped; so whoever frees a slot calls the next jobs, as many as
     // there is room for now. Counters from before the commit would not do: of two ends at once each would call the same job.
     if change.frees_a_slot() && (before.queued > 0 || before.running >= running_cap(before, app.settings())) {
@@ -33,6 +37,16 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the account's next jobs were not hinted; maintenance will"),
         }
+    }
+}
+
+/// Has an event sent at once, if an endpoint of the account wants it: after the commit that wrote it
+/// ([`kiln_store::Table::add_owed_event`]). What can't be said here, the sender finds by itself within a minute.
+pub async fn tell(app: &App, account: &AccountId, counters: &Counters, event: &Event) {
+    if counters.hook_events.wants(event.kind)
+        && let Err(error) = app.queues().deliver(&DeliveryHint::event(account, &event.event_id), 0).await
+    {
+        tracing::warn!(%error, event_id = %event.event_id, "an event was not hinted; its schedule will find it");
     }
 }
 
@@ -68,7 +82,8 @@ pub async fn end_attempt(app: &App, instance: &InstanceId, slot: &Slot) -> Resul
         let now = app.now();
         let change = job.and_then(|job| machine::abandoned(&job, instance, slot.attempt, app.settings(), now));
         let Some(change) = change else { return Ok(()) };
-        let with = Commit { entry_id: entry_id(app, &change), ..Commit::default() };
+        let counters = account.as_ref().map(|account| &account.counters);
+        let with = Commit { entry_id: entry_id(app, &change), account: counters, ..Commit::default() };
         if app.table().commit(&change, with, now).await?.is_ok() {
             tracing::warn!(job_id = %slot.job_id, instance_id = %instance, attempt = slot.attempt, "attempt ended with its worker");
             if let Some(account) = account {

@@ -18,10 +18,11 @@ pub mod path;
 #[cfg(feature = "pay")]
 pub mod pay;
 pub mod problem;
+pub mod sealed;
 pub mod telemetry;
 pub mod view;
 
-pub use app::{App, Env, Secret, new_secret};
+pub use app::{App, Env, Secret, new_secret, random_bytes};
 pub use body::Body;
 pub use caller::{Admin, Caller, For, Person, RequestId, Signed, Visitor, Who, Worker, scope};
 pub use idempotency::{Key, Once};

@@ -9,8 +9,9 @@ use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
 use crate::{Error, keys};
+use kiln_core::hooks;
 use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
-use kiln_core::job::{Artifact, Job, Priority, State};
+use kiln_core::job::{Artifact, Counters, Job, Priority, State};
 use kiln_core::ledger::EntryKind;
 use kiln_core::machine::{Change, SlotChange};
 use kiln_core::time::Millis;
@@ -74,6 +75,8 @@ pub struct Commit<'a> {
     pub slot_seen: Option<&'a crate::Slot>,
     /// The token (by its hash) that the worker of a claim spoke with: revoked or replaced meanwhile, it takes no slot.
     pub spoke_with: Option<&'a str>,
+    /// The account as read, which says what its webhook endpoints want to be told; without it, a commit that is an event reads it.
+    pub account: Option<&'a Counters>,
 }
 
 /// Why a commit was refused.
@@ -187,6 +190,12 @@ impl Table {
         if alone && same_state {
             return Ok(if self.put(item, Some(guard)).await? { Ok(()) } else { Err(Why::Moved) });
         }
+        let event = hooks::of_change(change);
+        let wanted = match (&event, with.account) {
+            (None, _) => hooks::Wanted::default(),
+            (Some(_), Some(counters)) => counters.hook_events.clone(),
+            (Some(_), None) => self.account(&job.account_id).await?.map(|account| account.counters.hook_events).unwrap_or_default(),
+        };
         let mut free_slot = true;
         // Nearly no account owes anything, so nobody reads for it: the one that does is met by the condition.
         let mut debt = 0;
@@ -210,6 +219,9 @@ impl Table {
             let repeat_part = with.idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
             if let Some(creation) = with.creation {
                 self.add_put(&mut parts, to_item(&keys::creation(&job.account_id, &job.job_id), creation)?, Some(absent()))?;
+            }
+            if let Some(event) = &event {
+                self.add_owed_event(&mut parts, &job.account_id, &wanted, event)?;
             }
             let refused = match self.transact(parts).await? {
                 Written::Done => return Ok(Ok(())),

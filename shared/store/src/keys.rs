@@ -2,7 +2,7 @@
 //! somebody else's id can't even be asked for (invariant 11).
 
 use crate::table::Key;
-use kiln_core::ids::{AccountId, BatchId, EntryId, InstanceId, JobId, KeyId, OrderId, SessionId, ShareId, UploadId};
+use kiln_core::ids::{AccountId, BatchId, DeliveryId, EndpointId, EntryId, EventId, InstanceId, JobId, KeyId, OrderId, SessionId, ShareId, UploadId};
 
 fn key(pk: impl Into<String>, sk: impl Into<String>) -> Key {
     Key { pk: pk.into(), sk: sk.into() }
@@ -114,6 +114,22 @@ pub fn address(address_hash: &str) -> Key {
 /// A counter of one window of time.
 pub fn rate(what: &str, window: i64) -> Key {
     key(format!("RATE#{what}"), format!("{window}"))
+}
+
+pub const ENDPOINT: &str = "HOOK#";
+pub fn endpoint(account: &AccountId, endpoint: &EndpointId) -> Key {
+    key(account_pk(account), format!("{ENDPOINT}{endpoint}"))
+}
+
+/// An event that is not yet a delivery for each endpoint.
+pub const EVENT: &str = "EVENT#";
+pub fn event(account: &AccountId, event: &EventId) -> Key {
+    key(account_pk(account), format!("{EVENT}{event}"))
+}
+
+pub const DELIVERY: &str = "DELIVERY#";
+pub fn delivery(account: &AccountId, delivery: &DeliveryId) -> Key {
+    key(account_pk(account), format!("{DELIVERY}{delivery}"))
 }
 
 pub const FLEET: &str = "FLEET";

@@ -95,6 +95,16 @@ impl Table {
         self.get_many(&ids.iter().map(keys::account).collect::<Vec<_>>()).await?.into_values().map(from_item).collect()
     }
 
+    /// Where an account's mail goes: a person's own address, an organisation's owners'. Nowhere for a guest or a deleted account.
+    pub async fn addresses_of(&self, account: &Account) -> Result<Vec<String>, Error> {
+        if account.kind == crate::AccountKind::Person {
+            return Ok(account.email.iter().cloned().collect());
+        }
+        let (members, _) = self.members(&account.account_id, MOST_MEMBERS, None).await?;
+        let owners: Vec<AccountId> = members.into_iter().filter(|member| member.role == Role::Owner).map(|member| member.account_id).collect();
+        Ok(self.accounts(&owners).await?.into_iter().filter_map(|owner| owner.email).collect())
+    }
+
     pub async fn rename_org(&self, org: &AccountId, name: &str) -> Result<Option<Account>, Error> {
         let update = Expr::new("SET #name = :name").name("name").value("name", s(name));
         self.update(&keys::account(org), update, Some(active())).await?.map(from_item).transpose()

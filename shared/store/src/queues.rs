@@ -1,12 +1,14 @@
-//! The job queues: one for each capability and priority. A message is only a hint, so sending may fail, repeat or be
+//! The job queues: one for each capability and priority; and the queue of what is to be delivered. A message is only a hint, so sending may fail, repeat or be
 //! late and no job is lost by it. The account is the message group, so that one account's backlog doesn't delay others.
 
 use crate::Error;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
+use kiln_core::ids::{AccountId, DeliveryId, EventId};
 use kiln_core::job::{Hint, Priority};
 use kiln_core::kinds::CAPABILITIES;
+use serde::{Deserialize, Serialize};
 
 /// The longest delay that SQS takes; what is due later is hinted again when it is due.
 const MAX_DELAY_S: i64 = 900;
@@ -26,17 +28,42 @@ pub struct QueueDepth {
     pub delayed: u64,
 }
 
+/// What a message to the sender of webhooks says. Only a hint: the table decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryHint {
+    pub version: u32,
+    pub account_id: AccountId,
+    /// An event that is owed …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<EventId>,
+    /// … or a delivery that is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_id: Option<DeliveryId>,
+}
+
+impl DeliveryHint {
+    pub fn event(account: &AccountId, event: &EventId) -> Self {
+        Self { version: 1, account_id: account.clone(), event_id: Some(event.clone()), delivery_id: None }
+    }
+
+    pub fn delivery(account: &AccountId, delivery: &DeliveryId) -> Self {
+        Self { version: 1, account_id: account.clone(), event_id: None, delivery_id: Some(delivery.clone()) }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Queues {
     client: Client,
     queues: Vec<Queue>,
     dlq: Option<String>,
+    deliveries: Option<String>,
 }
 
 impl Queues {
     /// URLs from `KILN_QUEUE_{CAPABILITY}_{PRIORITY}` and `KILN_QUEUE_DLQ`; those that aren't set this function doesn't use.
     pub fn new(config: &SdkConfig, env: impl Fn(&str) -> Option<String>) -> Self {
-        Self { client: Client::new(config), queues: queues(&env), dlq: env("KILN_QUEUE_DLQ").filter(|url| !url.is_empty()) }
+        let url = |name: &str| env(name).filter(|url| !url.is_empty());
+        Self { client: Client::new(config), queues: queues(&env), dlq: url("KILN_QUEUE_DLQ"), deliveries: url("KILN_QUEUE_DELIVERIES") }
     }
 
     /// Rush first, as workers poll them.
@@ -61,6 +88,15 @@ impl Queues {
             .send()
             .await
             .map_err(Error::aws)?;
+        Ok(())
+    }
+
+    /// Tells the sender of webhooks that something is owed, after `delay_ms` (15 minutes at most).
+    pub async fn deliver(&self, hint: &DeliveryHint, delay_ms: i64) -> Result<(), Error> {
+        let url = self.deliveries.as_ref().ok_or_else(|| Error::internal("KILN_QUEUE_DELIVERIES is not set"))?;
+        let body = serde_json::to_string(hint).map_err(Error::internal)?;
+        let call = self.client.send_message().queue_url(url).message_body(body).message_group_id(hint.account_id.as_str());
+        call.delay_seconds(delay_s(delay_ms)).send().await.map_err(Error::aws)?;
         Ok(())
     }
 

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 12] {
+fn parts() -> [OpenApi; 13] {
     [
         kiln_auth::openapi(),
         kiln_accounts::openapi(),
@@ -31,6 +31,7 @@ fn parts() -> [OpenApi; 12] {
         kiln_fleet::openapi(),
         kiln_ops::openapi(),
         kiln_admin::openapi(),
+        kiln_webhooks::openapi(),
     ]
 }
 

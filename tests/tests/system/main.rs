@@ -13,3 +13,4 @@ mod local;
 mod machines;
 mod orgs;
 mod stored;
+mod webhooks;

@@ -2,6 +2,8 @@
 //! settings template.yaml makes a parameter of. `scripts/limits` writes the file and refuses a stale one.
 
 use kiln_core::fleet::{ARTIFACT_TYPES, MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, MAX_NAME};
+use kiln_core::hooks::schedule::TRIES;
+use kiln_core::hooks::target::MAX_URL;
 use kiln_core::kinds::{MAX_PARAMS_BYTES, offered};
 use kiln_core::media::LIMITS;
 use kiln_core::price::MAX_OUTPUT_PIXELS;
@@ -10,6 +12,7 @@ use kiln_core::{access, profile};
 use kiln_http::body::MAX_BODY_BYTES;
 use kiln_http::paging::{DEFAULT_LIMIT, MAX_LIMIT};
 use kiln_http::{idempotency, view};
+use kiln_store::hooks::{MAX_ENDPOINTS, MAX_TRIES};
 use serde_json::Value;
 
 const TEMPLATE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../template.yaml"));
@@ -62,6 +65,8 @@ fn requests() {
     println!("| a JSON body | {} bytes |", number(MAX_BODY_BYTES as u64));
     println!("| `params` of a job | {} bytes of JSON |", number(MAX_PARAMS_BYTES as u64));
     println!("| `limit` of a list | 1 to {MAX_LIMIT}, {DEFAULT_LIMIT} unless told |");
+    println!("| webhook endpoints of an account | {MAX_ENDPOINTS}, URLs of {MAX_URL} bytes |");
+    println!("| tries of a webhook | {TRIES}; {MAX_TRIES} with its replays |");
     println!("| an answer to an `Idempotency-Key` | kept for {} hours |", idempotency::KEPT / 3_600_000);
 }
 
