@@ -6,7 +6,6 @@
 mod address;
 mod limits;
 mod link;
-mod mail;
 mod sessions;
 
 use kiln_http::App;

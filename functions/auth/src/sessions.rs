@@ -9,6 +9,7 @@ use kiln_core::ids::SessionId;
 use kiln_core::time::rfc3339;
 use kiln_http::caller::{COOKIE, same_site, session_token};
 use kiln_http::{App, Caller, Id, Page, Paging, Problem, Result};
+use kiln_store::{Reason, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -37,13 +38,44 @@ pub async fn logout(State(app): State<App>, method: Method, headers: HeaderMap) 
 #[derive(Serialize, ToSchema)]
 pub struct Me {
     account: AccountView,
+    mail: MailView,
+}
+
+/// Whether mail reaches the account's address.
+#[derive(Serialize, ToSchema)]
+pub struct MailView {
+    state: MailState,
+    /// When the mail bounced or was complained about.
+    #[schema(format = "date-time")]
+    since: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailState {
+    Ok,
+    /// The address takes no mail, so none is sent: sign-in links and invitations too. Change it while a session is open.
+    Bounced,
+    /// A mail of ours was called spam there, so none is sent.
+    Complained,
+}
+
+impl From<Option<Suppression>> for MailView {
+    fn from(known: Option<Suppression>) -> Self {
+        match known.filter(Suppression::stops) {
+            None => Self { state: MailState::Ok, since: None },
+            Some(Suppression { reason: Reason::Bounced, since, .. }) => Self { state: MailState::Bounced, since: Some(rfc3339(since)) },
+            Some(Suppression { reason: Reason::Complained, since, .. }) => Self { state: MailState::Complained, since: Some(rfc3339(since)) },
+        }
+    }
 }
 
 /// Who is signed in.
 #[utoipa::path(get, path = "/api/v1/me", tag = "auth", responses((status = 200, body = Me)), security(("session" = [])))]
 pub async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>> {
     let account = app.table().account(&caller.account_id).await?.ok_or_else(|| Problem::unauthorized("The account is gone."))?;
-    Ok(Json(Me { account: account.into() }))
+    let mail = app.table().suppression(&account.email).await?.into();
+    Ok(Json(Me { account: account.into(), mail }))
 }
 
 /// A browser that is signed in.

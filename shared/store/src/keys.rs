@@ -75,6 +75,16 @@ pub fn address(address_hash: &str) -> Key {
     key(format!("EMAIL#{address_hash}"), "EMAIL")
 }
 
+/// What is known against an address, by its hash.
+pub fn suppression(address_hash: &str) -> Key {
+    key(format!("SUPPRESSED#{address_hash}"), "SUPPRESSED")
+}
+
+/// A genuine message that could not be read, by who sent it and its hash.
+pub fn kept(source: &str, body_hash: &str) -> Key {
+    key(format!("KEPT#{source}"), body_hash)
+}
+
 /// A counter of one window of time.
 pub fn rate(what: &str, window: i64) -> Key {
     key(format!("RATE#{what}"), format!("{window}"))

@@ -13,6 +13,7 @@ mod owed;
 mod queues;
 mod secrets;
 mod shares;
+mod suppressions;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,7 @@ pub use owed::{Depth, OwedRow};
 pub use queues::{Queue, QueueDepth, Queues};
 pub use secrets::Secrets;
 pub use shares::Share;
+pub use suppressions::{Kept, Reason, Suppression};
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
 
