@@ -20,6 +20,7 @@ pub mod routes;
 pub mod say;
 pub mod schedules;
 pub mod secrets;
+pub mod simulator;
 pub mod standin;
 pub mod system;
 pub mod template;

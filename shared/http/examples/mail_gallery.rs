@@ -13,9 +13,9 @@ fn main() -> std::io::Result<()> {
         std::fs::write(folder.join(format!("{name}.html")), &html)?;
         std::fs::write(folder.join(format!("{name}.txt")), format!("Subject: {subject}\n\n{text}"))?;
         let (subject, text) = (escape(&subject), escape(&text));
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<section><h2>{name}</h2><p>{subject}</p><div><iframe title=\"{name}\" src=\"{name}.html\"></iframe><pre>{text}</pre></div></section>\n"
+            "<section><h2>{name}</h2><p>{subject}</p><div><iframe title=\"{name}\" src=\"{name}.html\"></iframe><pre>{text}</pre></div></section>"
         );
     }
     std::fs::write(folder.join("index.html"), page + "</body></html>\n")?;

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 7] {
+fn parts() -> [OpenApi; 8] {
     [
         kiln_auth::openapi(),
         kiln_uploads::openapi(),
@@ -26,6 +26,7 @@ fn parts() -> [OpenApi; 7] {
         kiln_shares::openapi(),
         kiln_fleet::openapi(),
         kiln_ops::openapi(),
+        kiln_ses_webhook::openapi(),
     ]
 }
 

@@ -8,3 +8,4 @@ mod drills;
 mod jobs;
 mod local;
 mod machines;
+mod mail;
