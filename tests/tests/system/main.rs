@@ -1,6 +1,7 @@
 //! The whole system, seen from outside. One binary, so that it is linked once; each test has a system of its own.
 
 mod access;
+mod backup;
 mod bad_input;
 mod bootstraps;
 mod counts;
