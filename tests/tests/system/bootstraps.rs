@@ -232,9 +232,35 @@ async fn mail_comes_back(world: &mut World) -> Result<()> {
     world.play("ses-webhook-bounce").await?;
     ensure!(world.call("ses-webhook-bounce").await?.body["known"] == 1, "what is delivered twice counts once");
     world.play("ses-webhook-complaint").await?;
+    what_is_told_of_an_address_counts_in_any_order(world).await?;
     // Over HTTPS it would now be ours, but its example is from the past.
     let late = world.call("ses-webhook-notification").await?;
     ensure!(late.status == 403 && late.body["code"] == "stale_message", "{}", late.raw);
+    Ok(())
+}
+
+/// A complaint outlives the bounces after it; a cleared address is stopped by what comes after the clearing alone; what can't be read is kept once.
+async fn what_is_told_of_an_address_counts_in_any_order(world: &mut World) -> Result<()> {
+    use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+    let table = crate::access::table_client(&world.system.stand_in()?).await;
+    let key = S(format!("SUPPRESSED#{}", hex::encode(sha2::Sha256::digest("nobody@example.com"))));
+    world.learn("someone.else@example.com", "nobody@example.com");
+    ensure!(world.call("ses-webhook-complaint").await?.body["suppressed"] == 1, "a complaint says more than a bounce");
+    ensure!(world.call("ses-webhook-bounce").await?.body["known"] == 1, "a bounce unsays a complaint");
+    for (cleared_at, counts) in [("9000000000000", "known"), ("1", "suppressed")] {
+        let clear = table.update_item().table_name("kiln-local-Table").key("pk", key.clone()).key("sk", S("SUPPRESSED".into()));
+        let clear = clear.update_expression("SET cleared_at = :at").condition_expression("attribute_exists(pk)");
+        clear.expression_attribute_values(":at", N(cleared_at.into())).send().await?;
+        let told = world.call("ses-webhook-bounce").await?;
+        ensure!(told.body[counts] == 1, "cleared at {cleared_at}: {}", told.raw);
+    }
+    world.learn(r#""bounceType":"Permanent","#, "");
+    for _ in 0..2 {
+        ensure!(world.call("ses-webhook-bounce").await?.body["kept"] == 1, "an unreadable message is lost");
+    }
+    let kept = table.query().table_name("kiln-local-Table").key_condition_expression("pk = :pk").expression_attribute_values(":pk", S("KEPT#ses".into()));
+    let kept = kept.send().await?;
+    ensure!(kept.count == 1 && kept.items()[0]["why"] == S("the bounce has no type".into()), "{kept:?}");
     Ok(())
 }
 
