@@ -346,12 +346,11 @@ def check_alarms(p):
     metrics = 0
     if not 1 <= len(alarms) <= MOST_ALARMS:
         yield f"{len(alarms)} alarms, and there may be one to {MOST_ALARMS}"
-    topics = of_type(t, "AWS::SNS::Topic")
-    if len(topics) != 1:
-        yield f"{len(topics)} topics, and alarms go to one"
+    if "AlarmTopic" not in of_type(t, "AWS::SNS::Topic"):
+        yield "there is no AlarmTopic, to which alarms go"
     for name, a in alarms.items():
         own = a["Properties"]
-        if own.get("AlarmActions") != [{"Ref": next(iter(topics), None)}]:
+        if own.get("AlarmActions") != [{"Ref": "AlarmTopic"}]:
             yield f"{name}: it must go to the topic, and nowhere else"
         if own.get("ActionsEnabled", True) is not True:
             yield f"{name}: its actions are off"
@@ -368,6 +367,35 @@ def check_alarms(p):
             yield f"{name}: it watches nothing"
     if metrics > MOST_ALARM_METRICS:
         yield f"the alarms watch {metrics} metrics; each above {MOST_ALARM_METRICS} costs money while nobody is using Kiln"
+
+
+def check_topics(p):
+    """A topic that functions hear: who may publish to it decides what they believe."""
+    t = p["template"]
+    policies = {}
+    for r in of_type(t, "AWS::SNS::TopicPolicy").values():
+        for topic in r["Properties"]["Topics"]:
+            policies.setdefault(next(iter(refs(topic)), None), []).extend(as_list(r["Properties"]["PolicyDocument"]["Statement"]))
+    heard = {next(iter(refs(e["Topic"])), None) for f in functions(t).values() for e in events_of(f, "SNS").values()}
+    for name, r in of_type(t, "AWS::SNS::Topic").items():
+        if name == "AlarmTopic":
+            continue
+        if r["Properties"].get("SignatureVersion") != "2":
+            yield f"{name}: it must sign with version 2; version 1 is SHA-1"
+        if name not in heard:
+            yield f"{name}: no function hears it"
+        if not policies.get(name):
+            yield f"{name}: without a policy of its own the whole account may publish to it"
+        for s in policies.get(name, []):
+            bound = s.get("Condition", {}).get("StringEquals", {})
+            if s["Effect"] != "Allow" or set(s.get("Principal", {})) != {"Service"} or as_list(s["Action"]) != ["sns:Publish"]:
+                yield f"{name}: the statement {s.get('Sid')} lets somebody else than a service publish, or do more"
+            if bound.get("AWS:SourceAccount") != {"Ref": "AWS::AccountId"} or "AWS:SourceArn" not in bound:
+                yield f"{name}: the statement {s.get('Sid')} lets that service publish for other accounts or other things"
+    for name, f in functions(t).items():
+        for e in events_of(f, "SNS").values():
+            if t["Resources"].get(next(iter(refs(e["Topic"])), None), {}).get("Type") != "AWS::SNS::Topic" or "AlarmTopic" in refs(e["Topic"]):
+                yield f"{name}: it hears no topic of the template that is for functions"
 
 
 def check_queues(p):
@@ -560,11 +588,15 @@ def check_events(p):
             if not events_of(f, "SQS"):
                 yield f"events/{file}: {name} reads no queue"
             covered.add((name, "SQS"))
+        elif event.get("Records") and all(r.get("EventSource") == "aws:sns" for r in event["Records"]):
+            if not events_of(f, "SNS"):
+                yield f"events/{file}: {name} hears no topic"
+            covered.add((name, "SNS"))
         else:
-            yield f"events/{file}: it is no event of a route, schedule or queue"
+            yield f"events/{file}: it is no event of a route, schedule, queue or topic"
     for name, f in functions(t).items():
         wanted = {f"{e['Method']} {e['Path']}" for e in events_of(f, "HttpApi").values()}
-        wanted |= {kind for kind in ("Schedule", "SQS") if events_of(f, kind)}
+        wanted |= {kind for kind in ("Schedule", "SQS", "SNS") if events_of(f, kind)}
         for trigger in sorted(wanted):
             if (name, trigger) not in covered:
                 yield f"{name}: no file of events/ holds an event of {trigger}"
@@ -740,6 +772,13 @@ def faults():
         ("an alarm that watches nothing", "alarms", drop(*props("SpendAlarm"), "MetricName")),
         ("an eleventh alarm", "alarms", lambda p: at(p, res).update({f"Alarm{n}": copy.deepcopy(at(p, (*res, "SpendAlarm"))) for n in range(9)})),
         ("an alarm that is switched off", "alarms", put(*props("SpendAlarm"), "ActionsEnabled", False)),
+        ("a topic that signs by SHA-1", "topics", drop(*props("MailFeedbackTopic"), "SignatureVersion")),
+        ("a topic that nobody hears", "topics", drop(*props("SesWebhookFunction"), "Events", "Feedback")),
+        ("a topic that the account may publish to", "topics", drop(*res, "MailFeedbackTopicPolicy")),
+        ("a topic that anybody's SES publishes to", "topics", drop(*props("MailFeedbackTopicPolicy"), "PolicyDocument", "Statement", "OnlyOurMail", "Condition")),
+        ("a topic that a role publishes to", "topics", put(*props("MailFeedbackTopicPolicy"), "PolicyDocument", "Statement", "OnlyOurMail", "Principal", {"AWS": {"Ref": "AWS::AccountId"}})),
+        ("a function on the alarms' topic", "topics", put(*props("SesWebhookFunction"), "Events", "Feedback", "Properties", "Topic", {"Ref": "AlarmTopic"})),
+        ("a topic's event that is gone", "events", lambda p: [p["events"].pop(f"ses-webhook-{kind}.json") for kind in ("bounce", "complaint")]),
         ("a queue without a redrive", "queues", drop(*props("JobsImageRushQueue"), "RedrivePolicy")),
         ("a queue in clear text", "queues", drop(*props("JobsImageRushQueue"), "SqsManagedSseEnabled")),
         ("a dead-letter queue that nobody reads", "queues", drop(*props("MaintenanceFunction"), "Events", "DeadLetters")),

@@ -140,6 +140,8 @@ def main():
         print(f"{operation:45}", "  ".join(f"{status} × {n}" for status, n in sorted(statuses.items())))
     # Nothing is shown of an operation that only ever refuses. A worker registers with a token that works once: worker.py did.
     seen.pop("POST /api/v1/fleet/register")
+    # Only SNS can sign what this one takes.
+    seen.pop("POST /api/v1/webhooks/ses", None)
     refused = [operation for operation, statuses in seen.items() if not any(status.startswith("2") for status in statuses)]
     if refused:
         sys.exit(f"never answered 2xx: {', '.join(refused)}")

@@ -1,7 +1,6 @@
 //! The end of an account: a person's own, or an organisation's by its owner. What opens it ends within the request; its files and items are
 //! maintenance's, which owes them from the moment of the commit.
 
-use crate::notices::Notice;
 use crate::{TRIES, place, refused};
 use axum::Json;
 use axum::extract::State;
@@ -13,6 +12,7 @@ use kiln_core::ids::AccountId;
 use kiln_core::job::Counters;
 use kiln_core::time::{Millis, rfc3339};
 use kiln_http::caller::cookie;
+use kiln_http::mail::AccountDeleted;
 use kiln_http::{App, Body, Id, Person, Problem, Result, limits};
 use kiln_store::{Account, Member, NoEnd};
 use serde::{Deserialize, Serialize};
@@ -83,8 +83,7 @@ pub async fn delete_me(State(app): State<App>, person: Person, body: Body<Confir
             Err(NoEnd::Gone | NoEnd::Moved) => continue,
         }
         shut(&app, id).await?;
-        let letter = Notice::Deleted.letter();
-        if let Err(error) = app.mail().send(&email, letter.subject, &letter.text(), &letter.html()).await {
+        if let Err(error) = app.send_mail(&email, &AccountDeleted { account: None, at: now }).await {
             tracing::error!(%error, "a mail about a deleted account could not be sent");
         }
         tracing::info!(account_id = %id, "account deleted");

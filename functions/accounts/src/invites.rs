@@ -1,7 +1,6 @@
 //! Invites: mailed to an address, accepted once by whoever is signed in with it, taken back, replaced by inviting again.
 
 use crate::members::Two;
-use crate::notices::Notice;
 use crate::orgs::OrgView;
 use crate::{TRIES, not_by, place, refused};
 use axum::Json;
@@ -13,6 +12,7 @@ use kiln_core::ids::{AccountId, InviteId};
 use kiln_core::time::rfc3339;
 use kiln_http::caller::equal;
 use kiln_http::idempotency::replay_response;
+use kiln_http::mail::Invitation;
 use kiln_http::{App, Body, Id, Key, Once, Page, Person, Problem, Result, limits, new_secret};
 use kiln_store::{Invite, NoChange};
 use serde::{Deserialize, Serialize};
@@ -91,11 +91,12 @@ pub async fn create(State(app): State<App>, person: Person, Id(id): Id<AccountId
             Err(Some(problem)) => return Err(problem),
             Err(None) => continue,
         }
-        let by = app.table().account(&person.account_id).await?.and_then(|account| account.email).unwrap_or_default();
+        let by = app.table().account(&person.account_id).await?.and_then(|account| account.name.or(account.email));
         let link = format!("{}/invite?token={}", app.public_url(), secret.token);
-        let letter = Notice::Invite { org: org.name.as_deref().unwrap_or_default(), by: &by, link, days: INVITE_FOR / 86_400_000 }.letter();
+        let organisation = org.name.as_deref().unwrap_or_default();
+        let message = Invitation { link: &link, organisation, inviter: by.as_deref(), role: invite.role.as_str(), expires_at: invite.expires_at };
         // Swallowed on purpose: the invite stands in the list, and inviting again sends another mail.
-        if let Err(error) = app.mail().send(&email, letter.subject, &letter.text(), &letter.html()).await {
+        if let Err(error) = app.send_mail(&email, &message).await {
             tracing::error!(%error, "an invite could not be mailed");
         }
         tracing::info!(org_id = %id, invite_id = %invite.invite_id, "invite sent");

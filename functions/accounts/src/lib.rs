@@ -9,7 +9,6 @@ mod deletion;
 mod export;
 mod invites;
 mod members;
-mod notices;
 mod orgs;
 
 use kiln_core::ids::AccountId;

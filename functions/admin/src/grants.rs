@@ -78,10 +78,9 @@ pub async fn grant(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, key:
     Err(kiln_store::Error::Busy.into())
 }
 
-/// Something the payment service told that could not be applied.
+/// A message from outside that was genuine and could not be applied.
 #[derive(Serialize, ToSchema)]
 pub struct KeptView {
-    id: String,
     #[schema(format = "date-time")]
     at: String,
     /// What does not agree, or can't be read.
@@ -93,8 +92,8 @@ pub struct KeptView {
 /// What the payment service told and could not be applied: amounts that do not agree, events that can't be read.
 #[utoipa::path(get, path = "/api/v1/admin/payments/kept", tag = "admin", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<KeptView>)), security(("admin" = [])))]
 pub async fn kept(State(app): State<App>, _: Admin, paging: Paging) -> Result<Json<Page<KeptView>>> {
-    let after = paging.after("STRIPE#")?;
-    let (kept, next) = app.table().kept(paging.limit, after.as_deref()).await?;
-    let items = kept.into_iter().map(|kept| KeptView { id: kept.id, at: rfc3339(kept.at), why: kept.why, body: kept.body });
+    let after = paging.after("")?;
+    let (kept, next) = app.table().kept("stripe", paging.limit, after.as_deref()).await?;
+    let items = kept.into_iter().map(|kept| KeptView { at: rfc3339(kept.at), why: kept.why, body: kept.body });
     Ok(Json(Page::new(items.collect(), next)))
 }

@@ -4,9 +4,7 @@
 //! look up; a link works once, for 15 minutes; tokens are kept as hashes only; no address and no token is logged.
 
 mod link;
-mod mail;
 mod me;
-mod notices;
 mod sessions;
 
 use kiln_core::profile::Preferences;

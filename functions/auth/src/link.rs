@@ -1,7 +1,7 @@
 //! Sign-in links: asked for by anybody, sent to the address, used once.
 
 use crate::sessions::USER_AGENT_BYTES;
-use crate::{AccountView, mail};
+use crate::AccountView;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -10,10 +10,14 @@ use kiln_core::address;
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::time::{Millis, rfc3339, seconds};
 use kiln_http::caller::{cookie, network_address, same_site};
+use kiln_http::mail::SignIn as SignInMail;
 use kiln_http::{App, Body, Problem, Result, limits, new_secret};
 use kiln_store::{Link, Session, SignIn};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// For how many minutes a link works.
+pub const MINUTES: u32 = 15;
 
 /// Tries at a sign-in that meets another of the same new address.
 const TRIES: u32 = 3;
@@ -52,11 +56,11 @@ pub async fn request_link(State(app): State<App>, headers: HeaderMap, body: Body
 
 async fn send_link(app: &App, email: String) -> Result<()> {
     let secret = new_secret("");
-    let expires_at = app.now() + seconds(mail::MINUTES as u64 * 60);
+    let expires_at = app.now() + seconds(u64::from(MINUTES) * 60);
     app.table().put_link(&secret.hash, &Link { email: email.clone(), expires_at, used_at: None, ttl: expires_at / 1000 }).await?;
-    let message = mail::message(&format!("{}/sign-in?token={}", app.public_url(), secret.token));
+    let link = format!("{}/sign-in?token={}", app.public_url(), secret.token);
     // Swallowed on purpose: the answer says nothing about an address, and SES refuses some for what it knows of them.
-    if let Err(error) = app.mail().send(&email, mail::SUBJECT, &message.text, &message.html).await {
+    if let Err(error) = app.send_mail(&email, &SignInMail { link: &link, minutes: MINUTES }).await {
         tracing::error!(%error, "a sign-in link could not be mailed");
     }
     Ok(())

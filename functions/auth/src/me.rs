@@ -1,28 +1,67 @@
 //! Who is signed in: shown and changed. A new address counts once it is confirmed there, by the same person, signed in.
 
 use crate::AccountView;
-use crate::mail::MINUTES;
-use crate::notices::Notice;
+use crate::link::MINUTES;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
 use kiln_core::profile::{self, Theme};
-use kiln_core::time::seconds;
+use kiln_core::time::{rfc3339, seconds};
+use kiln_http::mail::{AddressChanged, AddressTaken, Message, NewAddress};
 use kiln_http::{App, Body, Person, Problem, Result, limits, new_secret};
-use kiln_store::{Account, Confirmation, NoMove, ProfileChange};
+use kiln_store::{Account, Confirmation, NoMove, ProfileChange, Reason, Suppression};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 pub struct Me {
     account: AccountView,
+    mail: MailView,
+}
+
+/// Whether mail reaches the account's address.
+#[derive(Serialize, ToSchema)]
+pub struct MailView {
+    state: MailState,
+    /// When the mail bounced or was complained about.
+    #[schema(format = "date-time")]
+    since: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailState {
+    Ok,
+    /// The address takes no mail, so none is sent: sign-in links and invitations too. Change it while a session is open.
+    Bounced,
+    /// A mail of ours was called spam there, so none is sent.
+    Complained,
+}
+
+impl From<Option<Suppression>> for MailView {
+    fn from(known: Option<Suppression>) -> Self {
+        match known.filter(Suppression::stops) {
+            None => Self { state: MailState::Ok, since: None },
+            Some(Suppression { reason: Reason::Bounced, since, .. }) => Self { state: MailState::Bounced, since: Some(rfc3339(since)) },
+            Some(Suppression { reason: Reason::Complained, since, .. }) => Self { state: MailState::Complained, since: Some(rfc3339(since)) },
+        }
+    }
 }
 
 /// Who is signed in.
 #[utoipa::path(get, path = "/api/v1/me", tag = "auth", responses((status = 200, body = Me)), security(("session" = [])))]
 pub async fn me(State(app): State<App>, person: Person) -> Result<Json<Me>> {
-    Ok(Json(Me { account: account(&app, &person).await?.into() }))
+    shown(&app, &person).await.map(Json)
+}
+
+async fn shown(app: &App, person: &Person) -> Result<Me> {
+    let account = account(app, person).await?;
+    let known = match &account.email {
+        Some(email) => app.table().suppression(email).await?,
+        None => None,
+    };
+    Ok(Me { account: account.into(), mail: known.into() })
 }
 
 async fn account(app: &App, person: &Person) -> Result<Account> {
@@ -114,23 +153,23 @@ async fn ask(app: &App, person: &Person, from: String, to: &str) -> Result<()> {
         tracing::info!("an address has had its links of this hour");
         return Ok(());
     }
-    let notice = if app.table().account_of(to).await?.is_some() {
-        Notice::Taken { sign_in: format!("{}/sign-in", app.public_url()) }
+    if app.table().account_of(to).await?.is_some() {
+        let sign_in = format!("{}/sign-in", app.public_url());
+        send(app, to, &AddressTaken { sign_in: &sign_in }).await;
     } else {
         let secret = new_secret("");
-        let expires_at = app.now() + seconds(MINUTES as u64 * 60);
+        let expires_at = app.now() + seconds(u64::from(MINUTES) * 60);
         let confirmation = Confirmation { account_id: person.account_id.clone(), from, to: to.to_owned(), expires_at, ttl: expires_at / 1000 };
         app.table().put_confirmation(&secret.hash, &confirmation).await?;
-        Notice::Confirm { link: format!("{}/confirm-email?token={}", app.public_url(), secret.token) }
-    };
-    send(app, to, notice).await;
+        let link = format!("{}/confirm-email?token={}", app.public_url(), secret.token);
+        send(app, to, &NewAddress { link: &link, minutes: MINUTES }).await;
+    }
     Ok(())
 }
 
 /// Swallowed on purpose: the answer says nothing about an address, and what the mail tells of has happened.
-async fn send(app: &App, to: &str, notice: Notice) {
-    let letter = notice.letter();
-    if let Err(error) = app.mail().send(to, letter.subject, &letter.text(), &letter.html()).await {
+async fn send(app: &App, to: &str, message: &impl Message) {
+    if let Err(error) = app.send_mail(to, message).await {
         tracing::error!(%error, "a mail about a change of address could not be sent");
     }
 }
@@ -158,8 +197,8 @@ pub async fn confirm_email(State(app): State<App>, person: Person, body: Body<Co
         Err(NoMove::Taken) => return Err(Problem::conflict("address_taken", "This address has an account of its own by now.")),
     }
     tracing::info!(account_id = %person.account_id, "an account has another address");
-    send(&app, &confirmation.from, Notice::Moved).await;
-    Ok((StatusCode::OK, Json(Me { account: account(&app, &person).await?.into() })))
+    send(&app, &confirmation.from, &AddressChanged { new_address: &confirmation.to, at: app.now() }).await;
+    Ok((StatusCode::OK, Json(shown(&app, &person).await?)))
 }
 
 /// Unknown, used, expired and other accounts' links answer the same.

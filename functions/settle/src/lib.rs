@@ -8,6 +8,7 @@ use kiln_core::billing::{Order, OrderState, Settled};
 use kiln_core::job::{Job, OWED_SHARDS, State};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::guest::{self, Started};
+use kiln_http::mail::{GuestRefund, GuestResult, Message};
 use kiln_http::{App, pay};
 use serde_json::{Value, json};
 
@@ -65,42 +66,45 @@ async fn look(app: &App, order: &Order) -> anyhow::Result<bool> {
 async fn paid(app: &App, order: &Order) -> anyhow::Result<Option<Settled>> {
     if let Started::No(why) = guest::start(app, order).await.map_err(told)? {
         tracing::warn!(order_id = %order.order_id, why, "a guest's job can't be started");
-        return refund(app, order).await.map(Some);
+        return refund(app, order, "It could not be started.").await.map(Some);
     }
     let wanted = guest::job_of(order).map_err(told)?;
     let (job, _) = app.table().job_and_account(&order.account_id, &wanted.job_id).await?;
     match job {
-        Some(Job { state: State::Succeeded, .. }) => {
-            mail(app, order, true).await?;
+        Some(Job { state: State::Succeeded, finished_at, .. }) => {
+            tell_delivered(app, order, finished_at.unwrap_or_else(|| app.now())).await?;
             Ok(Some(Settled::Delivered))
         }
-        Some(Job { state: State::Failed | State::Cancelled, .. }) => refund(app, order).await.map(Some),
+        Some(Job { state: State::Failed | State::Cancelled, error, .. }) => {
+            let why = error.map_or_else(|| "It was cancelled.".to_owned(), |error| error.message);
+            refund(app, order, &why).await.map(Some)
+        }
         _ => Ok(None),
     }
 }
 
-async fn refund(app: &App, order: &Order) -> anyhow::Result<Settled> {
+async fn refund(app: &App, order: &Order, why: &str) -> anyhow::Result<Settled> {
     let payment = order.payment.as_deref().ok_or_else(|| anyhow::anyhow!("a paid order without a payment"))?;
     let client = pay::client(app).await.map_err(told)?;
     client.refund(payment, order.order_id.as_str()).await?;
-    mail(app, order, false).await?;
+    mail(app, order, &GuestRefund { why, amount_minor: order.amount, currency: &order.currency, at: app.now() }).await;
     Ok(Settled::Refunded)
 }
 
-/// Mails the link, or that the money goes back.
-async fn mail(app: &App, order: &Order, delivered: bool) -> anyhow::Result<()> {
-    let Some(guest) = &order.guest else { return Ok(()) };
+/// Mails the link to the result.
+async fn tell_delivered(app: &App, order: &Order, finished_at: Millis) -> anyhow::Result<()> {
     let link = guest::page(app, &guest::token(app, &order.account_id, &order.order_id).await.map_err(told)?);
-    let (subject, text) = if delivered {
-        ("Your picture is ready", format!("Your picture is ready:\n\n{link}\n\nWhoever has this link sees it.\n"))
-    } else {
-        ("Your money goes back", format!("We could not make your picture, and your payment goes back to your card in full.\n\n{link}\n"))
-    };
-    // Swallowed on purpose: the page that the payer came back to shows the same, and a mail that bounces must not hold up the order.
-    if let Err(error) = app.mail().send(&guest.email, subject, &text, &format!("<p>{}</p>", text.replace('\n', "<br>"))).await {
+    let days = app.settings().guest_result_days;
+    mail(app, order, &GuestResult { link: &link, until: finished_at + seconds(days * 86_400) }).await;
+    Ok(())
+}
+
+/// Swallowed on purpose: the page that the payer came back to shows the same, and a mail that bounces must not hold up the order.
+async fn mail(app: &App, order: &Order, message: &impl Message) {
+    let Some(guest) = &order.guest else { return };
+    if let Err(error) = app.send_mail(&guest.email, message).await {
         tracing::error!(%error, order_id = %order.order_id, "a guest's mail was not sent");
     }
-    Ok(())
 }
 
 fn told(problem: kiln_http::Problem) -> anyhow::Error {

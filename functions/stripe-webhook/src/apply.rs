@@ -1,11 +1,11 @@
 //! From what was told to what is written. Each branch may run any number of times and in any order.
 
-use crate::keep;
+use crate::{SOURCE, tell};
 use kiln_core::billing::{Buys, OrderState, Payment, PlanLine, invoice_credits};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
 use kiln_http::guest::{self, Started};
-use kiln_http::{App, Result, pay};
-use kiln_pay::{Event, Invoice, Pay, Told};
+use kiln_http::{App, Result, kept, pay};
+use kiln_pay::{Event, FailedPayment, Invoice, Pay, Told};
 use kiln_store::Applied;
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ pub async fn apply(app: &App, event: &Event, body: &str) -> Result<()> {
             None
         }
         Told::InvoicePaid(invoice) => paid_invoice(app, invoice).await?,
-        Told::InvoiceFailed { subscription: Some(subscription), .. } | Told::Subscription { id: subscription } => plan(app, subscription).await?,
+        Told::Subscription { id: subscription } => plan(app, subscription, None).await?,
+        Told::InvoiceFailed { subscription: Some(subscription), failed, .. } => plan(app, subscription, Some(failed)).await?,
         Told::InvoiceFailed { subscription: None, .. } => None,
         Told::Claim { payment: None, .. } => Some("a refund or dispute without a payment".to_owned()),
         Told::Claim { id, payment: Some(payment), claim } => {
@@ -33,7 +34,7 @@ pub async fn apply(app: &App, event: &Event, body: &str) -> Result<()> {
         Told::Other => None,
     };
     match odd {
-        Some(why) => keep(app, &event.id, &why, body).await,
+        Some(why) => Ok(kept::keep(app, SOURCE, &format!("{} {}: {why}", event.kind, event.id), body).await?),
         None => Ok(()),
     }
 }
@@ -87,6 +88,9 @@ async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
     if matches!(order.buys, Buys::Job { .. }) {
         app.table().order_goes_on(&order, None, now).await?;
     }
+    if applied == Applied::New && !matches!(order.buys, Buys::Job { .. }) {
+        tell::receipt(app, &paid, order_id.as_str()).await;
+    }
     Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
 }
 
@@ -101,7 +105,7 @@ async fn of_plan_checkout(app: &App, event: &Event, account: Option<&str>) -> Re
 }
 
 /// What a plan is now, asked of the service: its events may come in any order.
-async fn plan(app: &App, subscription: &str) -> Result<Option<String>> {
+async fn plan(app: &App, subscription: &str, failed: Option<&FailedPayment>) -> Result<Option<String>> {
     let state = match pay::client(app).await?.plan_state(subscription).await {
         Ok(state) => state,
         Err(kiln_pay::Error::Refused { status: 404, .. }) => return Ok(Some(format!("no subscription {subscription}"))),
@@ -111,9 +115,11 @@ async fn plan(app: &App, subscription: &str) -> Result<Option<String>> {
         return Ok(Some(format!("subscription {subscription} names no account of ours")));
     };
     let told = pay::subscription(&state);
+    let Some(before) = app.table().account(&account).await? else { return Ok(Some(format!("no account {account}"))) };
     if !app.table().set_subscription(&account, &state.customer, &told).await? {
         return Ok(Some(format!("no account {account}")));
     }
+    tell::plan(app, &before, &told, failed).await;
     tracing::info!(plan = told.plan, status = told.status, "a plan changed");
     Ok(None)
 }
@@ -159,6 +165,9 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
     let charge = payment.as_deref().unwrap_or(&invoice.id);
     let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
     tracing::info!(invoice = invoice.id, millicredits, ?applied, "a plan's invoice was paid");
+    if applied == Applied::New && millicredits > 0 {
+        tell::receipt(app, &paid, &invoice.id).await;
+    }
     Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
 }
 

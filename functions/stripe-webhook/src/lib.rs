@@ -5,17 +5,19 @@
 //! kept for an operator and alarmed, never lost; amounts come from the service's object and our own order or price list together.
 
 mod apply;
+mod tell;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use kiln_http::{App, Problem, Result};
+use kiln_http::{App, Problem, Result, kept};
 use kiln_pay::{Untold, read};
-use kiln_store::Kept;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Largest event; an item of the table holds 400 KB, and what can't be applied is kept in one.
-const MAX_BYTES: usize = 350 * 1024;
+/// Whose messages these are, where some are kept.
+pub(crate) const SOURCE: &str = "stripe";
+/// Largest event; what can't be applied is kept in one item of the table, which holds 400 KB.
+const MAX_BYTES: usize = 256 * 1024;
 /// Times longer than any real header with a few secrets.
 const MAX_SIGNATURE: usize = 4096;
 
@@ -51,7 +53,7 @@ async fn webhook(State(app): State<App>, request: Request) -> Result<StatusCode>
             tracing::info!(event_id = event.id, kind = event.kind, "the payment service tells");
             apply::apply(&app, &event, body).await?;
         }
-        Err(Untold::Unreadable(why)) => keep(&app, &fingerprint(body), &format!("unreadable: {why}"), body).await?,
+        Err(Untold::Unreadable(why)) => kept::keep(&app, SOURCE, &format!("unreadable: {why}"), body).await?,
         Err(Untold::BadAge) => {
             let detail = "The event was signed more than five minutes ago.";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_age", detail).field("Stripe-Signature"));
@@ -76,31 +78,4 @@ async fn verified(app: &App, body: &str, signature: &str) -> Result<std::result:
 
 fn refused() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_signature", "The event is not signed by the payment service.").field("Stripe-Signature")
-}
-
-/// Keeps an event that can't be applied, and tells the operator by mail. A CloudWatch alarm of its own would cost money at rest.
-pub(crate) async fn keep(app: &App, id: &str, why: &str, body: &str) -> Result<()> {
-    let kept = Kept { id: id.to_owned(), at: app.now(), why: why.to_owned(), body: body.to_owned() };
-    app.table().keep(&kept).await?;
-    if let Some(operator) = app.env("KILN_ALARM_MAIL") {
-        let text = format!(
-            "The payment service told something that Kiln could not apply ({id}):\n\n{why}\n\nGET {}/api/v1/admin/payments/kept shows it.\n",
-            app.public_url()
-        );
-        // Swallowed on purpose: it is kept and logged, which is what must not fail.
-        if let Err(error) = app.mail().send(operator, "Kiln: a payment needs a look", &text, &format!("<pre>{}</pre>", escaped(&text))).await {
-            tracing::error!(%error, "the operator was not told");
-        }
-    }
-    tracing::error!(id, why, "an event of the payment service could not be applied and is kept");
-    Ok(())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// Names a body that has no readable id; the same bytes have the same name.
-fn fingerprint(body: &str) -> String {
-    format!("sha256-{}", &kiln_store::hash(body)[..32])
 }

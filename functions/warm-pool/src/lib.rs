@@ -143,10 +143,10 @@ fn metrics(app: &App, queued: u64, ready: u64) {
     if queued + ready == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
         return;
     }
-    let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
+    let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "StrandedJobs", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
     let line = json!({
         "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "SpendMicrousd": 0,
+        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": 0,
     });
     println!("{line}");
 }

@@ -26,7 +26,7 @@ const LAPTOP: [(&str, &str); 2] = [("KILN_LINKS_PER_ADDRESS", "1000"), ("KILN_LI
 pub struct Linked {
     /// Those behind routes, by logical id.
     pub callables: BTreeMap<String, Callable>,
-    /// Those that schedules and queues call, by logical id.
+    /// Those that schedules, queues and topics call, by logical id.
     pub scheduled: BTreeMap<String, Arc<Scheduled>>,
 }
 
@@ -43,6 +43,7 @@ enum Entry {
     Maintenance,
     Settle,
     WarmPool(LocalProvider),
+    SesWebhook,
 }
 
 enum Kind {
@@ -51,6 +52,8 @@ enum Kind {
     Maintenance,
     Settle,
     WarmPool,
+    /// Behind a route and called by a topic.
+    SesWebhook,
 }
 
 /// The crate of each function, by the binary that the template deploys.
@@ -73,6 +76,7 @@ fn kind(binary: &str) -> Option<Kind> {
         "kiln-deliveries" => Kind::Deliveries,
         "kiln-maintenance" => Kind::Maintenance,
         "kiln-warm-pool" => Kind::WarmPool,
+        "kiln-ses-webhook" => Kind::SesWebhook,
         _ => return None,
     })
 }
@@ -89,7 +93,7 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
         let kind = kind(&function.binary)
             .with_context(|| format!("{} deploys {}, which kiln-local does not hold (infra/local/src/functions.rs)", function.id, function.binary))?;
         let app = App::new(function.env.clone()).await.with_context(|| format!("starting {}", function.id))?;
-        let (routed, called) = (!function.routes.is_empty(), !function.schedules.is_empty() || !function.queues.is_empty());
+        let (routed, called) = (!function.routes.is_empty(), !function.schedules.is_empty() || !function.queues.is_empty() || !function.topics.is_empty());
         let entry = match kind {
             Kind::Routes(router) if !called => {
                 linked.callables.insert(function.id.clone(), Callable { router: router(app), timeout: function.timeout });
@@ -99,6 +103,10 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
             Kind::Deliveries if !routed => Entry::Deliveries(Net::new(app.allows_loopback(), app.settings())?),
             Kind::Maintenance if !routed => Entry::Maintenance,
             Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
+            Kind::SesWebhook => {
+                linked.callables.insert(function.id.clone(), Callable { router: kiln_ses_webhook::router(app.clone()), timeout: function.timeout });
+                Entry::SesWebhook
+            }
             _ => bail!("{} has events that {} can't take", function.id, function.binary),
         };
         linked.scheduled.insert(function.id.clone(), Arc::new(Scheduled { id: function.id.clone(), timeout: function.timeout, app, entry }));
@@ -116,6 +124,7 @@ impl Scheduled {
                 Entry::Deliveries(net) => kiln_deliveries::handle(&this.app, net, event).await,
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
                 Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
+                Entry::SesWebhook => kiln_ses_webhook::handle(&this.app, event).await,
             }
         });
         match tokio::time::timeout(self.timeout, &mut task).await {
@@ -152,7 +161,7 @@ pub fn describe(functions: &[Function], endpoint: &str, region: &str) -> Value {
         let queues: Vec<_> = function.queues.iter().map(|source| &source.queue).collect();
         json!({
             "id": function.id, "binary": function.binary, "timeout_s": function.timeout.as_secs(), "env": env,
-            "routes": routes, "schedules": function.schedules, "queues": queues,
+            "routes": routes, "schedules": function.schedules, "queues": queues, "topics": function.topics,
         })
     });
     described.collect()

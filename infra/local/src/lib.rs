@@ -21,6 +21,7 @@ pub mod routes;
 pub mod say;
 pub mod schedules;
 pub mod secrets;
+pub mod simulator;
 pub mod standin;
 pub mod system;
 pub mod template;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::say;
 
@@ -36,6 +37,8 @@ pub struct Mailbox {
     client: reqwest::Client,
     address: String,
     known: Mutex<Known>,
+    /// Is told of each mail once.
+    sent: UnboundedSender<Mail>,
 }
 
 #[derive(Debug, Default)]
@@ -46,14 +49,16 @@ struct Known {
 
 impl Mailbox {
     /// `endpoint` is the stand-in's, without a final slash.
-    pub fn new(client: reqwest::Client, endpoint: &str) -> Self {
-        Self { client, address: format!("{endpoint}/_ministack/ses/messages"), known: Mutex::default() }
+    pub fn new(client: reqwest::Client, endpoint: &str, sent: UnboundedSender<Mail>) -> Self {
+        Self { client, address: format!("{endpoint}/_ministack/ses/messages"), known: Mutex::default(), sent }
     }
 
     /// Asks the stand-in, and prints what is new.
     pub async fn refresh(&self) -> Result<()> {
         for mail in self.remember().await? {
             say::mail(&mail);
+            // Nobody listens while the system ends.
+            let _ = self.sent.send(mail);
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub struct Function {
     /// The names of its schedule events. Their rates are the cloud's; a laptop ticks at its own.
     pub schedules: Vec<String>,
     pub queues: Vec<QueueSource>,
+    /// The ARNs of the topics that it is subscribed to.
+    pub topics: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,7 @@ fn function(resolver: &Resolver, globals: &Value, id: &str, resource: &Value) ->
         routes: Vec::new(),
         schedules: Vec::new(),
         queues: Vec::new(),
+        topics: Vec::new(),
     };
     for source in [globals, properties] {
         for (name, value) in source["Environment"]["Variables"].as_object().into_iter().flatten() {
@@ -106,6 +109,7 @@ fn add_event(resolver: &Resolver, function: &mut Function, event: &str, source: 
                 function.schedules.push(event.into());
             }
         }
+        Some("SNS") => function.topics.push(field("Topic")?),
         Some("SQS") => {
             let arn = field("Queue")?;
             let queue = resolver

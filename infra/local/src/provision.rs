@@ -25,9 +25,10 @@ const NOT_MADE: &[(&str, &str)] = &[
     ("AWS::CloudFront::Function", "as above"),
     ("AWS::CloudFront::ResponseHeadersPolicy", "its headers are set by headers.rs"),
     ("AWS::CloudFront::Distribution", "as above"),
-    ("AWS::SNS::Topic", "it only carries alarms"),
+    ("AWS::SNS::Topic", "alarms wake nobody here, and of bounces simulator.rs tells the function itself"),
     ("AWS::SNS::Subscription", "as the topic"),
     ("AWS::SNS::TopicPolicy", "as the topic"),
+    ("AWS::SES::ConfigurationSetEventDestination", "as the topic"),
     ("AWS::CloudWatch::Alarm", "nobody is woken by a laptop"),
     ("AWS::CloudWatch::Dashboard", "as the alarms"),
 ];
@@ -65,7 +66,7 @@ fn plan<'a>(resolver: &Resolver<'a>) -> Result<Plan<'a>> {
         }
         match resource["Type"].as_str().unwrap_or_default() {
             "AWS::SQS::Queue" => plan.queues.push(id),
-            kind @ ("AWS::DynamoDB::Table" | "AWS::S3::Bucket" | "AWS::SES::EmailIdentity") => plan.others.push((id, kind)),
+            kind @ ("AWS::DynamoDB::Table" | "AWS::S3::Bucket" | "AWS::SES::EmailIdentity" | "AWS::SES::ConfigurationSet") => plan.others.push((id, kind)),
             kind if NOT_MADE.iter().any(|(known, _)| *known == kind) => {}
             kind => bail!("{id} is a {kind}, which kiln-local neither makes nor knowingly leaves out (infra/local/src/provision.rs)"),
         }
@@ -84,6 +85,8 @@ pub fn check(resolver: &Resolver) -> Result<()> {
         let known = match *kind {
             "AWS::DynamoDB::Table" => only(&properties, TABLE),
             "AWS::S3::Bucket" => only(&properties, BUCKET),
+            // What else it says is of a real SES.
+            "AWS::SES::ConfigurationSet" => only(&properties, &["Name", "SuppressionOptions"]),
             _ => only(&properties, &["EmailIdentity"]),
         };
         known.with_context(|| (*id).to_owned())?;
@@ -102,6 +105,7 @@ pub async fn provision(clients: &Clients, resolver: &Resolver<'_>) -> Result<BTr
         let done = match kind {
             "AWS::DynamoDB::Table" => table(&clients.dynamodb, &name, &properties).await,
             "AWS::S3::Bucket" => bucket(&clients.s3, &name, &properties).await,
+            "AWS::SES::ConfigurationSet" => configuration_set(&clients.ses, &name).await,
             _ => identity(&clients.ses, &name).await,
         };
         done.with_context(|| format!("making {id}"))?;
@@ -302,6 +306,14 @@ fn number(value: &Value, field: &str) -> Result<Option<i32>> {
 
 async fn identity(client: &aws_sdk_sesv2::Client, name: &str) -> Result<()> {
     match client.create_email_identity().email_identity(name).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn configuration_set(client: &aws_sdk_sesv2::Client, name: &str) -> Result<()> {
+    match client.create_configuration_set().configuration_set_name(name).send().await {
         Ok(_) => Ok(()),
         Err(error) if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) => Ok(()),
         Err(error) => Err(error.into()),

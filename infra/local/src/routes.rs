@@ -104,7 +104,16 @@ mod tests {
 
     fn function(id: &str, routes: &[(&str, &str)]) -> Function {
         let routes = routes.iter().map(|(method, path)| Route { method: (*method).into(), path: (*path).into() }).collect();
-        Function { id: id.into(), binary: String::new(), env: Default::default(), timeout: Default::default(), routes, schedules: vec![], queues: vec![] }
+        Function {
+            id: id.into(),
+            binary: String::new(),
+            env: Default::default(),
+            timeout: Default::default(),
+            routes,
+            schedules: vec![],
+            queues: vec![],
+            topics: vec![],
+        }
     }
 
     #[test]

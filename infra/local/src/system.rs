@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use kiln_http::caller::LEAST_ADMIN_KEY;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -31,7 +31,7 @@ use crate::say::{self, say};
 use crate::standin::{self, StandIn};
 use crate::template::Template;
 use crate::workers::{self, Workers};
-use crate::{demo, model, schedules, secrets};
+use crate::{demo, model, schedules, secrets, simulator};
 
 /// The stack's name: it is in the names of all resources.
 pub const STACK: &str = "kiln-local";
@@ -194,7 +194,8 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
         drain: Duration::from_secs(config.drain_s),
     });
     let linked = link(&functions, &workers).await?;
-    let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint));
+    let (sent, mails) = mpsc::unbounded_channel();
+    let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint, sent));
     let shows_mail = mailbox.remember().await.inspect_err(|error| warn!("mail is not shown: {error:#}")).is_ok();
     let wakes = Wakes::new(&functions, workers.clone());
     let gateway = Gateway {
@@ -222,6 +223,9 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
             loops.spawn(schedules::queue(scheduled.clone(), source.clone(), place.clone(), clients.sqs.clone(), stop.clone()));
         }
     }
+    let hears = |function: &model::Function| Some((linked.scheduled.get(&function.id)?.clone(), function.topics.clone()));
+    let listeners = functions.iter().filter_map(hears).flat_map(|(function, topics)| topics.into_iter().map(move |topic| (function.clone(), topic))).collect();
+    loops.spawn(until_stop(simulator::run(listeners, mails), stop.clone()));
     let printer = shows_mail.then(|| tokio::spawn(print_mail(mailbox.clone(), wakes.mail.clone())));
 
     payments.serve(data, &api).await.map_err(|error| Failure::new(Reason::Unexpected, format!("play money: {error:#}")))?;
@@ -281,6 +285,13 @@ async fn remake(clients: &Clients, resolver: &Resolver<'_>, data: &DataDir, want
 
 async fn until(mut told: watch::Receiver<bool>) {
     let _ = told.wait_for(|told| *told).await;
+}
+
+async fn until_stop(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 async fn died(standin: &mut Option<StandIn>) -> String {

@@ -36,7 +36,16 @@ async fn serve() -> Served {
     let resolver = Resolver::new(&template, place, &parameters(&url, "")).unwrap();
     let routes = ["GET /api/v1/echo/{id}", "POST /api/v1/echo", "GET /api/v1/slow", "GET /api/v1/crash", "GET /api/v1/bare"];
     let routes = routes.iter().map(|route| route.split_once(' ').unwrap()).map(|(method, path)| Route { method: method.into(), path: path.into() }).collect();
-    let function = Function { id: "F".into(), binary: "f".into(), env: BTreeMap::new(), timeout: Duration::ZERO, routes, schedules: vec![], queues: vec![] };
+    let function = Function {
+        id: "F".into(),
+        binary: "f".into(),
+        env: BTreeMap::new(),
+        timeout: Duration::ZERO,
+        routes,
+        topics: vec![],
+        schedules: vec![],
+        queues: vec![],
+    };
     let router = Router::new()
         .route("/api/v1/echo/{id}", get(|headers: HeaderMap| async move { echo(&headers, 0) }))
         .route("/api/v1/echo", post(|headers: HeaderMap, body: axum::body::Bytes| async move { echo(&headers, body.len()) }))
@@ -55,7 +64,7 @@ async fn serve() -> Served {
         pages: Pages::new(pages.path().to_owned()),
         security: Security::new(&resolver, "http://127.0.0.1:1").unwrap(),
         cors: Cors::new(&resolver).unwrap(),
-        mailbox: Arc::new(Mailbox::new(reqwest::Client::new(), "http://127.0.0.1:1")),
+        mailbox: Arc::new(Mailbox::new(reqwest::Client::new(), "http://127.0.0.1:1", tokio::sync::mpsc::unbounded_channel().0)),
         public_url: url.clone(),
         watch: Box::new(move |answered| log.lock().unwrap().push(format!("{} {} {}", answered.method, answered.path, answered.status.as_u16()))),
     };

@@ -118,8 +118,11 @@ impl App {
         self.0.queues.get_or_init(|| Queues::new(&self.0.sdk, |name| self.env(name).map(str::to_owned)))
     }
 
-    pub fn mail(&self) -> &Mail {
-        self.0.mail.get_or_init(|| Mail::new(&self.0.sdk, self.env("KILN_MAIL_FROM").unwrap_or_default().to_owned()))
+    /// SES itself; a message is sent by [`App::send_mail`].
+    pub(crate) fn mail(&self) -> &Mail {
+        self.0.mail.get_or_init(|| {
+            Mail::new(&self.0.sdk, self.env("KILN_MAIL_FROM").unwrap_or_default().to_owned(), self.env("KILN_MAIL_CONFIGURATION").map(str::to_owned))
+        })
     }
 
     pub fn secrets(&self) -> &Secrets {

@@ -30,18 +30,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
             .await
             .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("The body is larger than {MAX_BODY_BYTES} bytes.")))?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let path = error.path().to_string();
-            let inner = error.into_inner();
-            if inner.is_syntax() || inner.is_eof() {
-                return Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {inner}"));
-            }
-            Problem::bad_field(field_of(&path, &inner.to_string()))
-        })?;
-        reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {error}")))?;
-        Ok(Self { value, bytes })
+        Ok(Self { value: parse(&bytes)?, bytes })
     }
+}
+
+/// JSON as a typed value, whatever its content type said; a wrong field is named.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_syntax() || inner.is_eof() {
+            return Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {inner}"));
+        }
+        Problem::bad_field(field_of(&path, &inner.to_string()))
+    })?;
+    reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {error}")))?;
+    Ok(value)
 }
 
 /// Serde names an unknown or missing field in its message only; everything else by its path.

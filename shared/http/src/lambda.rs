@@ -2,10 +2,15 @@
 
 use crate::{App, telemetry};
 use axum::Router;
+use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
+use lambda_http::request::LambdaRequest;
+use serde_json::Value;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::pin::Pin;
 use std::time::Duration;
+use tower::ServiceExt;
 
 /// The runtime API is on the same machine.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
@@ -13,6 +18,33 @@ const TELL_WITHIN: Duration = Duration::from_secs(2);
 /// Serves a function's router under the Lambda runtime API.
 pub fn serve(router: impl FnOnce(App) -> Router) -> Result<(), lambda_http::Error> {
     run(|app| async move { lambda_http::run(router(app)).await })
+}
+
+/// Serves a function that has both routes and other events (a topic): what API Gateway sends names its route, and all else goes to `handle`.
+pub fn serve_both<H>(router: impl FnOnce(App) -> Router, handle: H) -> Result<(), lambda_http::Error>
+where
+    H: AsyncFn(&App, Value) -> anyhow::Result<Value>,
+{
+    run(|app| async move {
+        // What lambda_http::run wraps a router into; it takes HTTP events alone.
+        let http = lambda_http::Adapter::from(router(app.clone()));
+        let (app, http, handle) = (&app, &http, &handle);
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
+            let (payload, context) = event.into_parts();
+            // Boxed, so that the router's type doesn't become part of the process's one future.
+            let work: Pin<Box<dyn Future<Output = Result<Value, lambda_http::Error>> + '_>> = if payload["requestContext"]["http"].is_object() {
+                Box::pin(async move {
+                    let request: LambdaRequest = serde_json::from_value(payload)?;
+                    let response = http.clone().oneshot(LambdaEvent::new(request, context)).await?;
+                    Ok(serde_json::to_value(response)?)
+                })
+            } else {
+                Box::pin(async move { handle(app, payload).await.map_err(|error| lambda_http::Error::from(format!("{error:#}"))) })
+            };
+            work.await
+        }))
+        .await
+    })
 }
 
 /// Starts the runtime, the logs and the app, then `work`. One thread is enough: Lambda sends one request at a time.

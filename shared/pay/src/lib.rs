@@ -15,7 +15,7 @@ mod told;
 pub use checkout::{Checkout, Line, Mode, Wanted};
 pub use setup::{EVENTS, lookup_key};
 pub use subscription::{InvoiceView, PlanState};
-pub use told::{Event, Invoice, InvoiceLine, Told, Untold, read};
+pub use told::{Event, FailedPayment, Invoice, InvoiceLine, Told, Untold, read};
 
 use std::time::Duration;
 use stripe::{IdempotencyKey, RequestStrategy, StripeError, StripeRequest};

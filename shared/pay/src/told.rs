@@ -39,8 +39,8 @@ pub enum Told {
     },
     InvoicePaid(Box<Invoice>),
     InvoiceFailed {
-        account: Option<String>,
         subscription: Option<String>,
+        failed: FailedPayment,
     },
     /// A refund or dispute of a payment.
     Claim {
@@ -53,6 +53,15 @@ pub enum Told {
         id: String,
     },
     Other,
+}
+
+/// A payment of a plan's that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedPayment {
+    pub amount: i64,
+    pub currency: String,
+    /// When the service tries again; none when it won't.
+    pub next_try_at: Option<kiln_core::time::Millis>,
 }
 
 /// An invoice that was paid.
@@ -105,8 +114,12 @@ pub fn read(body: &str, signature: &str, secret: &str, now: i64) -> Result<Event
         }
         EventObject::InvoicePaid(invoice) => Told::InvoicePaid(Box::new(self::invoice(&invoice))),
         EventObject::InvoicePaymentFailed(invoice) => {
-            let invoice = self::invoice(&invoice);
-            Told::InvoiceFailed { account: invoice.account, subscription: invoice.subscription }
+            let failed = FailedPayment {
+                amount: invoice.amount_due,
+                currency: invoice.currency.to_string(),
+                next_try_at: invoice.next_payment_attempt.map(|at| at * 1000),
+            };
+            Told::InvoiceFailed { subscription: self::invoice(&invoice).subscription, failed }
         }
         EventObject::RefundCreated(refund)
         | EventObject::RefundUpdated(refund)

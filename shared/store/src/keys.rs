@@ -58,12 +58,6 @@ pub fn waiting(payment: &str) -> Key {
     key(format!("PAY#{payment}"), "WAITING")
 }
 
-/// What came with a valid signature and could not be read or did not agree: kept for an operator.
-pub const KEPT: &str = "KEPT";
-pub fn kept(id: &str) -> Key {
-    key(KEPT, format!("STRIPE#{id}"))
-}
-
 /// A line of the operators' log, in the order of time.
 pub const AUDIT: &str = "AUDIT";
 pub fn audit(at: i64, id: &str) -> Key {
@@ -109,6 +103,16 @@ pub fn link(token_hash: &str) -> Key {
 /// Which account an address signs in to; the address itself is not in the key.
 pub fn address(address_hash: &str) -> Key {
     key(format!("EMAIL#{address_hash}"), "EMAIL")
+}
+
+/// What is known against an address, by its hash.
+pub fn suppression(address_hash: &str) -> Key {
+    key(format!("SUPPRESSED#{address_hash}"), "SUPPRESSED")
+}
+
+/// A genuine message that could not be read, by who sent it and its hash.
+pub fn kept(source: &str, body_hash: &str) -> Key {
+    key(format!("KEPT#{source}"), body_hash)
 }
 
 /// A counter of one window of time.

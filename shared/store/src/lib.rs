@@ -24,6 +24,7 @@ mod queues;
 mod room;
 mod secrets;
 mod shares;
+mod suppressions;
 mod sweep;
 pub mod table;
 #[cfg(test)]
@@ -45,12 +46,13 @@ pub use mail::Mail;
 pub use operators::{AccountPatch, Audit};
 pub use orgs::{Member, NoChange};
 pub use owed::{Depth, OwedRow};
-pub use payments::{Applied, Claimed, Kept, Subscription};
+pub use payments::{Applied, Claimed, Subscription};
 pub use profile::{Confirmation, NoMove, ProfileChange};
 pub use queues::{DeliveryHint, Queue, QueueDepth, Queues};
 pub use room::{NoRoom, Room};
 pub use secrets::Secrets;
 pub use shares::Share;
+pub use suppressions::{Kept, Reason, Suppression};
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
 

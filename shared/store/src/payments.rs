@@ -53,16 +53,6 @@ pub struct Subscription {
     pub ends_at_period_end: bool,
 }
 
-/// What could not be applied, kept for an operator.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Kept {
-    pub id: String,
-    pub at: Millis,
-    pub why: String,
-    /// As it came, cut to what an item holds.
-    pub body: String,
-}
-
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Waiting {
     claims: BTreeMap<String, Claim>,
@@ -277,18 +267,6 @@ impl Table {
         let item = self.update(&keys::account(account), update, Some(Expr::new("attribute_exists(pk)"))).await?;
         let noted = item.and_then(|item| item.get("customer").and_then(|value| value.as_s().ok()).cloned());
         noted.ok_or_else(|| Error::internal("the account is gone"))
-    }
-
-    /// Keeps what could not be applied; told again, it is kept once.
-    pub async fn keep(&self, kept: &Kept) -> Result<(), Error> {
-        self.put(to_item(&keys::kept(&kept.id), kept)?, None).await?;
-        Ok(())
-    }
-
-    /// What is kept for an operator.
-    pub async fn kept(&self, limit: u32, after: Option<&str>) -> Result<(Vec<Kept>, Option<String>), Error> {
-        let (items, next) = self.page(keys::KEPT, "", false, limit, after).await?;
-        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
     }
 }
 

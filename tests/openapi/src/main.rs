@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn parts() -> [OpenApi; 13] {
+fn parts() -> [OpenApi; 14] {
     [
         kiln_auth::openapi(),
         kiln_accounts::openapi(),
@@ -32,6 +32,7 @@ fn parts() -> [OpenApi; 13] {
         kiln_ops::openapi(),
         kiln_admin::openapi(),
         kiln_webhooks::openapi(),
+        kiln_ses_webhook::openapi(),
     ]
 }
 

@@ -135,18 +135,23 @@ async fn an_expired_link_and_an_expired_session_are_as_good_as_none() -> Result<
     Ok(())
 }
 
-/// Puts the end of a stored secret into the past. It is found by its hash, which is all that is stored of it.
-async fn expire(system: &System, what: &str, token: &str) -> Result<()> {
-    use aws_sdk_dynamodb::types::AttributeValue;
+/// The stand-in's table, past the system.
+pub(crate) async fn table_client(endpoint: &str) -> aws_sdk_dynamodb::Client {
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .endpoint_url(system.stand_in()?)
+        .endpoint_url(endpoint)
         .region("us-east-1")
         .credentials_provider(aws_sdk_dynamodb::config::Credentials::new("local", "local", None, None, "test"))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .load()
         .await;
+    aws_sdk_dynamodb::Client::new(&config)
+}
+
+/// Puts the end of a stored secret into the past. It is found by its hash, which is all that is stored of it.
+async fn expire(system: &System, what: &str, token: &str) -> Result<()> {
+    use aws_sdk_dynamodb::types::AttributeValue;
     let hash = hex::encode(sha2::Sha256::digest(token.as_bytes()));
-    let update = aws_sdk_dynamodb::Client::new(&config).update_item().table_name("kiln-local-Table");
+    let update = table_client(&system.stand_in()?).await.update_item().table_name("kiln-local-Table");
     update
         .key("pk", AttributeValue::S(format!("{what}#{hash}")))
         .key("sk", AttributeValue::S(what.to_owned()))

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod backup;
 mod bad_input;
 mod bootstraps;
 mod buying;
@@ -11,6 +12,7 @@ mod jobs;
 mod keys;
 mod local;
 mod machines;
+mod mail;
 mod orgs;
 mod stored;
 mod webhooks;

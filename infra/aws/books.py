@@ -1,0 +1,75 @@
+"""The ledger check of an account, on DynamoDB's own JSON: what scripts/backup and scripts/restore hold every account to.
+
+It promises: pure, integers only; tolerant of fields that it doesn't know. The same rules as kiln_core::ledger::audit.
+"""
+
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+def number(item, name):
+    return int(item[name]["N"]) if name in item else 0
+
+
+class Books:
+    """Sums over one account's items, added in any order."""
+
+    def __init__(self, account):
+        self.account = account
+        self.says = None
+        self.available = self.held = self.holds = self.entries = self.jobs = 0
+        self.ended_open = []
+        self.closes = {}
+
+    def add(self, item):
+        sort_key = item["sk"]["S"]
+        if sort_key == "ACCOUNT":
+            self.says = (number(item, "available"), number(item, "held"))
+        elif sort_key.startswith("LEDGER#"):
+            self.entries += 1
+            self.available += number(item, "d_available")
+            self.held += number(item, "d_held")
+            kind = item.get("kind", {}).get("S")
+            if kind in ("hold", "capture", "release"):
+                counts = self.closes.setdefault(item.get("cause", {}).get("S"), [0, 0])
+                counts[kind != "hold"] += 1
+        elif sort_key.startswith("JOB#"):
+            self.jobs += 1
+            if item.get("hold_open", {}).get("BOOL"):
+                if item["state"]["S"] in ENDED:
+                    self.ended_open.append(sort_key.removeprefix("JOB#"))
+                else:
+                    self.holds += number(item, "quote_millicredits")
+
+    def wrong(self):
+        """One line for each thing that is wrong; none when the books are right."""
+        if self.says is None:
+            return [f"{self.account} has items and no account"] if self.entries or self.jobs else []
+        available, held = self.says
+        found = []
+        if available != self.available:
+            found.append(f"{self.account} says available {available}, its {self.entries} entries sum to {self.available}")
+        if held != self.held:
+            found.append(f"{self.account} says held {held}, its {self.entries} entries sum to {self.held}")
+        if held != self.holds:
+            found.append(f"{self.account} says held {held}, its open holds sum to {self.holds}")
+        if available < 0:
+            found.append(f"{self.account} says available {available}")
+        found += [f"{job} of {self.account} has ended with an open hold" for job in self.ended_open]
+        found += [f"{cause} of {self.account} has {holds} holds and {closes} closes" for cause, (holds, closes) in self.closes.items() if closes > holds]
+        return found
+
+
+def account_of(item):
+    """The account whose partition an item lies in, or None."""
+    partition = item["pk"]["S"]
+    return partition.removeprefix("ACC#") if partition.startswith("ACC#") else None
+
+
+def audit(items):
+    """The books of all accounts among the items, by account."""
+    books = {}
+    for item in items:
+        account = account_of(item)
+        if account:
+            books.setdefault(account, Books(account)).add(item)
+    return books
