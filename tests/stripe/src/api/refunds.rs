@@ -19,7 +19,9 @@ pub fn create(work: &mut Work<'_>, mut params: Params) -> Answer {
     let mut charge = match (charge, intent) {
         (Some(_), Some(_)) => return Err(Refusal::field("charge", "You may only specify one of these parameters: charge, payment_intent.")),
         (None, None) => {
-            return Err(Refusal::invalid("One of the following params should be provided for this request: payment_intent or charge.").code("parameter_missing"));
+            return Err(
+                Refusal::invalid("One of the following params should be provided for this request: payment_intent or charge.").code("parameter_missing")
+            );
         }
         (Some(id), None) => work.get("charge", &id, "charge")?,
         (None, Some(id)) => {
