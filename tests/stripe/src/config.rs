@@ -62,7 +62,7 @@ impl Config {
             endpoints: Vec::new(),
             delivery: Delivery::default(),
             seed: None,
-            max_objects: 20_000,
+            max_objects: 10_000,
             seller: "Kiln".into(),
         }
     }

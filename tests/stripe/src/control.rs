@@ -197,7 +197,11 @@ struct Clock {
 
 async fn clock(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
     let by = read::<Clock>(&body)?.advance_s;
-    inner.lock().ahead_s += i64::from(by);
+    {
+        let mut state = inner.lock();
+        state.ahead_s += i64::from(by);
+        inner.write(&state)?;
+    }
     inner.work(None, |work| {
         api::checkout::expire_due(work);
         api::subscriptions::renew_due(work);
@@ -226,6 +230,6 @@ async fn no_faults(State(inner): State<Arc<Inner>>) -> Reply {
 }
 
 async fn reset(State(inner): State<Arc<Inner>>) -> Reply {
-    inner.reset();
+    inner.reset()?;
     Ok(Json(json!({ "reset": true })))
 }

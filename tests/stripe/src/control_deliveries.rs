@@ -84,7 +84,9 @@ async fn idle(State(inner): State<Arc<Inner>>, query: Result<Query<Idle>, axum::
 }
 
 async fn hold(State(inner): State<Arc<Inner>>) -> Reply {
-    inner.lock().hold = true;
+    let mut state = inner.lock();
+    state.hold = true;
+    inner.write(&state)?;
     Ok(Json(json!({ "hold": true })))
 }
 
@@ -124,6 +126,7 @@ async fn release(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
             _ => {}
         }
         state.hold = rest == "hold";
+        inner.write(&state)?;
         order
     };
     for id in &order {

@@ -146,14 +146,16 @@ impl Inner {
         }
     }
 
-    /// Forgets everything but the clock's machine time and the configured endpoints.
-    pub fn reset(&self) {
+    /// Forgets everything, also how far the clock is ahead; the configured endpoints are put in again.
+    pub fn reset(&self) -> Result<(), Refusal> {
         {
             let mut state = self.lock();
             let seed = self.config.seed.unwrap_or_else(|| getrandom::u64().unwrap_or(now_ms() as u64));
             *state = State::new(seed);
+            self.write(&state)?;
         }
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.configure();
+        Ok(())
     }
 }

@@ -34,7 +34,10 @@ pub fn pay(work: &mut Work<'_>, id: &str, card: Card, email: Option<&str>) -> An
     let amount = int(&session, "amount_total");
     if card == Card::Declined && amount > 0 {
         let intent = try_card(work, &session, &known.as_ref().map_or(Value::Null, |c| c["id"].clone()), &email, card)?;
-        session["payment_intent"] = intent["id"].clone();
+        // In subscription mode a session shows no intent: it would be an invoice's.
+        if session["mode"] == "payment" {
+            session["payment_intent"] = intent["id"].clone();
+        }
         work.put(&session);
         return Ok(session);
     }
@@ -54,8 +57,6 @@ pub fn pay(work: &mut Work<'_>, id: &str, card: Card, email: Option<&str>) -> An
     });
     let paid = if session["mode"] == "subscription" {
         let (subscription, invoice) = subscriptions::begin(work, &session, customer.as_str().unwrap_or_default(), card)?;
-        // The subscription's own intent pays; one that a declined card left behind stays unpaid.
-        session["payment_intent"] = Value::Null;
         session["subscription"] = subscription["id"].clone();
         session["invoice"] = invoice["id"].clone();
         if invoice["status"] == "paid" { "paid" } else { "unpaid" }

@@ -103,7 +103,9 @@ pub fn rows<'v>(items: impl Iterator<Item = &'v serde_json::Value>, amount: &str
     items
         .map(|i| {
             let quantity = i["quantity"].as_i64().unwrap_or(1);
-            let times = if quantity == 1 { String::new() } else { format!("<span class=\"quiet\"> × {quantity}</span>") };
+            // An invoice's line of a subscription says how many in its own words.
+            let times =
+                if quantity == 1 || text(i, "description").contains('×') { String::new() } else { format!("<span class=\"quiet\"> × {quantity}</span>") };
             let every = match (i["price"]["recurring"]["interval"].as_str(), i["price"]["recurring"]["interval_count"].as_i64()) {
                 (Some(interval), Some(1) | None) => format!("<span class=\"quiet\"> every {interval}</span>"),
                 (Some(interval), Some(count)) => format!("<span class=\"quiet\"> every {count} {interval}s</span>"),
