@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use std::sync::Arc;
 
 const TARGET: &str = "DynamoDB_20120810.";
 /// A late request is applied within so many calls.
@@ -33,7 +34,7 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let operation = request.headers().get("x-amz-target").and_then(|target| target.strip_prefix(TARGET)).unwrap_or_default().to_owned();
             let planned = match request.body().bytes() {
-                Some(body) => plan(&operation, body),
+                Some(body) => plan(&operation, body).map(Arc::new),
                 None => Err(Failure::new("SerializationException", "the body is a stream")),
             };
             let result = serve(memory, &operation, planned).await?;
@@ -62,7 +63,7 @@ struct Sent {
 }
 
 enum Stage {
-    OnItsWay(Plan),
+    OnItsWay(Arc<Plan>),
     Flying(Box<Flight>),
     Over,
 }
@@ -88,7 +89,7 @@ impl Drop for Sent {
     }
 }
 
-async fn serve(memory: Memory, operation: &str, planned: Result<Plan, Failure>) -> Result<Result<String, Failure>, ConnectorError> {
+async fn serve(memory: Memory, operation: &str, planned: Result<Arc<Plan>, Failure>) -> Result<Result<String, Failure>, ConnectorError> {
     let (fault, stop, before, between, after) = {
         let mut state = memory.state();
         let state = &mut *state;

@@ -10,6 +10,7 @@ use crate::wire::{Failure, Reason, Return, json};
 use crate::{Planted, schema::Key};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 const TOO_LARGE: &str = "Item size to update has exceeded the maximum allowed size";
 /// Tokens of done transactions that are remembered; DynamoDB keeps them for 10 minutes.
@@ -26,7 +27,7 @@ struct Busy {
 /// A write that has begun. It must be given back, to [`Engine::finish`] or [`Engine::abandon`].
 #[derive(Debug)]
 pub struct Flight {
-    plan: Plan,
+    plan: Arc<Plan>,
     /// What it has made busy.
     locked: Vec<Key>,
     /// Parts of a batch that are handed back undone.
@@ -64,8 +65,8 @@ impl Engine {
     }
 
     /// `partial` leaves half of a batch undone, as DynamoDB does under load.
-    pub fn begin(&mut self, plan: &Plan, partial: bool) -> Result<Begun, Failure> {
-        let answer = match plan {
+    pub fn begin(&mut self, plan: &Arc<Plan>, partial: bool) -> Result<Begun, Failure> {
+        let answer = match &**plan {
             Plan::Get(read) => one(self.read(read)),
             Plan::BatchGet(reads) => self.batch_get(reads, partial),
             Plan::TransactGet(reads) => {
@@ -99,9 +100,9 @@ impl Engine {
         Ok(Begun::Answer(answer))
     }
 
-    fn begin_write(&mut self, plan: &Plan, partial: bool) -> Result<Begun, Failure> {
+    fn begin_write(&mut self, plan: &Arc<Plan>, partial: bool) -> Result<Begun, Failure> {
         let mut flight = Flight { plan: plan.clone(), locked: vec![], unprocessed: vec![] };
-        match plan {
+        match &**plan {
             Plan::Write(write) => {
                 if self.in_transaction(&write.key) {
                     self.conflicted += 1;
@@ -147,7 +148,7 @@ impl Engine {
             }
             Plan::Get(_) | Plan::BatchGet(_) | Plan::TransactGet(_) | Plan::Select(_) => unreachable!("reads don't fly"),
         }
-        let transaction = matches!(plan, Plan::TransactWrite { .. });
+        let transaction = matches!(**plan, Plan::TransactWrite { .. });
         for key in &flight.locked {
             let busy = self.busy.entry(key.clone()).or_default();
             busy.transaction |= transaction;
@@ -162,7 +163,7 @@ impl Engine {
 
     /// Nothing of it happened.
     pub fn abandon(&mut self, flight: &Flight) {
-        let transaction = matches!(flight.plan, Plan::TransactWrite { .. });
+        let transaction = matches!(*flight.plan, Plan::TransactWrite { .. });
         for key in &flight.locked {
             let Some(busy) = self.busy.get_mut(key) else { continue };
             if transaction {
@@ -174,7 +175,7 @@ impl Engine {
                 self.busy.remove(key);
             }
         }
-        if let Plan::TransactWrite { token: Some((token, _)), .. } = &flight.plan
+        if let Plan::TransactWrite { token: Some((token, _)), .. } = &*flight.plan
             && self.tokens.get(token) == Some(&None)
         {
             self.tokens.remove(token);
@@ -184,7 +185,7 @@ impl Engine {
     /// Its conditions are looked at and its effects seen by all, at once.
     pub fn finish(&mut self, flight: &Flight) -> Result<String, Failure> {
         self.abandon(flight);
-        match &flight.plan {
+        match &*flight.plan {
             Plan::Write(write) => self.write(write),
             Plan::BatchWrite(writes) => {
                 for (at, write) in writes.iter().enumerate() {

@@ -47,7 +47,7 @@ pub struct State {
     pub on_drop: Option<Fate>,
     pub calls: BTreeMap<String, u64>,
     /// Requests that are applied at a later call: how many calls are left.
-    pub late: Vec<(u64, Plan)>,
+    pub late: Vec<(u64, Arc<Plan>)>,
     pub stopped: bool,
     pub waiting: Vec<Waker>,
 }
@@ -229,7 +229,7 @@ impl Memory {
     /// The answer to a raw request, at once and without faults: the HTTP status and the body.
     pub fn answer(&self, operation: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
         let planned = plan(operation, body.to_string().as_bytes());
-        let result = planned.and_then(|plan| self.state().engine.at_once(&plan, false));
+        let result = planned.and_then(|plan| self.state().engine.at_once(&Arc::new(plan), false));
         let (status, text) = match result {
             Ok(text) => (200, text),
             Err(failure) => (failure.status, failure.body()),
@@ -244,7 +244,7 @@ fn out(item: &Item) -> HashMap<String, AttributeValue> {
 
 impl Engine {
     /// Begun and ended with nothing between.
-    pub fn at_once(&mut self, plan: &Plan, partial: bool) -> Result<String, Failure> {
+    pub fn at_once(&mut self, plan: &Arc<Plan>, partial: bool) -> Result<String, Failure> {
         match self.begin(plan, partial)? {
             Begun::Answer(answer) => Ok(answer),
             Begun::Flight(flight) => self.finish(&flight),
@@ -267,7 +267,7 @@ impl State {
         for (left, _) in &mut self.late {
             *left -= 1;
         }
-        let due: Vec<(u64, Plan)> = self.late.extract_if(.., |(left, _)| *left == 0).collect();
+        let due: Vec<(u64, Arc<Plan>)> = self.late.extract_if(.., |(left, _)| *left == 0).collect();
         for (_, plan) in due {
             // Whoever asked does not hear whether it was refused.
             let _ = self.engine.at_once(&plan, false);

@@ -9,8 +9,8 @@ mod update;
 
 pub use condition::{Comparison, Condition, Operand};
 pub use parse::Parser;
-pub use path::{Path, Step, project};
 use path::overlap;
+pub use path::{Path, Step, project};
 pub use update::{SetTo, Term, Update};
 
 use crate::value::Value;

@@ -2,8 +2,8 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Get, Put, TransactGetItem, TransactWriteItem, Update};
-use kiln_dynamo::{Memory, TABLE};
 use futures::join;
+use kiln_dynamo::{Memory, TABLE};
 
 fn client(memory: &Memory) -> Client {
     Client::new(&memory.sdk_config())

@@ -10,8 +10,8 @@ fn with_item() -> Memory {
     put(
         &memory,
         json!({
-            "n": { "N": "5" }, "text": { "S": "hello" }, "yes": { "BOOL": true }, "nil": { "NULL": true }, "bin": { "B": "AQID" },
-            "set": { "SS": ["x", "y"] }, "ns": { "NS": ["1", "2.50"] }, "list": { "L": [{ "N": "1" }, { "S": "two" }, { "M": { "deep": { "N": "3" } } }] },
+            "n": { "N": "5" }, "txt": { "S": "hello" }, "yes": { "BOOL": true }, "nil": { "NULL": true }, "bin": { "B": "AQID" },
+            "st": { "SS": ["x", "y"] }, "ns": { "NS": ["1", "2.50"] }, "lst": { "L": [{ "N": "1" }, { "S": "two" }, { "M": { "deep": { "N": "3" } } }] },
             "map": { "M": { "a": { "N": "1" }, "b": { "M": { "c": { "S": "d" } } } } },
         }),
     );
@@ -54,7 +54,7 @@ fn each_condition_is_true_or_false_as_documented() {
     for (condition, holds) in [
         ("attribute_exists(n)", true),
         ("attribute_exists(map.b.c)", true),
-        ("attribute_exists(list[3])", false),
+        ("attribute_exists(lst[3])", false),
         ("attribute_not_exists(gone)", true),
         ("n = :n5", true),
         ("n <> :n5", false),
@@ -64,27 +64,27 @@ fn each_condition_is_true_or_false_as_documented() {
         ("NOT gone < :n5", true),
         ("n < :n6 AND n > :n4", true),
         ("n <= :n4 OR n >= :n6", false),
-        ("text > :n4", false),
+        ("txt > :n4", false),
         ("n BETWEEN :n4 AND :n6", true),
         ("n BETWEEN :n6 AND :n6", false),
         ("n IN (:n4, :n5)", true),
-        ("text IN (:n4, :he)", false),
-        ("begins_with(text, :he)", true),
+        ("txt IN (:n4, :he)", false),
+        ("begins_with(txt, :he)", true),
         ("begins_with(bin, :b)", true),
         ("begins_with(n, :he)", false),
-        ("contains(text, :ll)", true),
-        ("contains(set, :x)", true),
+        ("contains(txt, :ll)", true),
+        ("contains(st, :x)", true),
         ("contains(ns, :nn)", true),
-        ("contains(list, :two)", true),
+        ("contains(lst, :two)", true),
         ("contains(#m, :two)", false),
-        ("attribute_type(set, :t)", true),
+        ("attribute_type(st, :t)", true),
         ("attribute_type(#m, :m)", true),
         ("attribute_type(n, :m)", false),
-        ("size(text) = :n5", true),
-        ("size(list) = :n3", true),
+        ("size(txt) = :n5", true),
+        ("size(lst) = :n3", true),
         ("size(n) = :n5", false),
         ("yes = :yes", true),
-        ("list[2].deep = :n3", true),
+        ("lst[2].deep = :n3", true),
         ("#m.b.c = :two", false),
         // AND binds tighter than OR, NOT tighter than both.
         ("n = :n5 OR n = :n4 AND n = :n6", true),
@@ -117,8 +117,8 @@ fn a_bad_condition_is_refused_before_any_item_is_looked_at() {
         ("n = :n5 n = :n4", "Syntax error"),
         ("n ! :n5", "Syntax error; token: \"!\""),
         ("_n = :n5", "Syntax error"),
-        ("list[x] = :n5", "Syntax error"),
-        ("list[] = :n5", "Syntax error"),
+        ("lst[x] = :n5", "Syntax error"),
+        ("lst[] = :n5", "Syntax error"),
         (".n = :n5", "Syntax error"),
         ("n IN :n5", "Syntax error"),
         ("n BETWEEN :n4", "Syntax error"),
@@ -133,7 +133,7 @@ fn a_bad_condition_is_refused_before_any_item_is_looked_at() {
         ("attribute_exists(n", "Syntax error"),
         ("attribute_type(n, :n5)", "Incorrect operand type"),
         ("attribute_type(n, :x)", "Invalid attribute type name"),
-        ("begins_with(text, :n5)", "Incorrect operand type"),
+        ("begins_with(txt, :n5)", "Incorrect operand type"),
         ("n < :yes", "Incorrect operand type"),
         ("n = n", "must be distinct"),
         ("n BETWEEN :n6 AND :n4", "upper bound"),
@@ -193,11 +193,10 @@ fn each_update_changes_what_it_names_and_all_see_the_item_before_it() {
         ("SET z = if_not_exists(gone, :d) + :d", json!({ ":d": { "N": "1" } }), json!({ "z": { "N": "2" } })),
         ("SET z = list_append(:l, :l)", json!({ ":l": { "L": [{ "N": "1" }] } }), json!({ "z": { "L": [{ "N": "1" }, { "N": "1" }] } })),
         ("SET #m.b.c = :d", json!({ ":d": { "N": "1" } }), json!({ "map": { "M": { "b": { "M": { "c": { "N": "1" } } } } } })),
-        ("SET list[9] = :b, list[7] = :a", json!({ ":a": { "S": "a" }, ":b": { "S": "b" } }), json!({ "list": { "L": [{ "S": "a" }, { "S": "b" }] } })),
         ("ADD n :d, fresh :d SET z = n", json!({ ":d": { "N": "2" } }), json!({ "n": { "N": "7" }, "fresh": { "N": "2" }, "z": { "N": "5" } })),
-        ("ADD set :s", json!({ ":s": { "SS": ["y", "z"] } }), json!({ "set": { "SS": ["x", "y", "z"] } })),
-        ("DELETE set :s", json!({ ":s": { "SS": ["y", "z"] } }), json!({ "set": { "SS": ["x"] } })),
-        ("DELETE set :s", json!({ ":s": { "SS": ["x", "y", "z"] } }), json!({})),
+        ("ADD st :s", json!({ ":s": { "SS": ["y", "z"] } }), json!({ "st": { "SS": ["x", "y", "z"] } })),
+        ("DELETE st :s", json!({ ":s": { "SS": ["y", "z"] } }), json!({ "st": { "SS": ["x"] } })),
+        ("DELETE st :s", json!({ ":s": { "SS": ["x", "y", "z"] } }), json!({})),
         ("remove n, gone set z = n", Value::Null, json!({ "z": { "N": "5" } })),
     ] {
         let memory = with_item();
@@ -207,8 +206,13 @@ fn each_update_changes_what_it_names_and_all_see_the_item_before_it() {
     }
     // Indexes are those of the list before, whichever goes first.
     let memory = with_item();
-    let answer = update(&memory, "REMOVE list[0], list[1] SET list[2].deep = :d", json!({ ":d": { "N": "1" } }), "ALL_NEW");
-    assert_eq!(answer.1["Attributes"]["list"], json!({ "L": [{ "M": { "deep": { "N": "1" } } }] }), "{}", answer.1);
+    let answer = update(&memory, "REMOVE lst[0], lst[1] SET lst[2].deep = :d", json!({ ":d": { "N": "1" } }), "ALL_NEW");
+    assert_eq!(answer.1["Attributes"]["lst"], json!({ "L": [{ "M": { "deep": { "N": "1" } } }] }), "{}", answer.1);
+    // Past its end a list grows, in the order of the indexes.
+    let memory = with_item();
+    let answer = update(&memory, "SET lst[9] = :b, lst[7] = :a", json!({ ":a": { "S": "a" }, ":b": { "S": "b" } }), "ALL_NEW");
+    let list = answer.1["Attributes"]["lst"]["L"].as_array().cloned().unwrap_or_default();
+    assert_eq!(list[3..], [json!({ "S": "a" }), json!({ "S": "b" })], "{}", answer.1);
     // What was not there is made, with its key.
     let fresh = crate::memory();
     let answer = update(&fresh, "ADD n :d", json!({ ":d": { "N": "2" } }), "ALL_NEW");
@@ -230,19 +234,19 @@ fn a_bad_update_is_refused_and_changes_nothing() {
         ("SET a.b = :d, a[0] = :d", json!({ ":d": { "N": "1" } }), "conflict"),
         ("SET pk = :d", json!({ ":d": { "S": "1" } }), "part of the key"),
         ("SET n = n + :d", json!({ ":d": { "S": "1" } }), "Incorrect operand type"),
-        ("SET n = text + :d", json!({ ":d": { "N": "1" } }), "incorrect data type"),
+        ("SET n = txt + :d", json!({ ":d": { "N": "1" } }), "incorrect data type"),
         ("SET n = gone + :d", json!({ ":d": { "N": "1" } }), "does not exist in the item"),
         ("SET n = n * :d", json!({ ":d": { "N": "1" } }), "Syntax error"),
-        ("SET z = list_append(list, :d)", json!({ ":d": { "N": "1" } }), "Incorrect operand type"),
+        ("SET z = list_append(lst, :d)", json!({ ":d": { "N": "1" } }), "Incorrect operand type"),
         ("SET z = size(n)", Value::Null, "not allowed in an update"),
         ("SET gone.a = :d", json!({ ":d": { "N": "1" } }), "invalid for update"),
         ("SET n.a = :d", json!({ ":d": { "N": "1" } }), "invalid for update"),
         ("REMOVE gone.a", Value::Null, "invalid for update"),
-        ("ADD text :d", json!({ ":d": { "N": "1" } }), "incorrect data type"),
+        ("ADD txt :d", json!({ ":d": { "N": "1" } }), "incorrect data type"),
         ("ADD n :d", json!({ ":d": { "S": "1" } }), "Incorrect operand type"),
         ("ADD n n", Value::Null, "Syntax error"),
-        ("DELETE set :d", json!({ ":d": { "N": "1" } }), "Incorrect operand type"),
-        ("DELETE set :d", json!({ ":d": { "NS": ["1"] } }), "incorrect data type"),
+        ("DELETE st :d", json!({ ":d": { "N": "1" } }), "Incorrect operand type"),
+        ("DELETE st :d", json!({ ":d": { "NS": ["1"] } }), "incorrect data type"),
         ("SET ttl = :d", json!({ ":d": { "N": "1" } }), "reserved keyword: ttl"),
         ("SET owed_shard = :d", json!({ ":d": { "N": "1" } }), "Index Key"),
         ("SET n = n + :d", json!({ ":d": { "N": "1E-40" } }), "38 significant digits"),
@@ -269,9 +273,9 @@ fn a_projection_shows_what_it_names_in_its_place() {
     let map = json!({ "#m": "map" });
     assert_eq!(get("n, gone", Value::Null).1, json!({ "Item": { "n": { "N": "5" } } }));
     assert_eq!(
-        get("#m.b.c, list[2], list[0]", map.clone()).1["Item"],
+        get("#m.b.c, lst[2], lst[0]", map.clone()).1["Item"],
         json!({
-            "map": { "M": { "b": { "M": { "c": { "S": "d" } } } } }, "list": { "L": [{ "N": "1" }, { "M": { "deep": { "N": "3" } } }] },
+            "map": { "M": { "b": { "M": { "c": { "S": "d" } } } } }, "lst": { "L": [{ "N": "1" }, { "M": { "deep": { "N": "3" } } }] },
         })
     );
     for (text, names, words) in

@@ -76,8 +76,14 @@ fn plain(body: &Value) -> Value {
                 set.sort_by_key(Value::to_string);
                 return json!({ "set": set });
             }
+            if let (1, Some(Value::String(number))) = (map.len(), map.get("N")) {
+                // The stand-in keeps the zeros of a sum.
+                let short = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+                return json!({ "N": short });
+            }
             let kept = map.iter().filter(|(name, value)| {
-                let idle = matches!(name.as_str(), "UnprocessedKeys" | "UnprocessedItems" | "ConsumedCapacity" | "ItemCollectionMetrics");
+                // Nothing returned is no attributes with DynamoDB, an empty map with the stand-in.
+                let idle = matches!(name.as_str(), "Attributes" | "UnprocessedKeys" | "UnprocessedItems" | "ConsumedCapacity" | "ItemCollectionMetrics");
                 !(idle && value.as_object().is_none_or(serde_json::Map::is_empty))
             });
             Value::Object(kept.map(|(name, value)| (name.clone(), plain(value))).collect())
@@ -100,9 +106,61 @@ fn sorted(operation: &str, mut essence: Value) -> Value {
     essence
 }
 
-/// Why an answer of the stand-in differs from the model's although the model is right; `None` where it is not known to.
-fn known(_operation: &str, _request: &Value, _ours: &Value, _theirs: &Value) -> Option<&'static str> {
+/// Why an answer of the stand-in differs from the model's although the model is right; `None` where it is not known to. The model follows
+/// DynamoDB's documentation; `said` are its words.
+fn known(request: &str, said: &str, ours: &Value, theirs: &Value) -> Option<&'static str> {
+    let refused = |answer: &Value| answer.to_string().contains("\"Validation");
+    if request.contains("begins_with(") && refused(theirs) && !refused(ours) {
+        // DynamoDB refuses a wrong type only where the request itself has it; an attribute of another type is just no match.
+        return Some("begins_with of an attribute that is no text is an error there");
+    }
+    if request.contains("next_check_at = ") && theirs.to_string().contains("Validation") && ours.to_string().contains("ConditionalCheckFailed") {
+        // DynamoDB looks at the condition before it makes the item.
+        return Some("an index key of the wrong type comes before the condition there");
+    }
+    if request.contains("size(") {
+        // DynamoDB has no size for them, so that no comparison with it holds.
+        return Some("numbers, truth values and nulls have a size there");
+    }
+    if said.contains("document path") || ours.to_string().contains("ValidationError") {
+        // DynamoDB: "The document path provided in the update expression is invalid for update".
+        return Some("a path whose parent is missing is made or passed over there");
+    }
+    if said.contains("incorrect data type") {
+        return Some("arithmetic with what is no number takes the first operand there");
+    }
+    if request.contains("IndexName") && request.contains("FilterExpression") {
+        // DynamoDB filters what it read, and it reads the index.
+        return Some("a filter of the index sees what the index does not hold there");
+    }
+    if ["l", "m", "ss", "f", "b", "t", "#n", "n"].iter().any(|path| ["<", ">", "BETWEEN"].iter().any(|sign| request.contains(&format!("{path} {sign}")))) {
+        // DynamoDB orders values of one type only.
+        return Some("values of two types have an order there");
+    }
     None
+}
+
+/// The keys that a request may have written.
+fn touched(request: &Value) -> Vec<Value> {
+    let one = |map: &serde_json::Map<String, Value>| Some(json!({ "pk": map.get("pk")?, "sk": map.get("sk")? }));
+    match request {
+        Value::Object(map) => one(map).map_or_else(|| map.values().flat_map(touched).collect(), |key| vec![key]),
+        Value::Array(list) => list.iter().flat_map(touched).collect(),
+        _ => vec![],
+    }
+}
+
+/// Gives the stand-in the model's items, so that one difference is told once.
+async fn agree(stand_in: &StandIn, memory: &Memory, table: &str, request: &Value) -> Result<()> {
+    for key in touched(request) {
+        let (_, found) = memory.answer("GetItem", &json!({ "TableName": "kiln", "Key": key }));
+        let (status, body) = match found.get("Item") {
+            Some(item) => stand_in.answer("PutItem", &json!({ "TableName": "kiln", "Item": item }), table).await?,
+            None => stand_in.answer("DeleteItem", &json!({ "TableName": "kiln", "Key": key }), table).await?,
+        };
+        ensure!(status == 200, "{body}");
+    }
+    Ok(())
 }
 
 /// Sends the same requests to both. An error tells of the first difference.
@@ -118,16 +176,16 @@ async fn compare(stand_in: &StandIn, memory: &Memory, table: &str, seed: u64, re
         let ours = sorted(operation, essence(status, &raw));
         sound += u32::from(status == 200);
         if ours != theirs {
-            let Some(_) = known(operation, &request, &ours, &theirs) else {
-                if std::env::var_os("KILN_LIKENESS_ALL").is_some() {
-                    println!("DIFF {operation} {request}\n  model     {ours} {}\n  stand-in  {theirs}", raw["message"]);
-                    continue;
-                }
-                bail!("request {count} of seed {seed}: {operation} {request}\n  model     {ours}\n  stand-in  {theirs}");
-            };
+            let said = raw["message"].as_str().unwrap_or_default();
+            if known(&request.to_string(), said, &ours, &theirs).is_none() {
+                bail!("request {count} of seed {seed}: {operation} {request}\n  model     {ours} {said}\n  stand-in  {theirs}");
+            }
             differed += 1;
+            agree(stand_in, memory, table, &request).await?;
         }
     }
+    // The list of what is known must not hide a rule that is broken.
+    ensure!(differed * 5 < requests, "{differed} of {requests} answers differ in a known way");
     ensure!(sound * 2 > requests, "only {sound} of {requests} requests were sound");
     let scan = json!({ "TableName": "kiln" });
     let (status, theirs) = stand_in.answer("Scan", &scan, table).await?;
