@@ -68,7 +68,7 @@ pub struct Select {
 pub enum Plan {
     Get(Read),
     BatchGet(Vec<Read>),
-    Write(Write),
+    Write(Box<Write>),
     Select(Box<Select>),
     TransactWrite { token: Option<(String, u64)>, writes: Vec<Write> },
     TransactGet(Vec<Read>),
@@ -86,7 +86,7 @@ pub fn plan(operation: &str, body: &[u8]) -> Planned<Plan> {
         "BatchGetItem" => batch_get(&wire::read(body)?),
         "PutItem" | "UpdateItem" | "DeleteItem" => {
             let (request, kind): (wire::Write, _) = (wire::read(body)?, &operation[..operation.len() - 4]);
-            write(&request, kind, Some(&request.table_name)).map(Plan::Write)
+            write(&request, kind, Some(&request.table_name)).map(|write| Plan::Write(Box::new(write)))
         }
         "Query" | "Scan" => select(&wire::read(body)?, operation == "Scan").map(|select| Plan::Select(Box::new(select))),
         "TransactWriteItems" => transact_write(&wire::read(body)?),
