@@ -222,7 +222,8 @@ fn follow(mut lines: Lines<BufReader<impl AsyncRead + Unpin + Send + 'static>>, 
     });
 }
 
-async fn start_standin(folder: &Path) -> Result<(Child, String)> {
+/// The stand-in alone, with nothing in it: its process, which dies with its handle, and its address.
+pub async fn start_standin(folder: &Path) -> Result<(Child, String)> {
     let program = root().join(".venv/ministack/bin/ministack");
     let program = if program.is_file() { program } else { bail!("{} is missing; scripts/test installs it", program.display()) };
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -6,6 +6,7 @@
 
 use crate::Error;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,6 +53,8 @@ pub fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
 pub struct Table {
     pub(crate) client: Client,
     pub(crate) name: String,
+    /// How the configuration sleeps, where it says so: a test's time is not the clock's.
+    sleep: Option<SharedAsyncSleep>,
 }
 
 /// Which parts of a cancelled transaction refused: index into its items, with the item as it was found.
@@ -161,7 +164,7 @@ fn some<K, V>(map: HashMap<K, V>) -> Option<HashMap<K, V>> {
 
 impl Table {
     pub fn new(config: &aws_config::SdkConfig, name: impl Into<String>) -> Self {
-        Self { client: Client::new(config), name: name.into() }
+        Self { client: Client::new(config), name: name.into(), sleep: config.sleep_impl() }
     }
 
     pub fn name(&self) -> &str {
@@ -199,7 +202,7 @@ impl Table {
             wanted =
                 output.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name)).map(|keys| keys.keys.iter().map(key_of).collect()).unwrap_or_default();
             if !wanted.is_empty() {
-                pause(&mut wait).await;
+                self.pause(&mut wait).await;
             }
         }
         Ok(found)
@@ -328,9 +331,19 @@ impl Table {
             if try_no == CONFLICT_TRIES {
                 return Err(Error::Busy);
             }
-            pause(&mut wait).await;
+            self.pause(&mut wait).await;
         }
         unreachable!("the loop returns at its last try")
+    }
+
+    /// Full jitter over a window that doubles up to 400 ms.
+    async fn pause(&self, window: &mut u64) {
+        let time = Duration::from_millis(fastrand::u64(1..=*window));
+        match &self.sleep {
+            Some(sleep) => sleep.sleep(time).await,
+            None => tokio::time::sleep(time).await,
+        }
+        *window = (*window * 2).min(400);
     }
 
     /// One page of a partition: items whose sort key begins with `prefix`, from `after` (a sort key) on.
@@ -357,12 +370,6 @@ impl Table {
 
 /// Tries of one transaction that only conflicts.
 const CONFLICT_TRIES: u32 = 12;
-
-/// Full jitter over a window that doubles up to 400 ms.
-async fn pause(window: &mut u64) {
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=*window))).await;
-    *window = (*window * 2).min(400);
-}
 
 pub fn key_of(item: &Item) -> Key {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
