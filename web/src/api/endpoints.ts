@@ -6,6 +6,7 @@ import type {
   ApiKey,
   Creation,
   Credits,
+  ExportPart,
   Invite,
   Job,
   JobRequest,
@@ -42,6 +43,7 @@ export const account = {
   confirmEmail: (token: string) =>
     call<{ account: Account }>("POST", "/me/confirm-email", { body: { token } }),
   remove: (confirm: string) => call<{ deleted_at: string }>("DELETE", "/me", { body: { confirm } }),
+  export: (cursor: string | null) => call<ExportPart>("GET", `/me/export${query({ cursor })}`),
   sessions: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
     call<Page<Session>>("GET", `/sessions${query(page)}`, { signal }),
   endSession: (sessionId: string) => call<void>("DELETE", `/sessions/${id(sessionId)}`),

@@ -18,6 +18,8 @@ export type Role = Schemas["Role"];
 export type Org = Schemas["OrgView"];
 export type Member = Schemas["MemberView"];
 export type Invite = Schemas["InviteView"];
+/** One part of an export: lists under their names. */
+export type ExportPart = { next_cursor?: string | null } & Record<string, unknown>;
 export type UploadPart = Schemas["UploadPart"];
 export type UploadTicket = Schemas["UploadTicket"];
 export type Upload = Schemas["UploadView"];

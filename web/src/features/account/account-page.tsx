@@ -12,6 +12,7 @@ import { useAction } from "../../ui/use-load";
 import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
 import css from "./account.module.css";
+import { saveExport } from "./export";
 import { KeysCard } from "./keys-card";
 import { OrgsCard } from "./orgs-card";
 
@@ -130,14 +131,16 @@ function LeaveCard({ email }: { email: string }) {
     await api.remove(confirm);
     window.location.assign("/");
   });
+  const download = useAction(() => saveExport());
   return (
     <Card label="Your data">
       <h2>Your data</h2>
+      {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
       <div className={css.item}>
         <p className={css.words}>Everything of your account as a file: jobs, pictures, history, keys.</p>
-        <a href="/api/v1/me/export" download>
+        <Button onClick={download.run} busy={download.busy}>
           Download
-        </a>
+        </Button>
       </div>
       <div className={css.item}>
         <p className={css.words}>

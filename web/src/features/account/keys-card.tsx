@@ -68,6 +68,7 @@ export function KeysCard() {
         </Notice>
       ) : null}
       <form
+        className={css.stack}
         onSubmit={(event) => {
           event.preventDefault();
           create.run();

@@ -104,7 +104,7 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
   });
   const error = invite.error ?? revoke.error ?? remove.error ?? members.error ?? invites.error;
   return (
-    <div>
+    <div className={css.inside}>
       <ul className={css.list}>
         {(members.data?.items ?? []).map((one) => (
           <li key={one.id} className={css.item}>
