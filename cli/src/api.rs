@@ -28,6 +28,8 @@ pub enum Failure {
     Refused(Problem),
     #[error("not signed in at {0}; run: kiln login MAIL")]
     SignedOut(String),
+    #[error("KILN_API_KEY is not valid at {0}: it was revoked, has expired or is another system's")]
+    KeyRefused(String),
     #[error("{0}")]
     JobEnded(String),
     #[error("{url} can't be reached: {why}")]
@@ -40,7 +42,7 @@ impl Failure {
     pub fn exit_code(&self) -> i32 {
         match self {
             Failure::Refused(_) => 1,
-            Failure::SignedOut(_) => 3,
+            Failure::SignedOut(_) | Failure::KeyRefused(_) => 3,
             Failure::JobEnded(_) => 4,
             Failure::NoConnection { .. } => 5,
             Failure::Interrupted(_) => 130,
@@ -63,6 +65,8 @@ pub struct Api {
     http: reqwest::Client,
     base: Url,
     session: Option<Session>,
+    /// From `KILN_API_KEY`; it wins over a session, as at the server.
+    key: Option<String>,
 }
 
 impl Api {
@@ -78,7 +82,8 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let session = session.filter(|session| session.url == url);
-        Ok(Self { http, base, session })
+        let key = std::env::var("KILN_API_KEY").ok().filter(|key| !key.is_empty());
+        Ok(Self { http, base, session, key })
     }
 
     pub fn url(&self) -> String {
@@ -114,7 +119,9 @@ impl Api {
     /// The answer, whatever it is; only a missing one is an error.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<reqwest::Response> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.url()));
-        if let Some(session) = &self.session {
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        } else if let Some(session) = &self.session {
             request = request.header("cookie", format!("kiln_session={}", session.cookie));
         }
         if let Some(body) = body {
@@ -137,7 +144,8 @@ impl Api {
             };
         }
         if status.as_u16() == 401 {
-            return Err(Failure::SignedOut(self.url()).into());
+            let failure = if self.key.is_some() { Failure::KeyRefused(self.url()) } else { Failure::SignedOut(self.url()) };
+            return Err(failure.into());
         }
         let mut problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
         problem.status = status.as_u16();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 /// Makes media on Kiln from the command line.
 ///
+/// Signs in by `kiln login`, or, for programs, with the API key in KILN_API_KEY.
+///
 /// Exit codes: 0 done, 1 refused or went wrong, 2 wrong usage, 3 not signed in, 4 the job did not succeed,
 /// 5 no connection, 130 stopped by Ctrl-C (a submitted job goes on).
 #[derive(Parser)]

@@ -1,6 +1,8 @@
 // Which page each address shows, and who may see it. /share and /sign-in are open; the rest asks for a session.
 import type { ReactNode } from "react";
 import { Route, Routes } from "react-router";
+import { AccountPage } from "./features/account/account-page";
+import { ConfirmEmailPage, InvitePage } from "./features/account/link-page";
 import { CreationsPage } from "./features/creations/creations-page";
 import { BalanceProvider } from "./features/credits/balance";
 import { CreditsPage } from "./features/credits/credits-page";
@@ -23,6 +25,30 @@ export function App() {
         <Shell>
           <Routes>
             <Route path="/sign-in" element={<FinishPage />} />
+            <Route
+              path="/account"
+              element={
+                <SignedIn>
+                  <AccountPage />
+                </SignedIn>
+              }
+            />
+            <Route
+              path="/confirm-email"
+              element={
+                <SignedIn>
+                  <ConfirmEmailPage />
+                </SignedIn>
+              }
+            />
+            <Route
+              path="/invite"
+              element={
+                <SignedIn>
+                  <InvitePage />
+                </SignedIn>
+              }
+            />
             <Route path="/share/:token" element={<SharedPage />} />
             <Route
               path="/"

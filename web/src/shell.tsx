@@ -55,9 +55,9 @@ function SignedInBar({ email }: { email: string }) {
         </NavLink>
       </nav>
       <div className={css.person}>
-        <span className={css.email} title={email}>
+        <Link className={css.email} to="/account" title={`Account of ${email}`}>
           {email}
-        </span>
+        </Link>
         <Button look="quiet" onClick={session.signOut}>
           Sign out
         </Button>

@@ -53,7 +53,7 @@ fn every_function_is_one_that_kiln_local_holds_and_every_route_leads_to_it() {
     for function in &functions {
         assert!(kiln_local::functions::holds(&function.binary), "{} deploys {}", function.id, function.binary);
         for route in &function.routes {
-            let example = route.path.replace("{id}", "job_1").replace("{token}", "t.x-1");
+            let example = route.path.replace("{id}", "job_1").replace("{token}", "t.x-1").replace("{member_id}", "acc_2").replace("{invite_id}", "inv_1");
             assert!(!example.contains('{'), "{}: give its parameter an example here", route.path);
             let found = routes.find(&route.method, &example);
             assert_eq!(found, Found::Route { function: &function.id, path: &route.path }, "{} {example}", route.method);

@@ -118,7 +118,7 @@ impl Table {
             next = Some(format!("{kept}~"));
         }
         let goes = |item: &Item| !KEPT.iter().any(|kept| key_of(item).sk.starts_with(*kept));
-        let found = items.into_iter().filter(goes).map(|item| Leftover::new(item)).collect();
+        let found = items.into_iter().filter(goes).map(Leftover::new).collect();
         Ok((found, next))
     }
 

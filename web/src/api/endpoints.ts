@@ -2,14 +2,24 @@
 import { call, query } from "./client";
 import type {
   Account,
+  AccountChange,
+  ApiKey,
   Creation,
   Credits,
+  ExportPart,
+  Invite,
   Job,
   JobRequest,
   LedgerEntry,
+  Member,
+  NewApiKey,
   OpenShare,
+  Org,
   Page,
   Quote,
+  Role,
+  Scope,
+  Session,
   Share,
   SharedCreation,
   Upload,
@@ -25,6 +35,46 @@ export const auth = {
     call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", { body: { token } }),
   logout: () => call<void>("POST", "/auth/logout"),
   me: (signal?: Signal) => call<{ account: Account }>("GET", "/me", { signal }),
+};
+
+export const account = {
+  change: (body: AccountChange) =>
+    call<{ account: Account; email_pending: boolean }>("PATCH", "/me", { body }),
+  confirmEmail: (token: string) =>
+    call<{ account: Account }>("POST", "/me/confirm-email", { body: { token } }),
+  remove: (confirm: string) => call<{ deleted_at: string }>("DELETE", "/me", { body: { confirm } }),
+  export: (cursor: string | null) => call<ExportPart>("GET", `/me/export${query({ cursor })}`),
+  sessions: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<Session>>("GET", `/sessions${query(page)}`, { signal }),
+  endSession: (sessionId: string) => call<void>("DELETE", `/sessions/${id(sessionId)}`),
+};
+
+export const apiKeys = {
+  list: (signal?: Signal) => call<Page<ApiKey>>("GET", "/api-keys", { signal }),
+  create: (body: { name: string; scopes: Scope[] }, idempotencyKey: string) =>
+    call<NewApiKey>("POST", "/api-keys", { body, idempotencyKey }),
+  revoke: (keyId: string) => call<void>("DELETE", `/api-keys/${id(keyId)}`),
+};
+
+export const orgs = {
+  list: (signal?: Signal) => call<Page<Org>>("GET", `/orgs${query({ limit: 50 })}`, { signal }),
+  create: (name: string, idempotencyKey: string) =>
+    call<Org>("POST", "/orgs", { body: { name }, idempotencyKey }),
+  remove: (orgId: string, confirm: string) =>
+    call<{ deleted_at: string }>("DELETE", `/orgs/${id(orgId)}`, { body: { confirm } }),
+  members: (orgId: string, signal?: Signal) =>
+    call<Page<Member>>("GET", `/orgs/${id(orgId)}/members${query({ limit: 50 })}`, { signal }),
+  changeRole: (orgId: string, memberId: string, role: Role) =>
+    call<Member>("PATCH", `/orgs/${id(orgId)}/members/${id(memberId)}`, { body: { role } }),
+  removeMember: (orgId: string, memberId: string) =>
+    call<void>("DELETE", `/orgs/${id(orgId)}/members/${id(memberId)}`),
+  invites: (orgId: string, signal?: Signal) =>
+    call<Page<Invite>>("GET", `/orgs/${id(orgId)}/invites`, { signal }),
+  invite: (orgId: string, body: { email: string; role: Role }, idempotencyKey: string) =>
+    call<Invite>("POST", `/orgs/${id(orgId)}/invites`, { body, idempotencyKey }),
+  revokeInvite: (orgId: string, inviteId: string) =>
+    call<void>("DELETE", `/orgs/${id(orgId)}/invites/${id(inviteId)}`),
+  accept: (token: string) => call<Org>("POST", "/invites/accept", { body: { token } }),
 };
 
 export const uploads = {

@@ -9,6 +9,17 @@ export type Problem = Pick<Schemas["Problem"], "type" | "title" | "status" | "co
   Partial<Pick<Schemas["Problem"], "detail" | "field">>;
 
 export type Account = Schemas["AccountView"];
+export type AccountChange = Schemas["MeChange"];
+export type Session = Schemas["SessionView"];
+export type ApiKey = Schemas["ApiKeyView"];
+export type NewApiKey = Schemas["NewApiKeyView"];
+export type Scope = Schemas["Scope"];
+export type Role = Schemas["Role"];
+export type Org = Schemas["OrgView"];
+export type Member = Schemas["MemberView"];
+export type Invite = Schemas["InviteView"];
+/** One part of an export: lists under their names. */
+export type ExportPart = { next_cursor?: string | null } & Record<string, unknown>;
 export type UploadPart = Schemas["UploadPart"];
 export type UploadTicket = Schemas["UploadTicket"];
 export type Upload = Schemas["UploadView"];

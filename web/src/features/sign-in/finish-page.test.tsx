@@ -8,7 +8,7 @@ import { auth } from "../../api/endpoints";
 import { FinishPage } from "./finish-page";
 import { SessionProvider } from "./session";
 
-const account = { id: "acc_1", email: "a@example.com", created_at: "2026-01-01T00:00:00Z" };
+const account = { id: "acc_1", email: "a@example.com", created_at: "2026-01-01T00:00:00Z", preferences: {} };
 const refusal = (code: string, detail: string) =>
   new ApiError({ type: "about:blank", title: "no", status: 401, code, detail });
 

@@ -21,7 +21,8 @@ export function SignInPage({ ended = false }: { ended?: boolean }) {
   const send = useAction(async () => {
     const address = email.trim();
     await auth.requestLink(address);
-    rememberReturn(location.pathname);
+    // An invite is its query.
+    rememberReturn(location.pathname + location.search);
     setSentTo(address);
   });
 

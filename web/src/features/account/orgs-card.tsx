@@ -1,0 +1,168 @@
+// Organisations: made, their members and invites, left.
+import { useCallback, useState } from "react";
+import { errorText, newIdempotencyKey } from "../../api/client";
+import { orgs as api } from "../../api/endpoints";
+import type { Org, Role } from "../../api/types";
+import { Button } from "../../ui/button";
+import { Choice, TextField } from "../../ui/field";
+import { onDay } from "../../ui/format";
+import { Notice } from "../../ui/notice";
+import { Card } from "../../ui/page";
+import { useAction, useLoad } from "../../ui/use-load";
+import { useSession } from "../sign-in/session";
+import css from "./account.module.css";
+
+const list = (signal: AbortSignal) => api.list(signal);
+
+export function OrgsCard() {
+  const orgs = useLoad(list);
+  const [name, setName] = useState("");
+  const [open, setOpen] = useState<string | null>(null);
+  const create = useAction(async () => {
+    const made = await api.create(name.trim(), newIdempotencyKey());
+    setName("");
+    setOpen(made.id);
+    orgs.reload();
+  });
+  const error = create.error ?? orgs.error;
+  return (
+    <Card label="Organisations">
+      <h2>Organisations</h2>
+      <ul className={css.list}>
+        {(orgs.data?.items ?? []).map((org) => (
+          <li key={org.id}>
+            <div className={css.item}>
+              <div className={css.words}>
+                {org.name}
+                <p className={css.hint}>
+                  You are its {org.role} · {org.members} {org.members === 1 ? "member" : "members"} · {org.id}
+                </p>
+              </div>
+              <Button
+                onClick={() => setOpen(open === org.id ? null : org.id)}
+                aria-expanded={open === org.id}
+              >
+                {open === org.id ? "Close" : "Members"}
+              </Button>
+            </div>
+            {open === org.id ? <Members org={org} changed={orgs.reload} /> : null}
+          </li>
+        ))}
+      </ul>
+      <form
+        className={css.row}
+        onSubmit={(event) => {
+          event.preventDefault();
+          create.run();
+        }}
+      >
+        <TextField
+          label="Name of a new organisation"
+          value={name}
+          maxLength={80}
+          required
+          autoComplete="off"
+          onChange={(event) => setName(event.target.value)}
+        />
+        <Button type="submit" busy={create.busy}>
+          Make an organisation
+        </Button>
+      </form>
+      {error ? <Notice tone="bad">{errorText(error)}</Notice> : null}
+    </Card>
+  );
+}
+
+const ROLES: { value: Role; label: string }[] = [
+  { value: "member", label: "Member" },
+  { value: "admin", label: "Admin" },
+  { value: "owner", label: "Owner" },
+];
+
+function Members({ org, changed }: { org: Org; changed: () => void }) {
+  const session = useSession();
+  const me = session.state === "signed-in" ? session.account.id : "";
+  const manages = org.role !== "member";
+  const members = useLoad(useCallback((signal: AbortSignal) => api.members(org.id, signal), [org.id]));
+  const load = useCallback((signal: AbortSignal) => api.invites(org.id, signal), [org.id]);
+  const invites = useLoad(manages ? load : null);
+  const [email, setEmail] = useState("");
+  const [role, setRole] = useState<Role>("member");
+  const invite = useAction(async () => {
+    await api.invite(org.id, { email: email.trim(), role }, newIdempotencyKey());
+    setEmail("");
+    invites.reload();
+  });
+  const revoke = useAction(async (id: string) => {
+    await api.revokeInvite(org.id, id);
+    invites.reload();
+  });
+  const remove = useAction(async (id: string) => {
+    await api.removeMember(org.id, id);
+    if (id !== me) members.reload();
+    changed();
+  });
+  const error = invite.error ?? revoke.error ?? remove.error ?? members.error ?? invites.error;
+  return (
+    <div className={css.inside}>
+      <ul className={css.list}>
+        {(members.data?.items ?? []).map((one) => (
+          <li key={one.id} className={css.item}>
+            <div className={css.words}>
+              {one.name ?? one.email}
+              <p className={css.hint}>
+                {one.email} · {one.role}
+              </p>
+            </div>
+            {one.id === me || (manages && (org.role === "owner" || one.role !== "owner")) ? (
+              <Button onClick={() => remove.run(one.id)} busy={remove.busy}>
+                {one.id === me ? "Leave" : "Take out"}
+              </Button>
+            ) : null}
+          </li>
+        ))}
+        {(invites.data?.items ?? []).map((one) => (
+          <li key={one.id} className={css.item}>
+            <div className={css.words}>
+              {one.email}
+              <p className={css.hint}>
+                invited as {one.role}, until {onDay(one.expires_at)}
+              </p>
+            </div>
+            <Button onClick={() => revoke.run(one.id)} busy={revoke.busy}>
+              Take back
+            </Button>
+          </li>
+        ))}
+      </ul>
+      {manages ? (
+        <form
+          className={css.row}
+          onSubmit={(event) => {
+            event.preventDefault();
+            invite.run();
+          }}
+        >
+          <TextField
+            label="Invite by mail"
+            type="email"
+            value={email}
+            required
+            autoComplete="off"
+            onChange={(event) => setEmail(event.target.value)}
+          />
+          <Choice
+            legend="As"
+            options={ROLES.filter((one) => org.role === "owner" || one.value !== "owner")}
+            value={role}
+            onChange={setRole}
+          />
+          <Button type="submit" busy={invite.busy}>
+            Invite
+          </Button>
+        </form>
+      ) : null}
+      {error ? <Notice tone="bad">{errorText(error)}</Notice> : null}
+    </div>
+  );
+}
