@@ -110,7 +110,8 @@ export function Slider({ label, value, min, max, step, text, onChange, error }: 
 
 interface ChoiceProps<T extends string | number> {
   legend: string;
-  options: { value: T; label: string; hint?: string }[];
+  /** `name`: what a screen reader says in place of a short label. */
+  options: { value: T; label: string; hint?: string; name?: string }[];
   value: T;
   onChange: (value: T) => void;
   error?: string | null;
@@ -134,6 +135,7 @@ export function Choice<T extends string | number>({
             <input
               type="radio"
               name={name}
+              aria-label={option.name}
               checked={option.value === value}
               onChange={() => onChange(option.value)}
             />

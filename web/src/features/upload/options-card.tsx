@@ -1,7 +1,7 @@
 // What to do with the photo, what it costs, and the button. The price is the server's own quote for exactly
 // what the button will ask for.
 import { useCallback, useMemo, useRef, useState } from "react";
-import { useNavigate } from "react-router";
+import { Link, useNavigate } from "react-router";
 import { ApiError, errorText, fieldError, newIdempotencyKey } from "../../api/client";
 import { jobs } from "../../api/endpoints";
 import type { JobRequest, Priority, Scale, Upload } from "../../api/types";
@@ -144,8 +144,8 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
 
       {missing > 0 ? (
         <Notice>
-          {credits(missing)} short.{" "}
-          {priority === "rush" ? "Without the rush it costs less." : "More can't be bought here yet."}
+          {credits(missing)} short. {priority === "rush" ? "Without the rush it costs less. " : ""}
+          <Link to="/credits">Buy credits</Link>
         </Notice>
       ) : null}
       {error && !shown ? (
