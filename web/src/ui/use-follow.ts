@@ -9,8 +9,8 @@ export interface Question<T> {
   ask: (signal: AbortSignal) => Promise<T>;
   /** Whether nothing more will come. */
   over: (fresh: T) => boolean;
-  /** How long to wait before the next question, by the number of answers so far. */
-  everyMs: (answers: number) => number;
+  /** How long to wait before the next question, by the number of answers so far and the last of them. */
+  everyMs: (answers: number, fresh: T | null) => number;
   /** Which of two answers to believe; the newer, if this is left out. */
   accept?: (old: T | null, fresh: T) => T;
 }
@@ -71,14 +71,14 @@ export function useFollow<T>(question: Question<T>): Followed<T> {
         tell(fresh);
         setAnswers(count);
         setLost(false);
-        if (!over) later(question.everyMs(count));
+        if (!over) later(question.everyMs(count, fresh));
       } catch (cause) {
         if (abort.signal.aborted) return;
         if (isPassing(cause)) {
           failures += 1;
           setLost(true);
           const asked = cause instanceof ApiError && cause.retryAfterS ? cause.retryAfterS * 1000 : 0;
-          later(Math.max(asked, Math.min(SLOWEST_MS, question.everyMs(1) * 2 ** failures)));
+          later(Math.max(asked, Math.min(SLOWEST_MS, question.everyMs(1, null) * 2 ** failures)));
         } else {
           over = true;
           setError(cause as ApiError);
