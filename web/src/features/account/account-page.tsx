@@ -1,4 +1,4 @@
-// A person's account: name and address, where they are signed in, API keys, organisations, and taking everything along or leaving.
+// A person's account: name and address, where they are signed in, API keys, webhooks, organisations, and taking everything along or leaving.
 import { useCallback, useState } from "react";
 import { errorText } from "../../api/client";
 import { account as api } from "../../api/endpoints";
@@ -11,6 +11,7 @@ import { Card, Page } from "../../ui/page";
 import { useAction } from "../../ui/use-load";
 import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
+import { WebhooksCard } from "../webhooks/webhooks-card";
 import css from "./account.module.css";
 import { saveExport } from "./export";
 import { KeysCard } from "./keys-card";
@@ -24,6 +25,7 @@ export function AccountPage() {
       <ProfileCard />
       <SessionsCard />
       <KeysCard />
+      <WebhooksCard />
       <OrgsCard />
       <LeaveCard email={session.account.email} />
     </Page>
