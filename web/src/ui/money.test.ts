@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { currencyName, decimalsOf, money } from "./money";
+import { currencyName, decimalsOf, money, moneyEach } from "./money";
 
 test("an amount is shown in its own currency's unit", () => {
   expect(money(10_050, "inr")).toBe("₹100.50");
@@ -31,4 +31,11 @@ test("what is no currency is still shown", () => {
 
 test("a currency has a name for those who don't know its code", () => {
   expect(currencyName("inr")).toBe("Indian Rupee");
+});
+
+test("the price of one is not rounded to a coin", () => {
+  expect(moneyEach(150, 20, "usd")).toBe("$0.075");
+  expect(moneyEach(650, 100, "usd")).toBe("$0.065");
+  expect(moneyEach(50_000, 100, "inr")).toBe("₹5.00");
+  expect(moneyEach(100, 3, "jpy")).toBe("¥33.33");
 });

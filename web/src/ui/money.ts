@@ -31,6 +31,18 @@ export function money(amount: number, currency: string, brief = false): string {
   }
 }
 
+/** What one of `count` costs, finer than the smallest coin where it must be: 150 cents for 20 → "$0.075". */
+export function moneyEach(amount: number, count: number, currency: string): string {
+  const decimals = decimalsOf(currency);
+  return new Intl.NumberFormat("en", {
+    style: "currency",
+    currency: currency.toUpperCase(),
+    currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals + 2,
+  }).format(amount / count / 10 ** decimals);
+}
+
 /** "usd" → "US Dollar"; the code where it has no name for it. */
 export function currencyName(currency: string): string {
   const code = currency.toUpperCase();

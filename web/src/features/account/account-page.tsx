@@ -13,6 +13,7 @@ import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
 import { WebhooksCard } from "../webhooks/webhooks-card";
 import css from "./account.module.css";
+import { browserName } from "./browser-name";
 import { saveExport } from "./export";
 import { KeysCard } from "./keys-card";
 import { OrgsCard } from "./orgs-card";
@@ -101,14 +102,18 @@ function SessionsCard() {
         {sessions.items.map((one) => (
           <li key={one.id} className={css.item}>
             <div className={css.words}>
-              {one.user_agent ?? "Unknown browser"}
+              <span title={one.user_agent ?? undefined}>{browserName(one.user_agent)}</span>
               <p className={css.hint}>
                 Since {when(one.created_at)}
                 {one.current ? " · this browser" : ""}
               </p>
             </div>
             {one.current ? null : (
-              <Button onClick={() => end.run(one.id)} busy={end.busy}>
+              <Button
+                aria-label={`Sign out ${browserName(one.user_agent)}, since ${when(one.created_at)}`}
+                onClick={() => end.run(one.id)}
+                busy={end.busy}
+              >
                 Sign out
               </Button>
             )}

@@ -14,7 +14,7 @@ import { useLoad } from "../../ui/use-load";
 import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
 import { useBalance } from "./balance";
-import { BalanceCard, UsageCard } from "./balance-card";
+import { BalanceCard } from "./balance-card";
 import css from "./credits.module.css";
 import { chooseCurrency, currenciesOf } from "./currency";
 import { History } from "./history";
@@ -84,10 +84,7 @@ function Money({ accountId }: { accountId: string }) {
     <Page title="Credits">
       {returned?.how === "paid" ? <PaidNotice orderId={returned.orderId} settled={settled} /> : null}
       {returned?.how === "left" ? <LeftNotice /> : null}
-      <div className={css.pair}>
-        <BalanceCard />
-        <UsageCard key={round} />
-      </div>
+      <BalanceCard key={`balance-${round}`} />
 
       <Section
         title="Buy credits"

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { errorText } from "../../api/client";
 import type { Pack } from "../../api/types";
 import { Button } from "../../ui/button";
-import { money } from "../../ui/money";
+import { money, moneyEach } from "../../ui/money";
 import { Notice } from "../../ui/notice";
 import css from "./credits.module.css";
 import { useCheckout } from "./use-checkout";
@@ -24,9 +24,7 @@ export function Packs({ packs, currency }: { packs: readonly Pack[]; currency: s
               ) : (
                 <>
                   <p className={css.price}>{money(price, currency, true)}</p>
-                  <p className={css.hint}>
-                    {money(Math.round(price / (pack.millicredits / 1000)), currency)} a credit
-                  </p>
+                  <p className={css.hint}>{moneyEach(price, pack.millicredits / 1000, currency)} a credit</p>
                   <Button
                     look="primary"
                     aria-label={`Buy ${pack.title} for ${money(price, currency, true)}`}

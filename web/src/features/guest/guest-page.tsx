@@ -15,6 +15,7 @@ import { DropZone, useDroppedFile } from "../upload/drop-zone";
 import { PhotoCard } from "../upload/photo-card";
 import css from "../upload/upload.module.css";
 import { useUpload } from "../upload/use-upload";
+import own from "./guest.module.css";
 import { GuestCard } from "./guest-card";
 import { type LeftCheckout, rememberCheckout, takeCheckout } from "./left-checkout";
 
@@ -106,12 +107,12 @@ function Left({ checkout, forget }: { checkout: LeftCheckout; forget: () => void
   return (
     <Notice
       action={
-        <>
+        <div className={own.buttons}>
           <Button onClick={back}>Back to the checkout</Button>
           <Button look="quiet" onClick={forget}>
             Another photo
           </Button>
-        </>
+        </div>
       }
     >
       <strong>You left the checkout. Nothing was charged.</strong>{" "}

@@ -28,7 +28,7 @@ test("a delivery says how it went", () => {
   );
   expect(deliveryText({ state: "pending", tries: [] })).toBe("Waiting to be sent");
   expect(deliveryText({ state: "pending", tries: [tried], next_try_at: "2026-11-21T10:00:00Z" })).toMatch(
-    /^Tried again /,
+    /^Next try /,
   );
 });
 

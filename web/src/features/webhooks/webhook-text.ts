@@ -43,7 +43,7 @@ export function deliveryText(delivery: Pick<Delivery, "state" | "reason" | "next
       return `Failed${delivery.reason ? `: ${REASONS[delivery.reason] ?? delivery.reason}` : ""}`;
     default:
       if (delivery.tries.length === 0) return "Waiting to be sent";
-      return delivery.next_try_at ? `Tried again ${when(delivery.next_try_at)}` : "Being tried again";
+      return delivery.next_try_at ? `Next try ${when(delivery.next_try_at)}` : "Being tried again";
   }
 }
 
