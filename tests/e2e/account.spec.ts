@@ -76,7 +76,7 @@ test("a tab acts for an organisation, which has credits of its own", async ({ pa
   await expect(history.getByText("Welcome credits")).toBeVisible();
 
   // The last owner can't leave: the server's words say why.
-  await page.getByRole("link", { name: "Account" }).click();
+  await page.getByRole("link", { name: email }).click();
   await page.getByRole("button", { name: "Members" }).click();
   await page.getByRole("button", { name: "Leave Analytical Engines" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Leave" }).click();

@@ -94,8 +94,11 @@ function SignedInBar({ email }: { email: string }) {
           ) : null}
         </NavLink>
       </nav>
+      <ActsFor email={email} />
       <div className={css.person}>
-        <ActsFor email={email} />
+        <Link className={css.email} to="/account" title={`Account of ${email}`}>
+          {email}
+        </Link>
         <Button look="quiet" onClick={session.signOut}>
           Sign out
         </Button>

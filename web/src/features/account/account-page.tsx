@@ -23,6 +23,11 @@ export function AccountPage() {
   if (session.state !== "signed-in") return null;
   return (
     <Page title="Account">
+      {session.accountId !== session.account.id ? (
+        <Notice>
+          You act for an organisation: the API keys, the webhooks and the download below are its own.
+        </Notice>
+      ) : null}
       <ProfileCard />
       <SessionsCard />
       <KeysCard />
@@ -144,7 +149,7 @@ function LeaveCard({ email }: { email: string }) {
       <h2>Your data</h2>
       {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
       <div className={css.item}>
-        <p className={css.words}>Everything of your account as a file: jobs, pictures, history, keys.</p>
+        <p className={css.words}>Everything of the account as a file: jobs, pictures, history, keys.</p>
         <Button onClick={download.run} busy={download.busy}>
           Download
         </Button>

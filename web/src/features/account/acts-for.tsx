@@ -1,11 +1,11 @@
-// For whom the tab acts: oneself, or an organisation that one belongs to. Without organisations it is only the way to the account.
+// For whom the tab acts: oneself, or an organisation that one belongs to. Not there without organisations.
 import { useEffect } from "react";
-import { Link, useLocation, useNavigate } from "react-router";
+import { useLocation, useNavigate } from "react-router";
 import { orgs as api } from "../../api/endpoints";
 import { SelectField } from "../../ui/field";
 import { useLoad } from "../../ui/use-load";
 import { useSession } from "../sign-in/session";
-import css from "./account.module.css";
+import css from "./acts-for.module.css";
 import { onOrgsChanged } from "./orgs-changed";
 
 const list = (signal: AbortSignal) => api.list(signal);
@@ -29,31 +29,23 @@ export function ActsFor({ email }: { email: string }) {
     if (lost) act(null);
   }, [lost, act]);
 
-  const toAccount = (text: string) => (
-    <Link className={css.toAccount} to="/account" title={`Account of ${email}`}>
-      {text}
-    </Link>
-  );
-  if (orgs.length === 0) return toAccount(email);
+  if (orgs.length === 0) return null;
   return (
-    <>
-      <div className={css.actsFor}>
-        <SelectField
-          label="Act for"
-          labelHidden
-          options={[
-            { value: personId, label: email },
-            ...orgs.map((org) => ({ value: org.id, label: org.name })),
-          ]}
-          value={accountId}
-          onChange={(id) => {
-            act(id === personId ? null : id);
-            // A job belongs to one account: seen from another there is no such thing.
-            if (pathname.startsWith("/jobs/")) navigate("/");
-          }}
-        />
-      </div>
-      {toAccount("Account")}
-    </>
+    <div className={css.actsFor}>
+      <SelectField
+        label="Act for"
+        labelHidden
+        options={[
+          { value: personId, label: email },
+          ...orgs.map((org) => ({ value: org.id, label: org.name })),
+        ]}
+        value={accountId}
+        onChange={(id) => {
+          act(id === personId ? null : id);
+          // A job belongs to one account: seen from another there is no such thing.
+          if (pathname.startsWith("/jobs/")) navigate("/");
+        }}
+      />
+    </div>
   );
 }

@@ -5,7 +5,7 @@ import { orgs as api } from "../../api/endpoints";
 import type { Member, Org, Role } from "../../api/types";
 import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
-import { Choice, SelectField, TextField } from "../../ui/field";
+import { SelectField, TextField } from "../../ui/field";
 import { onDay } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card } from "../../ui/page";
@@ -189,8 +189,8 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
             autoComplete="off"
             onChange={(event) => setEmail(event.target.value)}
           />
-          <Choice
-            legend="As"
+          <SelectField
+            label="As"
             options={rolesToGive(org.role).map((value) => ({ value, label: ROLE_NAMES[value] }))}
             value={role}
             onChange={setRole}
