@@ -71,7 +71,7 @@ test("a tab acts for an organisation, which has credits of its own", async ({ pa
   await expect(actsFor.locator("option:checked")).toHaveText("Analytical Engines");
   await expect.poll(() => balance(page)).toBe(20);
   await look(page, "credits-of-org");
-  await actsFor.selectOption({ label: email });
+  await actsFor.selectOption({ label: "Myself" });
   await expect.poll(() => balance(page)).toBe(own);
   await expect(history.getByText("Welcome credits")).toBeVisible();
 
@@ -82,4 +82,22 @@ test("a tab acts for an organisation, which has credits of its own", async ({ pa
   await page.getByRole("dialog").getByRole("button", { name: "Leave" }).click();
   await expect(page.getByRole("dialog").getByRole("alert")).toContainText("owner");
   await look(page, "org-last-owner");
+});
+
+test("mail that comes back is said on every page, with what to do", async ({ page }) => {
+  const email = await signIn(page);
+  await page.route("**/api/v1/me", async (route) => {
+    const answer = await route.fetch();
+    const body = await answer.json();
+    await route.fulfill({
+      response: answer,
+      json: { ...body, mail: { state: "bounced", since: "2026-11-20T10:00:00Z" } },
+    });
+  });
+  await page.goto("/creations");
+  await expect(page.getByRole("alert")).toContainText(`Mail to ${email} came back`);
+  await look(page, "mail-bounced");
+  await page.getByRole("link", { name: "Change it" }).click();
+  await expect(page.getByRole("heading", { name: "Account" })).toBeVisible();
+  await expect(page.getByRole("alert")).toContainText("Change your address");
 });

@@ -158,3 +158,42 @@ test("whoever is signed in stays so on a guest's page", async ({ page }) => {
   await page.getByRole("link", { name: "To the studio" }).click();
   await expect(page.getByRole("heading", { name: "Make a photo larger" })).toBeVisible();
 });
+
+// What a test can't bring about by itself: the answers are made here, the pages are the real ones.
+test("a guest reads what became of an order that did not work out", async ({ page }) => {
+  const job = {
+    id: "job_01J00000000000000000000000",
+    state: "failed",
+    attempt: 1,
+    seq: 4,
+    progress: 0,
+    params: { scale: 2 },
+    inputs: [],
+    artifacts: [],
+    error: { code: "bad_input", message: "The photo could not be read.", retryable: false },
+  };
+  const order = { order_id: "ord_01J00000000000000000000000", amount: 200, currency: "usd" };
+  const cases = [
+    ["refunded", { ...order, state: "paid", settled: "refunded", job }, "on their way back"],
+    ["expired", { ...order, state: "expired", settled: null, job: null }, "Nothing was charged"],
+    ["mismatch", { ...order, state: "mismatch", settled: null, job: null }, "is not what is asked"],
+    ["paying", { ...order, state: "open", settled: null, job: null }, "as soon as it is confirmed"],
+  ] as const;
+  for (const [name, answer, words] of cases) {
+    await page.route("**/api/v1/studio/orders/*", (route) => route.fulfill({ json: answer }));
+    await page.goto("/guest/some-token");
+    await expect(page.getByText(words)).toBeVisible();
+    await look(page, `guest-${name}`);
+    await page.unroute("**/api/v1/studio/orders/*");
+  }
+});
+
+test("a debt is explained", async ({ page }) => {
+  await signIn(page);
+  await page.route("**/api/v1/credits", (route) =>
+    route.fulfill({ json: { available_millicredits: 0, held_millicredits: 1500, debt_millicredits: 12_500 } }),
+  );
+  await page.goto("/credits");
+  await expect(page.getByText(/The next 12.5 credits that come pay for them first/)).toBeVisible();
+  await look(page, "credits-debt");
+});

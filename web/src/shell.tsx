@@ -94,7 +94,7 @@ function SignedInBar({ email }: { email: string }) {
           ) : null}
         </NavLink>
       </nav>
-      <ActsFor email={email} />
+      <ActsFor />
       <div className={css.person}>
         <Link className={css.email} to="/account" title={`Account of ${email}`}>
           {email}

@@ -10,7 +10,7 @@ import { onOrgsChanged } from "./orgs-changed";
 
 const list = (signal: AbortSignal) => api.list(signal);
 
-export function ActsFor({ email }: { email: string }) {
+export function ActsFor() {
   const session = useSession();
   const { pathname } = useLocation();
   const navigate = useNavigate();
@@ -36,7 +36,7 @@ export function ActsFor({ email }: { email: string }) {
         label="Act for"
         labelHidden
         options={[
-          { value: personId, label: email },
+          { value: personId, label: "Myself" },
           ...orgs.map((org) => ({ value: org.id, label: org.name })),
         ]}
         value={accountId}

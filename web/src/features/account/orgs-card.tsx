@@ -9,6 +9,7 @@ import { SelectField, TextField } from "../../ui/field";
 import { onDay } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card } from "../../ui/page";
+import { Progress } from "../../ui/progress";
 import { useAction, useLoad } from "../../ui/use-load";
 import { useSession } from "../sign-in/session";
 import css from "./account.module.css";
@@ -118,6 +119,7 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
   const error = invite.error ?? revoke.error ?? give.error ?? members.error ?? invites.error;
   return (
     <div className={css.inside}>
+      {members.data || members.error ? null : <Progress label="Loading the members" value={null} />}
       <ul className={css.list}>
         {(members.data?.items ?? []).map((one) => (
           <li key={one.id} className={css.item}>

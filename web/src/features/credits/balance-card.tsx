@@ -1,20 +1,17 @@
 // What the account has, what it was charged, and what it has used of what it may.
-import { useCallback } from "react";
 import { errorText } from "../../api/client";
-import { credits as api } from "../../api/endpoints";
 import type { Credits, Usage } from "../../api/types";
 import { Button } from "../../ui/button";
 import { credits, creditsNumber } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card } from "../../ui/page";
-import { useLoad } from "../../ui/use-load";
+import type { Load } from "../../ui/use-load";
 import { useBalance } from "./balance";
 import css from "./credits.module.css";
 import { limitLines } from "./usage-text";
 
-export function BalanceCard() {
+export function BalanceCard({ usage }: { usage: Load<Usage> }) {
   const { balance, error, refresh } = useBalance();
-  const usage = useLoad(useCallback((signal: AbortSignal) => api.usage(signal), []));
   const again = () => {
     refresh();
     usage.reload();

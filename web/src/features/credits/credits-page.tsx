@@ -1,5 +1,5 @@
 // The account's money: its balance and use, what can be bought, what was paid, and its history.
-import { type ReactNode, useCallback, useEffect, useId, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useId, useRef, useState } from "react";
 import { useSearchParams } from "react-router";
 import { errorText } from "../../api/client";
 import { credits as api, billing } from "../../api/endpoints";
@@ -58,23 +58,32 @@ function Money({ accountId }: { accountId: string }) {
       [],
     ),
   );
+  const invoices = usePages(
+    useCallback(
+      (cursor: string | null, signal: AbortSignal) => billing.invoices({ limit: 10, cursor }, signal),
+      [],
+    ),
+  );
+  const usage = useLoad(useCallback((signal: AbortSignal) => api.usage(signal), []));
   const currencies = currenciesOf([...prices.packs, ...prices.plans]);
   const [chosen, setChosen] = useState(() => recall(CURRENCY));
   const currency = chooseCurrency(currencies, chosen, navigator.languages);
 
   useEffect(refresh, [refresh]);
 
-  const [round, setRound] = useState(0);
-  const { reload: reloadLedger } = ledger;
-  const { reload: reloadPayments } = payments;
-  const { reload: reloadPlan } = plan;
+  const reloads = [
+    refresh,
+    usage.reload,
+    ledger.reload,
+    payments.reload,
+    invoices.reload,
+    plan.reload,
+  ] as const;
+  const latest = useRef(reloads);
+  latest.current = reloads;
   const changed = useCallback(() => {
-    refresh();
-    reloadLedger();
-    reloadPayments();
-    reloadPlan();
-    setRound((n) => n + 1);
-  }, [refresh, reloadLedger, reloadPayments, reloadPlan]);
+    for (const reload of latest.current) reload();
+  }, []);
   const settled = useCallback(() => {
     setReturned();
     changed();
@@ -84,7 +93,7 @@ function Money({ accountId }: { accountId: string }) {
     <Page title="Credits">
       {returned?.how === "paid" ? <PaidNotice orderId={returned.orderId} settled={settled} /> : null}
       {returned?.how === "left" ? <LeftNotice /> : null}
-      <BalanceCard key={`balance-${round}`} />
+      <BalanceCard usage={usage} />
 
       <Section
         title="Buy credits"
@@ -133,7 +142,7 @@ function Money({ accountId }: { accountId: string }) {
         <Payments payments={payments} titles={prices} />
       </Section>
       <Section title="Invoices">
-        <Invoices key={round} />
+        <Invoices invoices={invoices} />
       </Section>
       <Section title="History">
         <History ledger={ledger} titles={prices} />

@@ -1,5 +1,5 @@
 // What was ordered and what was billed, newest first, and the way to the payment service's own page for cards.
-import { useCallback } from "react";
+import type { ReactNode } from "react";
 import { errorText } from "../../api/client";
 import { billing } from "../../api/endpoints";
 import type { Invoice, Payment } from "../../api/types";
@@ -9,7 +9,7 @@ import { money } from "../../ui/money";
 import { Notice } from "../../ui/notice";
 import { Progress } from "../../ui/progress";
 import { useAction } from "../../ui/use-load";
-import { type Pages, usePages } from "../../ui/use-pages";
+import type { Pages } from "../../ui/use-pages";
 import css from "./credits.module.css";
 import { invoiceStateText, orderStateText, type Titles, whatText } from "./order-text";
 import { leaveFor } from "./play-money";
@@ -50,13 +50,7 @@ export function Payments({ payments, titles }: { payments: Pages<Payment>; title
   );
 }
 
-export function Invoices() {
-  const invoices = usePages(
-    useCallback(
-      (cursor: string | null, signal: AbortSignal) => billing.invoices({ limit: 10, cursor }, signal),
-      [],
-    ),
-  );
+export function Invoices({ invoices }: { invoices: Pages<Invoice> }) {
   if (!invoices.error && !invoices.first && invoices.items.length === 0) {
     return <p className={css.hint}>An invoice comes with each payment.</p>;
   }
@@ -106,7 +100,7 @@ interface ListedProps<T> {
   pages: Pages<T>;
   /** "the payments": what is being loaded. */
   what: string;
-  children: React.ReactNode;
+  children: ReactNode;
 }
 
 /** A list that comes in pages, with its waiting, its error and its "Load more". */
@@ -118,7 +112,11 @@ export function Listed<T>({ pages, what, children }: ListedProps<T>) {
           {errorText(pages.error)}
         </Notice>
       ) : null}
-      {pages.first && pages.busy ? <Progress label={`Loading ${what}`} value={null} /> : null}
+      {pages.first && pages.busy ? (
+        <div className={css.waitingList}>
+          <Progress label={`Loading ${what}`} value={null} />
+        </div>
+      ) : null}
       {pages.items.length > 0 ? <ul className={css.entries}>{children}</ul> : null}
       {pages.more ? (
         <div>

@@ -85,8 +85,8 @@ function OneOrder({ token }: { token: string }) {
       ) : null}
       {step === "mismatch" ? (
         <Notice tone="bad">
-          What was paid is not what was asked, so the work has not begun. Somebody is looking at it; your
-          money is not lost. Keep this page’s address: order {order.order_id}.
+          What was paid is not what is asked, so the work has not begun. Somebody is looking at it; your money
+          is not lost. Keep this page’s address: order {order.order_id}.
         </Notice>
       ) : null}
       {step === "gone" ? (
