@@ -174,7 +174,7 @@ test("a guest reads what became of an order that did not work out", async ({ pag
   };
   const order = { order_id: "ord_01J00000000000000000000000", amount: 200, currency: "usd" };
   const cases = [
-    ["refunded", { ...order, state: "paid", settled: "refunded", job }, "on their way back"],
+    ["refunded", { ...order, state: "paid", settled: "refunded", job }, "on its way back"],
     ["expired", { ...order, state: "expired", settled: null, job: null }, "Nothing was charged"],
     ["mismatch", { ...order, state: "mismatch", settled: null, job: null }, "is not what is asked"],
     ["paying", { ...order, state: "open", settled: null, job: null }, "as soon as it is confirmed"],

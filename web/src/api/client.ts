@@ -159,7 +159,7 @@ function told(error: ApiError): string {
 }
 
 /** "the file is empty" → "The file is empty." */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const upper = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(upper) ? upper : `${upper}.`;
 }

@@ -3,12 +3,12 @@ import type { Mail } from "../../api/types";
 import { onDay } from "../../ui/format";
 
 export function mailText(mail: Mail, email: string): string {
-  const since = mail.since ? ` since ${onDay(mail.since)}` : "";
+  const when = mail.since ? ` on ${onDay(mail.since)}` : "";
   if (mail.state === "bounced") {
-    return `Mail to ${email} came back${since}, so none goes there any more: no sign-in links and no receipts. Change your address before you sign out, or you can't get back in.`;
+    return `Mail to ${email} came back${when}, so none goes there any more: no sign-in links and no receipts. Change your address before you sign out, or you can't get back in.`;
   }
   if (mail.state === "complained") {
-    return `Mail to ${email} was reported as spam${since}, so none goes there any more: no sign-in links and no receipts. Change your address, or ask us from that address to send mail again, before you sign out.`;
+    return `Mail to ${email} was reported as spam${when}, so none goes there any more: no sign-in links and no receipts. Change your address, or ask us from that address to send mail again, before you sign out.`;
   }
   return "";
 }

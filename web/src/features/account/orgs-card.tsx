@@ -126,7 +126,9 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
             <div className={css.words}>
               {one.name ?? one.email}
               <p className={css.hint}>
-                {one.email} · {one.role}
+                {one.name ? `${one.email} · ` : ""}
+                {one.role}
+                {one.id === me ? " · you" : ""}
               </p>
             </div>
             {rolesFor(org.role, one.role, one.id === me).length > 1 ? (

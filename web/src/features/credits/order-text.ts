@@ -18,7 +18,7 @@ export function whatText(what: string, { packs, plans }: Titles): string {
 }
 
 const STATES: Record<OrderState, string> = {
-  open: "Not paid",
+  open: "Not paid yet",
   paid: "Paid",
   begun: "Plan begun",
   expired: "Expired, nothing charged",

@@ -18,9 +18,11 @@ interface GuestCardProps {
   /** Null until the photo is verified: the price comes with it. */
   upload: Upload | null;
   leaving: (checkout: GuestCheckout) => void;
+  /** Begins again with another photo. */
+  restart: () => void;
 }
 
-export function GuestCard({ upload, leaving }: GuestCardProps) {
+export function GuestCard({ upload, leaving, restart }: GuestCardProps) {
   const upscale = useUpscale();
   const { params } = upscale;
   const [email, setEmail] = useState("");
@@ -55,6 +57,16 @@ export function GuestCard({ upload, leaving }: GuestCardProps) {
     event.preventDefault();
     if (request && settled) pay.run(request, email.trim());
   };
+  // A guest's photo belongs to the visit: a new visit needs it anew.
+  if (error instanceof ApiError && error.status === 401) {
+    return (
+      <Card label="Options and price">
+        <Notice tone="bad" action={<Button onClick={restart}>Choose the photo again</Button>}>
+          Your visit took too long and is over; nothing was charged.
+        </Notice>
+      </Card>
+    );
+  }
   return (
     <Card label="Options and price">
       <form className={own.form} onSubmit={submit}>

@@ -1,7 +1,7 @@
 // A guest's order, for whoever has its link: the payment, the work, and the picture to keep.
 import { useEffect, useMemo, useRef, useState } from "react";
 import { useParams } from "react-router";
-import { errorText } from "../../api/client";
+import { errorText, sentence } from "../../api/client";
 import { guest as api } from "../../api/endpoints";
 import type { GuestOrder, Job } from "../../api/types";
 import { Button, ButtonLink } from "../../ui/button";
@@ -223,10 +223,10 @@ function Refunded({ order }: { order: GuestOrder }) {
   return (
     <>
       <Notice tone="bad">
-        {order.job?.error?.message ?? "The picture could not be made."}{" "}
+        {sentence(order.job?.error?.message ?? "the picture could not be made")}{" "}
         {order.settled === "refunded"
-          ? `Your ${sum} are on their way back; a bank takes some days to show it.`
-          : `Your ${sum} go back by themselves.`}
+          ? `Your ${sum} is on its way back; a bank takes some days to show it.`
+          : `Your ${sum} goes back by itself.`}
       </Notice>
       <Again />
     </>

@@ -87,6 +87,7 @@ function Visit() {
         {refused ? null : (
           <GuestCard
             upload={state.step === "ready" ? state.upload : null}
+            restart={control.clear}
             leaving={(checkout) => {
               rememberCheckout({ ...checkout, photo: state.file.name });
               leaveFor(checkout.url);
