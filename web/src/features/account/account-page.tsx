@@ -8,6 +8,7 @@ import { TextField } from "../../ui/field";
 import { when } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
+import { Progress } from "../../ui/progress";
 import { useAction } from "../../ui/use-load";
 import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
@@ -102,6 +103,11 @@ function SessionsCard() {
       <h2>Where you are signed in</h2>
       {sessions.error || end.error ? (
         <Notice tone="bad">{errorText(sessions.error ?? end.error)}</Notice>
+      ) : null}
+      {sessions.first && !sessions.error ? (
+        <div className={css.waiting}>
+          <Progress label="Loading the sessions" value={null} />
+        </div>
       ) : null}
       <ul className={css.list}>
         {sessions.items.map((one) => (

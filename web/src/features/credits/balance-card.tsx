@@ -72,34 +72,30 @@ function Limits({ usage }: { usage: Usage | null }) {
   return (
     <div className={css.use}>
       <dl className={css.limits}>
-        {usage
-          ? limitLines(usage).map((line) => (
-              <div key={line.what}>
-                <dt>{line.what}</dt>
-                <dd>
-                  {line.figures}
-                  {/* How much of a limit is used; the figures say the same to those who don't see it. */}
-                  {line.share === null ? null : (
-                    <meter
-                      className={css.meter}
-                      aria-label={line.what}
-                      min={0}
-                      max={1}
-                      high={0.9}
-                      value={line.share}
-                    />
-                  )}
-                </dd>
-              </div>
-            ))
-          : null}
+        {limitLines(usage).map((line) => (
+          <div key={line.what}>
+            <dt>{line.what}</dt>
+            <dd>
+              {line.figures}
+              {/* How much of a limit is used; the figures say the same to those who don't see it. */}
+              {line.share === null ? null : (
+                <meter
+                  className={css.meter}
+                  aria-label={line.what}
+                  min={0}
+                  max={1}
+                  high={0.9}
+                  value={line.share}
+                />
+              )}
+            </dd>
+          </div>
+        ))}
       </dl>
       <p className={css.hint}>
-        {usage
-          ? usage.free
-            ? "These limits hold until the first purchase. A day begins anew at midnight UTC."
-            : "Your account has paid, so the free limits don’t hold for it. A day begins anew at midnight UTC."
-          : ""}
+        {usage && !usage.free
+          ? "Your account has paid, so the free limits don’t hold for it. A day begins anew at midnight UTC."
+          : "These limits hold until the first purchase. A day begins anew at midnight UTC."}
       </p>
     </div>
   );

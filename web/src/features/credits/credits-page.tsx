@@ -98,8 +98,8 @@ function Money({ accountId }: { accountId: string }) {
       <Section
         title="Buy credits"
         aside={
-          currency ? (
-            <div className={css.currency}>
+          <div className={css.currency}>
+            {currency ? (
               <Choice
                 legend="Currency"
                 options={currencies.map((one) => ({
@@ -113,8 +113,8 @@ function Money({ accountId }: { accountId: string }) {
                   remember(CURRENCY, one);
                 }}
               />
-            </div>
-          ) : null
+            ) : null}
+          </div>
         }
       >
         <PlayMoneyNotice />

@@ -23,6 +23,10 @@ test("a limit is said with what is used of it, and fills no further than to its 
   expect(lines[3]?.figures).toBe("1.5 MB of 2 GB");
 });
 
+test("while the use is unknown its lines stand there without figures", () => {
+  expect(limitLines(null).map((line) => line.figures)).toEqual(["–", "–", "–", "–"]);
+});
+
 test("where there is no limit only the count is said", () => {
   expect(limitLines({ ...usage, free: false })[0]).toEqual({
     what: "Jobs today",

@@ -19,7 +19,18 @@ function line(what: string, { used, limit }: Used, unit: (n: number) => string):
 
 const number = (n: number) => whole.format(n);
 
-export function limitLines(usage: Usage): LimitLine[] {
+const UNKNOWN: Used = { used: 0, limit: 1 };
+
+/** While the use is unknown its lines are there already, so that nothing jumps. */
+export function limitLines(usage: Usage | null): LimitLine[] {
+  if (!usage) {
+    const none = { inferences: UNKNOWN, edits: UNKNOWN, projects: UNKNOWN, stored_bytes: UNKNOWN };
+    return lines(none).map((one) => ({ ...one, figures: "–" }));
+  }
+  return lines(usage);
+}
+
+function lines(usage: Pick<Usage, "inferences" | "edits" | "projects" | "stored_bytes">): LimitLine[] {
   return [
     line("Jobs today", usage.inferences, number),
     line("Photos changed today", usage.edits, number),
