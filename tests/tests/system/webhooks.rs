@@ -182,7 +182,7 @@ async fn told(client: &Client, email: &str) -> Result<()> {
     let mails = wait_for("the mail to the owner", WITHIN, || async {
         let mails = client.get(&format!("/local/mail?to={email}")).await?.expect(200)?;
         let about: Vec<Value> =
-            mails["items"].as_array().into_iter().flatten().filter(|mail| mail["subject"].as_str().is_some_and(|s| s.contains("webhooks"))).cloned().collect();
+            mails["items"].as_array().into_iter().flatten().filter(|mail| mail["subject"].as_str().is_some_and(|s| s.contains("webhook endpoint"))).cloned().collect();
         Ok(Some(about).filter(|about| !about.is_empty()))
     })
     .await?;
