@@ -56,6 +56,7 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("billing-checkout", 201, r#""millicredits":100000"#),
     ("billing-invoices", 200, r#""status":"paid""#),
     ("billing-payments", 200, r#""what":"pack:studio""#),
+    ("billing-plan", 200, r#""subscription":null"#),
     ("billing-portal", 200, r#""url":"http"#),
     ("billing-subscribe", 201, r#""millicredits":120000"#),
     ("billing-subscription", 409, r#""code":"no_plan""#),
@@ -65,6 +66,7 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("deliveries-schedule", 0, r#""failed":0"#),
     ("credits-packs", 200, r#""id":"studio""#),
     ("credits-plans", 200, r#""interval":"month""#),
+    ("credits-referrals", 200, r#""millicredits_each":5000"#),
     ("credits-usage", 200, r#""free":false"#),
     ("fleet-artifacts", 200, r#""name":"result.png""#),
     ("fleet-claim", 200, r#""attempt":1"#),
@@ -242,7 +244,16 @@ async fn buys(world: &mut World, shop: &Shop) -> Result<()> {
     world.learn(signature, &kiln_tests::shop::signature(&told));
     world.play("stripe-webhook-event").await?;
     world.play("stripe-webhook-event").await?;
-    for event in ["credits-usage", "billing-payments", "billing-invoices", "billing-portal", "billing-subscription", "billing-subscribe"] {
+    for event in [
+        "credits-usage",
+        "credits-referrals",
+        "billing-plan",
+        "billing-payments",
+        "billing-invoices",
+        "billing-portal",
+        "billing-subscription",
+        "billing-subscribe",
+    ] {
         world.play(event).await?;
     }
     world.play("studio-session").await?;

@@ -258,6 +258,38 @@ async fn a_checkout_names_the_field_that_is_wrong_and_the_same_key_makes_one_ord
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_brought_an_account_is_credited_once_when_it_pays_and_endpoints_hear_of_it() -> Result<()> {
+    let shop = Shop::open().await?;
+    let system = shop.system(&[("KILN_WEBHOOK_ALLOW_LOOPBACK", "1")]).await?;
+    let receiver = kiln_tests::Receiver::start().await?;
+    let gil = system.signed_in("gil@example.org").await?;
+    gil.post("/api/v1/webhook-endpoints", json!({ "url": receiver.url, "events": ["credits.*"] })).await?.expect(201)?;
+    let code = gil.get("/api/v1/referrals").await?.expect(200)?["code"].as_str().context("code")?.to_owned();
+    let hal = system.client();
+    hal.post("/api/v1/auth/request-link", json!({ "email": "hal@example.org" })).await?.expect(202)?;
+    let token = hal.mailed_token("hal@example.org", 0).await?;
+    hal.post("/api/v1/auth/verify-link", json!({ "token": token, "referral": code })).await?.expect(200)?;
+    let before = available(&gil).await?;
+    for _ in 0..2 {
+        let order = checkout(&hal, "starter").await?;
+        shop.pay(order["url"].as_str().context("url")?, "ok").await?;
+    }
+    ensure!(available(&gil).await? == before + 5_000);
+    let shown = gil.get("/api/v1/referrals").await?.expect(200)?;
+    ensure!(shown["paid_accounts"] == 1 && shown["credited_millicredits"] == 5_000, "{shown}");
+    let hooks = receiver.wait(1, SOON).await?;
+    let told: Value = serde_json::from_slice(&hooks[0].body)?;
+    ensure!(told["type"] == "credits.referred" && told["data"]["amount_millicredits"] == 5_000, "{told}");
+    // A code that is nobody's, or one's own, is no error and brings nothing.
+    let ida = system.client();
+    ida.post("/api/v1/auth/request-link", json!({ "email": "ida@example.org" })).await?.expect(202)?;
+    let token = ida.mailed_token("ida@example.org", 0).await?;
+    ida.post("/api/v1/auth/verify-link", json!({ "token": token, "referral": "nobody" })).await?.expect(200)?;
+    gil.check_books().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_sold_is_set_up_once_and_a_price_that_changed_is_replaced() -> Result<()> {
     let shop = Shop::open().await?;
     let folder = tempfile::tempdir()?;
