@@ -278,7 +278,7 @@ async fn whoever_brought_an_account_is_credited_once_when_it_pays_and_endpoints_
     let shown = gil.get("/api/v1/referrals").await?.expect(200)?;
     ensure!(shown["paid_accounts"] == 1 && shown["credited_millicredits"] == 5_000, "{shown}");
     let hooks = receiver.wait(1, SOON).await?;
-    let told: Value = serde_json::from_slice(&hooks[0].body)?;
+    let told: Value = serde_json::from_str(&hooks[0].body)?;
     ensure!(told["type"] == "credits.referred" && told["data"]["amount_millicredits"] == 5_000, "{told}");
     // A code that is nobody's, or one's own, is no error and brings nothing.
     let ida = system.client();
