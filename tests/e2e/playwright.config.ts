@@ -19,7 +19,7 @@ export default defineConfig({
     baseURL: url,
     locale: "en-GB",
     timezoneId: "UTC",
-    viewport: { width: 1200, height: 860 },
+    viewport: { width: 1280, height: 860 },
     trace: "retain-on-failure",
     permissions: ["clipboard-read", "clipboard-write"],
     launchOptions: {

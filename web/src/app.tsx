@@ -1,11 +1,13 @@
-// Which page each address shows, and who may see it. /share and /sign-in are open; the rest asks for a session.
-import type { ReactNode } from "react";
-import { Route, Routes } from "react-router";
+// Which page each address shows, and who may see it. /share, /guest and /sign-in are open; the rest asks for a session.
+import { Fragment } from "react";
+import { Outlet, Route, Routes } from "react-router";
 import { AccountPage } from "./features/account/account-page";
 import { ConfirmEmailPage, InvitePage } from "./features/account/link-page";
 import { CreationsPage } from "./features/creations/creations-page";
 import { BalanceProvider } from "./features/credits/balance";
 import { CreditsPage } from "./features/credits/credits-page";
+import { GuestOrderPage } from "./features/guest/guest-order-page";
+import { GuestPage } from "./features/guest/guest-page";
 import { JobPage } from "./features/job/job-page";
 import { SharedPage } from "./features/share/shared-page";
 import { FinishPage } from "./features/sign-in/finish-page";
@@ -25,63 +27,18 @@ export function App() {
         <Shell>
           <Routes>
             <Route path="/sign-in" element={<FinishPage />} />
-            <Route
-              path="/account"
-              element={
-                <SignedIn>
-                  <AccountPage />
-                </SignedIn>
-              }
-            />
-            <Route
-              path="/confirm-email"
-              element={
-                <SignedIn>
-                  <ConfirmEmailPage />
-                </SignedIn>
-              }
-            />
-            <Route
-              path="/invite"
-              element={
-                <SignedIn>
-                  <InvitePage />
-                </SignedIn>
-              }
-            />
             <Route path="/share/:token" element={<SharedPage />} />
-            <Route
-              path="/"
-              element={
-                <SignedIn>
-                  <NewPicturePage />
-                </SignedIn>
-              }
-            />
-            <Route
-              path="/jobs/:jobId"
-              element={
-                <SignedIn>
-                  <JobPage />
-                </SignedIn>
-              }
-            />
-            <Route
-              path="/creations"
-              element={
-                <SignedIn>
-                  <CreationsPage />
-                </SignedIn>
-              }
-            />
-            <Route
-              path="/credits"
-              element={
-                <SignedIn>
-                  <CreditsPage />
-                </SignedIn>
-              }
-            />
+            <Route path="/guest" element={<GuestPage />} />
+            <Route path="/guest/:token" element={<GuestOrderPage />} />
+            <Route element={<SignedIn />}>
+              <Route path="/" element={<NewPicturePage />} />
+              <Route path="/jobs/:jobId" element={<JobPage />} />
+              <Route path="/creations" element={<CreationsPage />} />
+              <Route path="/credits" element={<CreditsPage />} />
+              <Route path="/account" element={<AccountPage />} />
+              <Route path="/confirm-email" element={<ConfirmEmailPage />} />
+              <Route path="/invite" element={<InvitePage />} />
+            </Route>
             <Route path="*" element={<NotFoundPage />} />
           </Routes>
         </Shell>
@@ -91,7 +48,7 @@ export function App() {
 }
 
 /** The page for a signed-in person; for anyone else the sign-in form, at the same address. */
-function SignedIn({ children }: { children: ReactNode }) {
+function SignedIn() {
   const session = useSession();
   switch (session.state) {
     case "unknown":
@@ -111,7 +68,12 @@ function SignedIn({ children }: { children: ReactNode }) {
     case "signed-out":
       return <SignInPage ended={session.ended} />;
     case "signed-in":
-      return children;
+      // The key: another account is another page, with nothing left over of the one before.
+      return (
+        <Fragment key={session.accountId}>
+          <Outlet />
+        </Fragment>
+      );
   }
 }
 

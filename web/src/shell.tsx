@@ -1,10 +1,12 @@
 // What surrounds every page: the bar with the way around the studio, the balance and the way out.
 import type { ReactNode } from "react";
-import { Link, NavLink } from "react-router";
+import { Link, NavLink, useLocation } from "react-router";
+import { ActsFor } from "./features/account/acts-for";
+import { mailText } from "./features/account/mail-text";
 import { useBalance } from "./features/credits/balance";
 import { useSession } from "./features/sign-in/session";
 import css from "./shell.module.css";
-import { Button } from "./ui/button";
+import { Button, ButtonLink } from "./ui/button";
 import { creditsNumber } from "./ui/format";
 import { KilnMark } from "./ui/icons";
 import { Notice } from "./ui/notice";
@@ -23,6 +25,7 @@ export function Shell({ children }: { children: ReactNode }) {
             Kiln
           </Link>
           {session.state === "signed-in" ? <SignedInBar email={session.account.email} /> : null}
+          {session.state === "signed-out" ? <SignedOutBar /> : null}
         </div>
       </header>
       {session.signOutError ? (
@@ -30,8 +33,45 @@ export function Shell({ children }: { children: ReactNode }) {
           <Notice tone="bad">You are still signed in: {session.signOutError}</Notice>
         </div>
       ) : null}
+      <MailBanner />
       {children}
     </>
+  );
+}
+
+/** Where there is no account there is the way to one, except where it is shown already. */
+function SignedOutBar() {
+  const { pathname } = useLocation();
+  if (!pathname.startsWith("/guest") && !pathname.startsWith("/share/")) return null;
+  return (
+    <div className={css.person}>
+      <ButtonLink look="quiet" to="/">
+        Sign in
+      </ButtonLink>
+    </div>
+  );
+}
+
+/** Without mail nobody gets back in once they are signed out: that is said on every page. */
+function MailBanner() {
+  const session = useSession();
+  const { pathname } = useLocation();
+  if (session.state !== "signed-in" || !session.mail || session.mail.state === "ok") return null;
+  return (
+    <div className={css.banner}>
+      <Notice
+        tone="bad"
+        action={
+          pathname === "/account" ? null : (
+            <ButtonLink to="/account">
+              {session.mail.state === "bounced" ? "Change it" : "Your account"}
+            </ButtonLink>
+          )
+        }
+      >
+        {mailText(session.mail, session.account.email)}
+      </Notice>
+    </div>
   );
 }
 
@@ -54,6 +94,7 @@ function SignedInBar({ email }: { email: string }) {
           ) : null}
         </NavLink>
       </nav>
+      <ActsFor />
       <div className={css.person}>
         <Link className={css.email} to="/account" title={`Account of ${email}`}>
           {email}

@@ -43,6 +43,13 @@ export function onSignedOut(listener: () => void): () => void {
   };
 }
 
+let actsFor: string | null = null;
+
+/** From now on this tab's calls are for the organisation `accountId`, or for the person's own account with null. */
+export function actFor(accountId: string | null): void {
+  actsFor = accountId;
+}
+
 /** 128 random bits as hex. Not randomUUID: that one is missing where the page is served without TLS. */
 export function newIdempotencyKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -54,6 +61,8 @@ export async function call<T>(method: string, path: string, options: CallOptions
   const headers: Record<string, string> = { accept: "application/json, application/problem+json" };
   if (options.body !== undefined) headers["content-type"] = "application/json";
   if (options.idempotencyKey) headers["idempotency-key"] = options.idempotencyKey;
+  // What is a person's own (me, sessions, orgs) ignores it.
+  if (actsFor) headers["kiln-account"] = actsFor;
 
   let response: Response;
   try {
@@ -150,7 +159,7 @@ function told(error: ApiError): string {
 }
 
 /** "the file is empty" → "The file is empty." */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const upper = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(upper) ? upper : `${upper}.`;
 }

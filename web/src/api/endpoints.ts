@@ -4,26 +4,41 @@ import type {
   Account,
   AccountChange,
   ApiKey,
+  Checkout,
   Creation,
   Credits,
+  Delivery,
+  Endpoint,
+  EndpointWithSecret,
   ExportPart,
+  GuestCheckout,
+  GuestJobRequest,
+  GuestOrder,
+  GuestQuote,
   Invite,
+  Invoice,
   Job,
   JobRequest,
   LedgerEntry,
+  Mail,
   Member,
   NewApiKey,
   OpenShare,
   Org,
+  Pack,
   Page,
+  Payment,
+  Plan,
   Quote,
   Role,
   Scope,
   Session,
   Share,
   SharedCreation,
+  Subscription,
   Upload,
   UploadTicket,
+  Usage,
 } from "./types";
 
 type Signal = AbortSignal | undefined;
@@ -34,7 +49,7 @@ export const auth = {
   verifyLink: (token: string) =>
     call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", { body: { token } }),
   logout: () => call<void>("POST", "/auth/logout"),
-  me: (signal?: Signal) => call<{ account: Account }>("GET", "/me", { signal }),
+  me: (signal?: Signal) => call<{ account: Account; mail: Mail }>("GET", "/me", { signal }),
 };
 
 export const account = {
@@ -107,6 +122,55 @@ export const credits = {
   balance: (signal?: Signal) => call<Credits>("GET", "/credits", { signal }),
   ledger: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
     call<Page<LedgerEntry>>("GET", `/credits/ledger${query(page)}`, { signal }),
+  usage: (signal?: Signal) => call<Usage>("GET", "/usage", { signal }),
+};
+
+export const billing = {
+  packs: (signal?: Signal) => call<{ items: Pack[] }>("GET", "/credits/packs", { signal }),
+  plans: (signal?: Signal) => call<{ items: Plan[] }>("GET", "/credits/plans", { signal }),
+  checkout: (body: { pack: string; currency: string }, idempotencyKey: string) =>
+    call<Checkout>("POST", "/credits/checkout", { body, idempotencyKey }),
+  subscribe: (body: { plan: string; currency: string }, idempotencyKey: string) =>
+    call<Checkout>("POST", "/credits/subscribe", { body, idempotencyKey }),
+  changePlan: (body: { plan: string } | { cancel: boolean }) =>
+    call<Subscription>("PATCH", "/credits/subscription", { body }),
+  portal: () => call<{ url: string }>("POST", "/credits/portal"),
+  payments: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<Payment>>("GET", `/credits/payments${query(page)}`, { signal }),
+  invoices: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<Invoice>>("GET", `/invoices${query(page)}`, { signal }),
+};
+
+export const guest = {
+  begin: () => call<{ expires_at: string }>("POST", "/studio/session"),
+  quote: (body: GuestJobRequest, signal?: Signal) =>
+    call<GuestQuote>("POST", "/studio/quote", { body, signal }),
+  checkout: (body: GuestJobRequest & { email: string }, idempotencyKey: string) =>
+    call<GuestCheckout>("POST", "/studio/checkout", { body, idempotencyKey }),
+  order: (token: string, signal?: Signal) =>
+    call<GuestOrder>("GET", `/studio/orders/${id(token)}`, { signal }),
+};
+
+export const webhooks = {
+  list: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<Endpoint>>("GET", `/webhook-endpoints${query(page)}`, { signal }),
+  create: (body: { url: string; events: string[] }, idempotencyKey: string) =>
+    call<EndpointWithSecret>("POST", "/webhook-endpoints", { body, idempotencyKey }),
+  change: (endpointId: string, body: { enabled?: boolean; url?: string; events?: string[] }) =>
+    call<Endpoint>("PATCH", `/webhook-endpoints/${id(endpointId)}`, { body }),
+  remove: (endpointId: string) => call<void>("DELETE", `/webhook-endpoints/${id(endpointId)}`),
+  rotate: (endpointId: string, idempotencyKey: string) =>
+    call<EndpointWithSecret>("POST", `/webhook-endpoints/${id(endpointId)}/rotate-secret`, {
+      idempotencyKey,
+    }),
+  test: (endpointId: string, idempotencyKey: string) =>
+    call<Delivery>("POST", `/webhook-endpoints/${id(endpointId)}/test`, { idempotencyKey }),
+  deliveries: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
+    call<Page<Delivery>>("GET", `/deliveries${query(page)}`, { signal }),
+  delivery: (deliveryId: string, signal?: Signal) =>
+    call<Delivery>("GET", `/deliveries/${id(deliveryId)}`, { signal }),
+  replay: (deliveryId: string, idempotencyKey: string) =>
+    call<Delivery>("POST", `/deliveries/${id(deliveryId)}/replay`, { idempotencyKey }),
 };
 
 export const shares = {

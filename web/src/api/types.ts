@@ -10,6 +10,7 @@ export type Problem = Pick<Schemas["Problem"], "type" | "title" | "status" | "co
 
 export type Account = Schemas["AccountView"];
 export type AccountChange = Schemas["MeChange"];
+export type Mail = Schemas["MailView"];
 export type Session = Schemas["SessionView"];
 export type ApiKey = Schemas["ApiKeyView"];
 export type NewApiKey = Schemas["NewApiKeyView"];
@@ -27,6 +28,37 @@ export type Quote = Schemas["Quote"];
 export type Artifact = Omit<Schemas["ArtifactView"], "sha256">;
 export type Credits = Schemas["Balance"];
 export type LedgerEntry = Schemas["EntryView"];
+export type EntryKind = Schemas["EntryKind"];
+export type Usage = Schemas["Usage"];
+export type Used = Schemas["Used"];
+export type Pack = Schemas["PackView"];
+export type Checkout = Schemas["CheckoutView"];
+export type Payment = Schemas["PaymentView"];
+export type OrderState = Schemas["OrderState"];
+export type Invoice = Schemas["InvoiceView"];
+/** A plan that is sold. */
+export interface Plan {
+  id: string;
+  title: string;
+  millicredits: number;
+  interval: Schemas["Interval"];
+  prices: Record<string, number>;
+}
+/** The plan that an account has; the document calls two shapes PlanView and keeps only the other. */
+export interface Subscription {
+  plan: string;
+  status: string;
+  period_end?: string | null;
+  ends_at_period_end: boolean;
+}
+export type GuestQuote = Schemas["GuestQuote"];
+export type GuestCheckout = Schemas["GuestCheckout"];
+export type GuestOrder = Omit<Schemas["GuestOrder"], "job"> & { job?: Job | null };
+export type Endpoint = Schemas["EndpointView"];
+export type EndpointWithSecret = Endpoint & { secret?: string | null };
+export type DeliveryTry = Schemas["TryView"];
+/** `type` is an event's name, such as `job.succeeded`. */
+export type Delivery = Omit<Schemas["DeliveryView"], "type"> & { type: string };
 export type Share = Schemas["NewShare"];
 export type OpenShare = Schemas["ShareView"];
 export type SharedCreation = Schemas["Shared"];
@@ -46,6 +78,7 @@ export type JobRequest = Omit<Schemas["JobRequest"], "kind" | "params"> & {
   kind: "upscale";
   params: UpscaleParams;
 };
+export type GuestJobRequest = Omit<JobRequest, "priority">;
 export type Job = Omit<Schemas["JobView"], "params"> & { params: Partial<UpscaleParams> };
 export type Creation = Omit<Schemas["CreationView"], "params"> & { params: Partial<UpscaleParams> };
 

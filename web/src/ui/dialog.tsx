@@ -31,7 +31,7 @@ export function Dialog({ title, onClose, actions, children }: DialogProps) {
       }}
     >
       <h2 id={id}>{title}</h2>
-      <div>{children}</div>
+      <div className={css.content}>{children}</div>
       <div className={css.actions}>{actions}</div>
     </dialog>
   );

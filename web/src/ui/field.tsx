@@ -31,6 +31,48 @@ export function TextField({ label, hint, error, ...input }: TextFieldProps) {
   );
 }
 
+interface SelectFieldProps<T extends string> {
+  label: string;
+  /** The label is for screen readers alone: what is chosen says it to the rest. */
+  labelHidden?: boolean;
+  options: readonly { value: T; label: string }[];
+  value: T;
+  disabled?: boolean;
+  onChange: (value: T) => void;
+}
+
+/** One of several, in little room. */
+export function SelectField<T extends string>({
+  label,
+  labelHidden = false,
+  options,
+  value,
+  disabled,
+  onChange,
+}: SelectFieldProps<T>) {
+  const id = useId();
+  return (
+    <div className={css.field}>
+      <label htmlFor={id} className={labelHidden ? css.hidden : undefined}>
+        {label}
+      </label>
+      <select
+        id={id}
+        className={css.select}
+        value={value}
+        disabled={disabled}
+        onChange={(event) => onChange(event.target.value as T)}
+      >
+        {options.map((option) => (
+          <option key={option.value} value={option.value}>
+            {option.label}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
 export function FieldError({ id, children }: { id?: string; children?: string | null }) {
   if (!children) return null;
   return (
@@ -110,7 +152,8 @@ export function Slider({ label, value, min, max, step, text, onChange, error }: 
 
 interface ChoiceProps<T extends string | number> {
   legend: string;
-  options: { value: T; label: string; hint?: string }[];
+  /** `name`: what a screen reader says in place of a short label. */
+  options: { value: T; label: string; hint?: string; name?: string }[];
   value: T;
   onChange: (value: T) => void;
   error?: string | null;
@@ -134,6 +177,7 @@ export function Choice<T extends string | number>({
             <input
               type="radio"
               name={name}
+              aria-label={option.name}
               checked={option.value === value}
               onChange={() => onChange(option.value)}
             />

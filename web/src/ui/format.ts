@@ -26,7 +26,8 @@ export function signedCredits(millicredits: number): string {
 export function fileSize(bytes: number): string {
   if (bytes < 1000) return `${whole.format(bytes)} B`;
   if (bytes < 999_500) return `${whole.format(bytes / 1000)} kB`;
-  return `${tenths.format(bytes / 1_000_000)} MB`;
+  if (bytes < 999_500_000) return `${tenths.format(bytes / 1_000_000)} MB`;
+  return `${tenths.format(bytes / 1_000_000_000)} GB`;
 }
 
 /** "2048 × 1365", as cameras and editors write it */

@@ -1,4 +1,4 @@
-// A person's account: name and address, where they are signed in, API keys, organisations, and taking everything along or leaving.
+// A person's account: name and address, where they are signed in, API keys, webhooks, organisations, and taking everything along or leaving.
 import { useCallback, useState } from "react";
 import { errorText } from "../../api/client";
 import { account as api } from "../../api/endpoints";
@@ -11,7 +11,9 @@ import { Card, Page } from "../../ui/page";
 import { useAction } from "../../ui/use-load";
 import { usePages } from "../../ui/use-pages";
 import { useSession } from "../sign-in/session";
+import { WebhooksCard } from "../webhooks/webhooks-card";
 import css from "./account.module.css";
+import { browserName } from "./browser-name";
 import { saveExport } from "./export";
 import { KeysCard } from "./keys-card";
 import { OrgsCard } from "./orgs-card";
@@ -21,9 +23,15 @@ export function AccountPage() {
   if (session.state !== "signed-in") return null;
   return (
     <Page title="Account">
+      {session.accountId !== session.account.id ? (
+        <Notice>
+          You act for an organisation: the API keys, the webhooks and the download below are its own.
+        </Notice>
+      ) : null}
       <ProfileCard />
       <SessionsCard />
       <KeysCard />
+      <WebhooksCard />
       <OrgsCard />
       <LeaveCard email={session.account.email} />
     </Page>
@@ -99,14 +107,18 @@ function SessionsCard() {
         {sessions.items.map((one) => (
           <li key={one.id} className={css.item}>
             <div className={css.words}>
-              {one.user_agent ?? "Unknown browser"}
+              <span title={one.user_agent ?? undefined}>{browserName(one.user_agent)}</span>
               <p className={css.hint}>
                 Since {when(one.created_at)}
                 {one.current ? " · this browser" : ""}
               </p>
             </div>
             {one.current ? null : (
-              <Button onClick={() => end.run(one.id)} busy={end.busy}>
+              <Button
+                aria-label={`Sign out ${browserName(one.user_agent)}, since ${when(one.created_at)}`}
+                onClick={() => end.run(one.id)}
+                busy={end.busy}
+              >
                 Sign out
               </Button>
             )}
@@ -137,7 +149,7 @@ function LeaveCard({ email }: { email: string }) {
       <h2>Your data</h2>
       {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
       <div className={css.item}>
-        <p className={css.words}>Everything of your account as a file: jobs, pictures, history, keys.</p>
+        <p className={css.words}>Everything of the account as a file: jobs, pictures, history, keys.</p>
         <Button onClick={download.run} busy={download.busy}>
           Download
         </Button>

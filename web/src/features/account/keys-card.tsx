@@ -55,7 +55,12 @@ export function KeysCard() {
                 {key.expires_at ? ` · until ${onDay(key.expires_at)}` : ""}
               </p>
             </div>
-            <Button look="danger" onClick={() => revoke.run(key.id)} busy={revoke.busy}>
+            <Button
+              look="danger"
+              aria-label={`Revoke ${key.name}`}
+              onClick={() => revoke.run(key.id)}
+              busy={revoke.busy}
+            >
               Revoke
             </Button>
           </li>

@@ -9,6 +9,7 @@ import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { useAction } from "../../ui/use-load";
 import { useSession } from "../sign-in/session";
+import { orgsChanged } from "./orgs-changed";
 
 export function ConfirmEmailPage() {
   const session = useSession();
@@ -36,6 +37,7 @@ export function InvitePage() {
       press="Accept the invitation"
       use={async (token) => {
         const org = await orgs.accept(token);
+        orgsChanged();
         return (
           <>
             You belong to {org.name} now, as its {org.role}.

@@ -1,16 +1,20 @@
-// Organisations: made, their members and invites, left.
+// Organisations: made, their members with their roles, invites, left.
 import { useCallback, useState } from "react";
 import { errorText, newIdempotencyKey } from "../../api/client";
 import { orgs as api } from "../../api/endpoints";
-import type { Org, Role } from "../../api/types";
+import type { Member, Org, Role } from "../../api/types";
 import { Button } from "../../ui/button";
-import { Choice, TextField } from "../../ui/field";
+import { Dialog } from "../../ui/dialog";
+import { SelectField, TextField } from "../../ui/field";
 import { onDay } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card } from "../../ui/page";
+import { Progress } from "../../ui/progress";
 import { useAction, useLoad } from "../../ui/use-load";
 import { useSession } from "../sign-in/session";
 import css from "./account.module.css";
+import { orgsChanged } from "./orgs-changed";
+import { mayManage, ROLE_NAMES, rolesFor, rolesToGive } from "./roles";
 
 const list = (signal: AbortSignal) => api.list(signal);
 
@@ -23,6 +27,7 @@ export function OrgsCard() {
     setName("");
     setOpen(made.id);
     orgs.reload();
+    orgsChanged();
   });
   const error = create.error ?? orgs.error;
   return (
@@ -45,7 +50,15 @@ export function OrgsCard() {
                 {open === org.id ? "Close" : "Members"}
               </Button>
             </div>
-            {open === org.id ? <Members org={org} changed={orgs.reload} /> : null}
+            {open === org.id ? (
+              <Members
+                org={org}
+                changed={() => {
+                  orgs.reload();
+                  orgsChanged();
+                }}
+              />
+            ) : null}
           </li>
         ))}
       </ul>
@@ -73,12 +86,6 @@ export function OrgsCard() {
   );
 }
 
-const ROLES: { value: Role; label: string }[] = [
-  { value: "member", label: "Member" },
-  { value: "admin", label: "Admin" },
-  { value: "owner", label: "Owner" },
-];
-
 function Members({ org, changed }: { org: Org; changed: () => void }) {
   const session = useSession();
   const me = session.state === "signed-in" ? session.account.id : "";
@@ -97,25 +104,56 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
     await api.revokeInvite(org.id, id);
     invites.reload();
   });
+  const [asking, setAsking] = useState<Member | null>(null);
   const remove = useAction(async (id: string) => {
     await api.removeMember(org.id, id);
+    setAsking(null);
     if (id !== me) members.reload();
     changed();
   });
-  const error = invite.error ?? revoke.error ?? remove.error ?? members.error ?? invites.error;
+  const give = useAction(async (id: string, to: Role) => {
+    await api.changeRole(org.id, id, to);
+    members.reload();
+    if (id === me) changed();
+  });
+  const error = invite.error ?? revoke.error ?? give.error ?? members.error ?? invites.error;
   return (
     <div className={css.inside}>
+      {members.data || members.error ? null : <Progress label="Loading the members" value={null} />}
       <ul className={css.list}>
         {(members.data?.items ?? []).map((one) => (
           <li key={one.id} className={css.item}>
             <div className={css.words}>
               {one.name ?? one.email}
               <p className={css.hint}>
-                {one.email} · {one.role}
+                {one.name ? `${one.email} · ` : ""}
+                {one.role}
+                {one.id === me ? " · you" : ""}
               </p>
             </div>
-            {one.id === me || (manages && (org.role === "owner" || one.role !== "owner")) ? (
-              <Button onClick={() => remove.run(one.id)} busy={remove.busy}>
+            {rolesFor(org.role, one.role, one.id === me).length > 1 ? (
+              <div className={css.role}>
+                <SelectField
+                  label={`Role of ${one.name ?? one.email}`}
+                  labelHidden
+                  options={rolesFor(org.role, one.role, one.id === me).map((value) => ({
+                    value,
+                    label: ROLE_NAMES[value],
+                  }))}
+                  value={one.role}
+                  disabled={give.busy}
+                  onChange={(to) => give.run(one.id, to)}
+                />
+              </div>
+            ) : null}
+            {one.id === me || mayManage(org.role, one.role) ? (
+              <Button
+                aria-label={one.id === me ? `Leave ${org.name}` : `Take out ${one.name ?? one.email}`}
+                onClick={() => {
+                  remove.clear();
+                  setAsking(one);
+                }}
+              >
                 {one.id === me ? "Leave" : "Take out"}
               </Button>
             ) : null}
@@ -129,7 +167,11 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
                 invited as {one.role}, until {onDay(one.expires_at)}
               </p>
             </div>
-            <Button onClick={() => revoke.run(one.id)} busy={revoke.busy}>
+            <Button
+              aria-label={`Take back the invite of ${one.email}`}
+              onClick={() => revoke.run(one.id)}
+              busy={revoke.busy}
+            >
               Take back
             </Button>
           </li>
@@ -151,9 +193,9 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
             autoComplete="off"
             onChange={(event) => setEmail(event.target.value)}
           />
-          <Choice
-            legend="As"
-            options={ROLES.filter((one) => org.role === "owner" || one.value !== "owner")}
+          <SelectField
+            label="As"
+            options={rolesToGive(org.role).map((value) => ({ value, label: ROLE_NAMES[value] }))}
             value={role}
             onChange={setRole}
           />
@@ -163,6 +205,27 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
         </form>
       ) : null}
       {error ? <Notice tone="bad">{errorText(error)}</Notice> : null}
+      {asking ? (
+        <Dialog
+          title={asking.id === me ? `Leave ${org.name}?` : `Take ${asking.name ?? asking.email} out?`}
+          onClose={() => setAsking(null)}
+          actions={
+            <>
+              <Button onClick={() => setAsking(null)}>{asking.id === me ? "Stay" : "Keep"}</Button>
+              <Button look="danger" onClick={() => remove.run(asking.id)} busy={remove.busy}>
+                {asking.id === me ? "Leave" : "Take out"}
+              </Button>
+            </>
+          }
+        >
+          <p>
+            {asking.id === me
+              ? "You no longer see its pictures and credits. Only a new invite brings you back."
+              : "They no longer see its pictures and credits. What they made stays with the organisation."}
+          </p>
+          {remove.error ? <Notice tone="bad">{errorText(remove.error)}</Notice> : null}
+        </Dialog>
+      ) : null}
     </div>
   );
 }

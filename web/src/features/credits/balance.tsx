@@ -21,7 +21,7 @@ export function useBalance(): Balance {
 
 export function BalanceProvider({ children }: { children: ReactNode }) {
   const session = useSession();
-  const accountId = session.state === "signed-in" ? session.account.id : null;
+  const accountId = session.state === "signed-in" ? session.accountId : null;
   // biome-ignore lint/correctness/useExhaustiveDependencies: another account is another balance.
   const load = useCallback((signal: AbortSignal) => api.balance(signal), [accountId]);
   const { data, error, reload } = useLoad(accountId ? load : null);

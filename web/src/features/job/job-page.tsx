@@ -1,7 +1,7 @@
 // One job, from the line it waits in to the picture to keep. Its address is all that a refresh needs.
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useNavigate, useParams } from "react-router";
-import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
+import { ApiError, errorText, newIdempotencyKey, sentence } from "../../api/client";
 import { jobs, uploads } from "../../api/endpoints";
 import type { Job, JobRequest } from "../../api/types";
 import { Button, ButtonLink } from "../../ui/button";
@@ -66,7 +66,7 @@ function OneJob({ jobId }: { jobId: string }) {
       {job.state === "queued" || job.state === "running" ? <UnderWay job={job} tell={followed.tell} /> : null}
       {job.state === "failed" ? (
         <>
-          <Notice tone="bad">{job.error?.message ?? "The job failed without saying why."}</Notice>
+          <Notice tone="bad">{sentence(job.error?.message ?? "the job failed without saying why")}</Notice>
           <NotCharged job={job} />
           {job.error?.retryable ? <Again job={job} /> : null}
           <Onward />

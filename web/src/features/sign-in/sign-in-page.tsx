@@ -1,7 +1,7 @@
 // Asks for a mail address and says that a link is on its way. The answer is the same for every address, so
 // that nobody learns here who has an account.
 import { type FormEvent, useState } from "react";
-import { useLocation } from "react-router";
+import { Link, useLocation } from "react-router";
 import { errorText, fieldError } from "../../api/client";
 import { auth } from "../../api/endpoints";
 import { Button } from "../../ui/button";
@@ -83,6 +83,9 @@ export function SignInPage({ ended = false }: { ended?: boolean }) {
           </Button>
         </form>
       </Card>
+      <p className={css.other}>
+        Only one photo? <Link to="/guest">Try it without an account</Link> and pay by card.
+      </p>
     </Page>
   );
 }

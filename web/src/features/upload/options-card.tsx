@@ -1,19 +1,20 @@
 // What to do with the photo, what it costs, and the button. The price is the server's own quote for exactly
 // what the button will ask for.
 import { useCallback, useMemo, useRef, useState } from "react";
-import { useNavigate } from "react-router";
+import { Link, useNavigate } from "react-router";
 import { ApiError, errorText, fieldError, newIdempotencyKey } from "../../api/client";
 import { jobs } from "../../api/endpoints";
-import type { JobRequest, Priority, Scale, Upload } from "../../api/types";
+import type { JobRequest, Priority, Upload } from "../../api/types";
 import { Button } from "../../ui/button";
-import { Checkbox, Choice, Slider } from "../../ui/field";
-import { about, credits, creditsNumber, percent, pixels } from "../../ui/format";
+import { Checkbox } from "../../ui/field";
+import { about, credits, creditsNumber } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card } from "../../ui/page";
 import { useAction, useLoad } from "../../ui/use-load";
 import { useBalance } from "../credits/balance";
 import { rememberOriginal } from "./originals";
 import css from "./upload.module.css";
+import { isOfUpscale, UpscaleFields, useUpscale } from "./upscale-fields";
 
 interface OptionsCardProps {
   file: File | null;
@@ -24,26 +25,19 @@ interface OptionsCardProps {
 export function OptionsCard({ file, upload }: OptionsCardProps) {
   const navigate = useNavigate();
   const { balance, refresh } = useBalance();
-  const [scale, setScale] = useState<Scale>(2);
-  const [autoExposure, setAutoExposure] = useState(false);
-  const [autoWhiteBalance, setAutoWhiteBalance] = useState(false);
-  const [sharpen, setSharpen] = useState(0);
+  const upscale = useUpscale();
+  const { params } = upscale;
   const [priority, setPriority] = useState<Priority>("standard");
 
   const request = useMemo<JobRequest | null>(
     () =>
       upload && {
         kind: "upscale",
-        params: {
-          scale,
-          auto_exposure: autoExposure,
-          auto_white_balance: autoWhiteBalance,
-          sharpen,
-        },
+        params,
         inputs: [upload.id],
         priority,
       },
-    [upload, scale, autoExposure, autoWhiteBalance, sharpen, priority],
+    [upload, params, priority],
   );
 
   const load = useCallback((signal: AbortSignal) => jobs.quote(request as JobRequest, signal), [request]);
@@ -65,55 +59,18 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
   });
 
   const error = start.error ?? quoted.error;
-  const at = (field: string) => fieldError(error, field);
-  const shown = ["scale", "sharpen", "auto_exposure", "auto_white_balance"].some(at);
+  const shown = isOfUpscale(error) || fieldError(error, "priority") !== null;
   const missing = quote && balance ? quote.quote_millicredits - balance.available_millicredits : 0;
-  const sizeAfter = (factor: number) =>
-    upload?.width && upload.height ? pixels(upload.width * factor, upload.height * factor) : undefined;
 
   return (
     <Card label="Options">
-      <Choice
-        legend="How much larger"
-        options={([2, 3, 4] as const).map((value) => ({
-          value,
-          label: `${value}×`,
-          hint: sizeAfter(value),
-        }))}
-        value={scale}
-        onChange={setScale}
-        error={at("scale")}
-      />
-      <Checkbox
-        label="Correct the exposure"
-        hint="Brings back a photo that is too dark or too bright."
-        checked={autoExposure}
-        onChange={setAutoExposure}
-        error={at("auto_exposure")}
-      />
-      <Checkbox
-        label="Correct the colours"
-        hint="Takes out a colour cast, such as that of lamp light."
-        checked={autoWhiteBalance}
-        onChange={setAutoWhiteBalance}
-        error={at("auto_white_balance")}
-      />
-      <Slider
-        label="Sharpen"
-        value={sharpen}
-        min={0}
-        max={1}
-        step={0.05}
-        text={sharpen === 0 ? "Off" : percent(sharpen)}
-        onChange={setSharpen}
-        error={at("sharpen")}
-      />
+      <UpscaleFields control={upscale} upload={upload} error={error} />
       <Checkbox
         label="Rush"
         hint="Goes ahead of the line, at twice the price."
         checked={priority === "rush"}
         onChange={(rush) => setPriority(rush ? "rush" : "standard")}
-        error={at("priority")}
+        error={fieldError(error, "priority")}
       />
 
       <div className={css.price}>
@@ -144,8 +101,8 @@ export function OptionsCard({ file, upload }: OptionsCardProps) {
 
       {missing > 0 ? (
         <Notice>
-          {credits(missing)} short.{" "}
-          {priority === "rush" ? "Without the rush it costs less." : "More can't be bought here yet."}
+          {credits(missing)} short. {priority === "rush" ? "Without the rush it costs less. " : ""}
+          <Link to="/credits">Buy credits</Link>
         </Notice>
       ) : null}
       {error && !shown ? (

@@ -14,8 +14,11 @@ export interface UploadControl {
   clear: () => void;
 }
 
-export function useUpload(): UploadControl {
+/** `before` is done before each upload begins: a guest's session is begun there. */
+export function useUpload(before?: () => Promise<void>): UploadControl {
   const [state, tell] = useReducer(next, EMPTY);
+  const prepare = useRef(before);
+  prepare.current = before;
   const run = useRef(0);
   const abort = useRef<AbortController | null>(null);
 
@@ -30,6 +33,8 @@ export function useUpload(): UploadControl {
 
   const send = useCallback(async (mine: number, file: File, facts: PhotoFacts, signal: AbortSignal) => {
     try {
+      await prepare.current?.();
+      if (signal.aborted) return;
       const ticket = await uploads.create(
         { filename: uploadName(file.name), content_type: facts.contentType, bytes: file.size },
         newIdempotencyKey(),
