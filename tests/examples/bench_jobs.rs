@@ -26,6 +26,8 @@ fn main() -> Result<()> {
 async fn run(sequential: usize, parallel: usize) -> Result<()> {
     let settings = [
         ("KILN_SIGNUP_MILLICREDITS", "1000000000"),
+        ("KILN_FREE_INFERENCES_DAY", "10000000"),
+        ("KILN_CREATES_PER_MINUTE", "1000000"),
         ("KILN_LEASE_S", "60"),
         ("KILN_HEARTBEAT_S", "15"),
         ("KILN_HINT_S", "60"),

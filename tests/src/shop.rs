@@ -117,6 +117,15 @@ impl Shop {
     }
 }
 
+/// What the service would sign a body with, now.
+pub fn signature(body: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(format!("{at}.{body}").as_bytes());
+    format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))
+}
+
 /// The session in a checkout's address.
 pub fn session_of(url: &str) -> Result<String> {
     let from = url.find("cs_").with_context(|| format!("no session in {url}"))?;

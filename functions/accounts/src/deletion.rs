@@ -70,6 +70,10 @@ pub async fn delete_me(State(app): State<App>, person: Person, body: Body<Confir
         if !idle(&account.counters) {
             return Err(unfinished());
         }
+        // Else the payment service would go on taking money for an account that is gone.
+        if account.subscription.as_ref().is_some_and(kiln_store::Subscription::runs) {
+            return Err(Problem::conflict("plan_runs", "A plan is paid by this account; end it first, and wait for the end of its period."));
+        }
         let orgs = all_orgs(&app, id).await?;
         orgs.iter().try_for_each(|(org, member)| may_leave(org, member))?;
         if !leave_all(&app, &orgs).await? {

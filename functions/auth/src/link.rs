@@ -1,7 +1,7 @@
 //! Sign-in links: asked for by anybody, sent to the address, used once.
 
-use crate::sessions::USER_AGENT_BYTES;
 use crate::AccountView;
+use crate::sessions::USER_AGENT_BYTES;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -72,6 +72,10 @@ pub struct LinkToken {
     /// What the mailed link ends in.
     #[schema(min_length = 1, max_length = 256)]
     token: String,
+    /// The code of whoever brought this person (`GET referrals`); it counts for a new account, and an unknown one is no error.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    referral: Option<String>,
 }
 
 /// A session has begun.
@@ -102,7 +106,8 @@ pub async fn verify_link(State(app): State<App>, method: Method, headers: Header
         let entry_id = EntryId::new(now, app.random());
         let granted_before = new_account && app.table().was_granted(&limits::address(&app, &email).await?).await?;
         let grant = if granted_before { 0 } else { app.settings().signup_millicredits as i64 };
-        let wanted = SignIn { link_hash: link_hash.clone(), email, session, now, grant, entry_id };
+        let referred_by = if new_account { referrer(&app, body.value.referral.as_deref()).await? } else { None };
+        let wanted = SignIn { link_hash: link_hash.clone(), email, session, now, grant, entry_id, referred_by };
         if app.table().sign_in(&wanted, new_account).await?.is_none() {
             // The link was used meanwhile, or the account was made: the next round tells which.
             continue;
@@ -112,6 +117,13 @@ pub async fn verify_link(State(app): State<App>, method: Method, headers: Header
         return Ok((AppendHeaders([(header::SET_COOKIE, set_cookie)]), Json(SignedIn { account: account.into(), session_expires_at })));
     }
     Err(kiln_store::Error::Busy.into())
+}
+
+/// The account that a referral's code names, if there is one.
+async fn referrer(app: &App, code: Option<&str>) -> Result<Option<AccountId>> {
+    let Some(id) = code.and_then(|code| format!("{}_{code}", AccountId::PREFIX).parse::<AccountId>().ok()) else { return Ok(None) };
+    let known = app.table().account(&id).await?.filter(|account| account.state.is_none() && !account.guest && !account.suspended);
+    Ok(known.map(|account| account.account_id))
 }
 
 fn begin(app: &App, account_id: AccountId, token_hash: String, user_agent: Option<String>, now: Millis) -> Session {

@@ -15,7 +15,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(checkout::checkout))
         .routes(routes!(plan::subscribe))
-        .routes(routes!(plan::change))
+        .routes(routes!(plan::show, plan::change))
         .routes(routes!(invoices::portal))
         .routes(routes!(invoices::invoices))
         .routes(routes!(invoices::payments))

@@ -8,7 +8,7 @@ use kiln_core::FieldError;
 use kiln_core::access::Role;
 use kiln_core::billing::Buys;
 use kiln_core::time::rfc3339;
-use kiln_http::{App, Body, Caller, Key, Once, Problem, Result, pay};
+use kiln_http::{App, Body, Caller, For, Key, Once, Problem, Result, pay, scope};
 use kiln_pay::Mode;
 use kiln_store::Subscription;
 use serde::{Deserialize, Serialize};
@@ -36,18 +36,13 @@ pub async fn subscribe(State(app): State<App>, caller: Caller, key: Key, body: B
     let plan = app.prices().plan(&request.plan).ok_or_else(|| FieldError::new("plan", "no such plan; GET credits/plans lists them"))?;
     let (currency, amount) = priced(&plan.prices, request.currency.as_deref())?;
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
-    if account.subscription.as_ref().is_some_and(runs) {
+    if account.subscription.as_ref().is_some_and(Subscription::runs) {
         return Err(Problem::conflict("plan_runs", "There is a plan already; change it with PATCH credits/subscription."));
     }
     let buys = Buys::Plan { plan: plan.id.clone(), millicredits: plan.millicredits };
     let order = ordered(&app, &caller, &once, buys, amount, &currency).await?;
     let sold = Sold { list: "plan", id: &plan.id, title: &format!("Kiln: {}", plan.title), mode: Mode::Subscription { interval: plan.interval } };
     open(&app, &caller, order, sold).await.map(|view| (StatusCode::CREATED, Json(view)))
-}
-
-/// Whether a plan is one that a second may not stand beside.
-fn runs(subscription: &Subscription) -> bool {
-    !matches!(subscription.status.as_str(), "canceled" | "incomplete_expired")
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -84,6 +79,19 @@ impl From<&Subscription> for PlanView {
     }
 }
 
+/// The account's plan, if it has one.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Running {
+    subscription: Option<PlanView>,
+}
+
+/// The account's plan, as the payment service last told it; null where there is none.
+#[utoipa::path(get, path = "/api/v1/credits/subscription", tag = "credits", responses((status = 200, body = Running)), security(("session" = [])))]
+pub async fn show(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Running>> {
+    let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(Running { subscription: account.subscription.as_ref().map(PlanView::from) }))
+}
+
 /// Changes the plan, or ends it.
 #[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, responses((status = 200, body = PlanView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
 pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChange>) -> Result<Json<PlanView>> {
@@ -93,7 +101,7 @@ pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChang
         return Err(FieldError::new("plan", "either another plan or cancel").into());
     }
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
-    let Some(subscription) = account.subscription.as_ref().filter(|subscription| runs(subscription)) else {
+    let Some(subscription) = account.subscription.as_ref().filter(|subscription| subscription.runs()) else {
         return Err(Problem::conflict("no_plan", "There is no plan; begin one with POST credits/subscribe."));
     };
     let client = pay::client(&app).await?;

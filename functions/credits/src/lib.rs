@@ -2,6 +2,7 @@
 //! money, and its role couldn't write an entry.
 
 mod prices;
+mod referrals;
 
 use axum::Json;
 use axum::extract::State;
@@ -21,6 +22,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(prices::packs))
         .routes(routes!(prices::plans))
         .routes(routes!(prices::usage))
+        .routes(routes!(referrals::show))
 }
 
 /// The function's endpoints.
@@ -146,7 +148,7 @@ mod tests {
         let document = openapi();
         assert_eq!(
             document.paths.paths.keys().map(String::as_str).collect::<Vec<_>>(),
-            ["/api/v1/credits", "/api/v1/credits/ledger", "/api/v1/credits/packs", "/api/v1/credits/plans", "/api/v1/usage"]
+            ["/api/v1/credits", "/api/v1/credits/ledger", "/api/v1/credits/packs", "/api/v1/credits/plans", "/api/v1/referrals", "/api/v1/usage"]
         );
     }
 }

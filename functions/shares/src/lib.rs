@@ -13,8 +13,8 @@ use kiln_core::job::State as JobState;
 use kiln_core::time::{Millis, parse_rfc3339, rfc3339};
 use kiln_http::idempotency::replay_response;
 use kiln_http::view::{ArtifactView, with_urls};
-use kiln_http::{App, Body, For, Id, Key, Once, Page, Paging, Problem, Result, new_secret, scope};
-use kiln_store::{Share, keys};
+use kiln_http::{App, Body, For, Id, Key, Once, Page, Paging, Problem, Result, new_secret, pace, scope};
+use kiln_store::{NoRoom, Room, Share, keys};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -182,11 +182,17 @@ async fn create(State(app): State<App>, caller: For<scope::SharesWrite>, key: Ke
         let answer = NewShare::without_secret(&share);
         let stored = serde_json::to_string(&answer).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, stored, now);
-        // Refused: the same key came in between, so its answer is to be found now.
-        if app.table().put_share(&share, record.as_ref()).await? {
-            tracing::info!(share_id = %share.share_id, job_id = %share.job_id, "share made");
-            let answer = answer.with_secret(app.public_url(), secret.token);
-            return Ok((StatusCode::CREATED, Json(answer)).into_response());
+        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+        let room = Room::of(&account, app.settings(), now);
+        match app.table().put_share(&share, &account, &room, record.as_ref()).await? {
+            Ok(true) => {
+                tracing::info!(share_id = %share.share_id, job_id = %share.job_id, "share made");
+                let answer = answer.with_secret(app.public_url(), secret.token);
+                return Ok((StatusCode::CREATED, pace::headers(room.step, now), Json(answer)).into_response());
+            }
+            // The same key came in between, so its answer is to be found now.
+            Ok(false) | Err(NoRoom::Moved) => {}
+            Err(why) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())

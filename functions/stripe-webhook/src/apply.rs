@@ -88,6 +88,7 @@ async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
     if matches!(order.buys, Buys::Job { .. }) {
         app.table().order_goes_on(&order, None, now).await?;
     }
+    referred(app, &account_id, applied).await?;
     if applied == Applied::New && !matches!(order.buys, Buys::Job { .. }) {
         tell::receipt(app, &paid, order_id.as_str()).await;
     }
@@ -165,6 +166,7 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
     let charge = payment.as_deref().unwrap_or(&invoice.id);
     let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
     tracing::info!(invoice = invoice.id, millicredits, ?applied, "a plan's invoice was paid");
+    referred(app, &account_id, applied).await?;
     if applied == Applied::New && millicredits > 0 {
         tell::receipt(app, &paid, &invoice.id).await;
     }
@@ -191,4 +193,17 @@ async fn credits(app: &App, client: &Pay, invoice: &Invoice, plan: &str) -> Resu
         lines.push(PlanLine { plan: named.unwrap_or_else(|| plan.to_owned()), amount: line.amount, prorated: line.prorated });
     }
     Ok(invoice_credits(app.prices(), &invoice.currency, &lines).map_err(|why| format!("invoice {}: {why}", invoice.id)))
+}
+
+/// Whoever brought an account that has paid now is credited, once; also where the one that applied the payment died before this.
+async fn referred(app: &App, account: &AccountId, applied: Applied) -> Result<()> {
+    let amount = app.settings().referral_millicredits as i64;
+    if applied == Applied::NoAccount || amount == 0 {
+        return Ok(());
+    }
+    let Some(account) = app.table().account(account).await?.filter(|account| account.referred_by.is_some()) else { return Ok(()) };
+    let now = app.now();
+    let credited = app.table().credit_referral(&account, amount, &EntryId::new(now, app.random()), now).await?;
+    tracing::info!(?credited, "a referral has paid");
+    Ok(())
 }

@@ -87,6 +87,8 @@ settings! {
     guest_result_days: "KILN_GUEST_RESULT_DAYS" = 30, 1..=365;
     #[doc = "Guest sessions that one network address may begin in an hour."]
     guests_per_ip: "KILN_GUESTS_PER_IP" = 20, 1..=100000;
+    #[doc = "Millicredits for whoever brought an account, once that account has paid; 0 for nothing."]
+    referral_millicredits: "KILN_REFERRAL_MILLICREDITS" = 5000, 0..=1000000000;
     #[doc = "Days that a session lasts."]
     session_days: "KILN_SESSION_DAYS" = 30, 1..=365;
     #[doc = "Sign-in links that one address may ask for in an hour."]

@@ -1,6 +1,6 @@
 //! Runs a router or a handler as a Lambda. Both are the same code that the laptop mounts in one process.
 
-use crate::{App, telemetry};
+use crate::{App, reads, telemetry};
 use axum::Router;
 use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
 use lambda_http::request::LambdaRequest;
@@ -89,5 +89,6 @@ pub fn finish(router: Router) -> Router {
         .method_not_allowed_fallback(|| async {
             crate::Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This route does not take that method.")
         })
+        .layer(axum::middleware::from_fn(reads::layer))
         .layer(axum::middleware::from_fn(telemetry::layer))
 }

@@ -19,6 +19,7 @@ pub mod path;
 #[cfg(feature = "pay")]
 pub mod pay;
 pub mod problem;
+pub mod reads;
 pub mod sealed;
 pub mod telemetry;
 pub mod view;

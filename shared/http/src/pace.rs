@@ -12,6 +12,8 @@ use kiln_store::NoRoom;
 /// The two headers of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
+    /// Which limit it is: `creates` or `reads`.
+    pub policy: &'static str,
     pub limit: i64,
     pub left: i64,
     /// Until the count begins anew.
@@ -20,7 +22,7 @@ pub struct RateLimit {
 
 /// What is left after this step.
 pub fn headers(step: Step, now: Millis) -> RateLimit {
-    RateLimit { limit: step.below, left: (step.below - step.made - 1).max(0), seconds: until_next(now) }
+    RateLimit { policy: "creates", limit: step.below, left: (step.below - step.made - 1).max(0), seconds: until_next(now) }
 }
 
 /// Seconds until the next minute.
@@ -52,8 +54,8 @@ impl RateLimit {
     pub fn fields(&self) -> [(&'static str, HeaderValue); 2] {
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
         [
-            ("ratelimit-policy", value(format!("\"creates\";q={};w=60", self.limit))),
-            ("ratelimit", value(format!("\"creates\";r={};t={}", self.left, self.seconds))),
+            ("ratelimit-policy", value(format!("\"{}\";q={};w=60", self.policy, self.limit))),
+            ("ratelimit", value(format!("\"{}\";r={};t={}", self.policy, self.left, self.seconds))),
         ]
     }
 }
@@ -78,8 +80,8 @@ mod tests {
     fn the_headers_say_what_is_left_of_the_minute() {
         let pace = Pace { minute: 1, minute_made: 4 };
         let left = headers(pace.step(10, MINUTE + 18_500), MINUTE + 18_500);
-        assert_eq!(left, RateLimit { limit: 10, left: 5, seconds: 42 });
+        assert_eq!(left, RateLimit { policy: "creates", limit: 10, left: 5, seconds: 42 });
         assert_eq!(left.fields()[1].1, "\"creates\";r=5;t=42");
-        assert_eq!(headers(pace.step(10, 2 * MINUTE), 2 * MINUTE), RateLimit { limit: 10, left: 9, seconds: 60 });
+        assert_eq!(headers(pace.step(10, 2 * MINUTE), 2 * MINUTE), RateLimit { policy: "creates", limit: 10, left: 9, seconds: 60 });
     }
 }

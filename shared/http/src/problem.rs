@@ -118,7 +118,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let (Some(limit), Some(seconds)) = (self.limit, self.retry_after_s) {
-            for (name, value) in (crate::pace::RateLimit { limit, left: 0, seconds }).fields() {
+            for (name, value) in (crate::pace::RateLimit { policy: "creates", limit, left: 0, seconds }).fields() {
                 response.headers_mut().insert(name, value);
             }
         }

@@ -36,6 +36,14 @@ pub struct Account {
     /// Seconds since 1970; only of a guest's account that has not paid, and only sweeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
+    /// Whose link brought it; they are credited with its first payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referred_by: Option<AccountId>,
+    /// How many accounts it has brought that have paid, and what it was credited for them.
+    #[serde(default)]
+    pub referrals: i64,
+    #[serde(default)]
+    pub referral_millicredits: i64,
     /// Bytes of uploads that are kept.
     #[serde(default)]
     pub stored_bytes: i64,
@@ -112,6 +120,9 @@ impl Account {
             suspended: false,
             guest: false,
             ttl: None,
+            referred_by: None,
+            referrals: 0,
+            referral_millicredits: 0,
             stored_bytes: 0,
             projects: 0,
             max_stored_bytes: None,
@@ -170,6 +181,8 @@ pub struct SignIn {
     pub now: Millis,
     pub grant: i64,
     pub entry_id: EntryId,
+    /// Whose link brought a new account.
+    pub referred_by: Option<AccountId>,
 }
 
 /// Addresses are compared without case and outer space.
@@ -231,7 +244,8 @@ impl Table {
             let row = AddressRow { account_id: account_id.clone() };
             self.add_put(&mut parts, to_item(&keys::address(&address_hash(&wanted.email)), &row)?, Some(absent()))?;
             let email = Some(wanted.email.clone());
-            let account = Account { email, ..Account::new(account_id.clone(), AccountKind::Person, wanted.grant, wanted.now) };
+            let referred_by = wanted.referred_by.clone();
+            let account = Account { email, referred_by, ..Account::new(account_id.clone(), AccountKind::Person, wanted.grant, wanted.now) };
             self.add_put(&mut parts, to_item(&keys::account(account_id), &account)?, Some(absent()))?;
             if wanted.grant > 0 {
                 let entry = Move::grant(wanted.grant).entry(wanted.entry_id.clone(), account_id.clone(), wanted.now, "signup");

@@ -168,7 +168,7 @@ fn may_end() -> Expr {
 
 /// The person goes out of the account at once, and no job comes in any more.
 fn ending(account: &AccountId, now: Millis) -> Expr {
-    Expr::new("SET #state = :deleting, deleted_at = :now, suspended = :yes, owed_shard = :shard, next_check_at = :now REMOVE email, #name, marketing_mail, #locale, #theme")
+    Expr::new("SET #state = :deleting, deleted_at = :now, suspended = :yes, owed_shard = :shard, next_check_at = :now REMOVE customer, subscription, referred_by, email, #name, marketing_mail, #locale, #theme")
         .name("state")
         .name("name")
         .name("locale")

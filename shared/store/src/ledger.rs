@@ -8,6 +8,7 @@ use crate::accounts::Account;
 use crate::jobs::Idempotent;
 use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
 use crate::{Error, keys};
+use kiln_core::hooks::{Event, EventType};
 use kiln_core::ids::{AccountId, EntryId};
 use kiln_core::job::{Step, Today};
 use kiln_core::ledger::{DEBT, Entry, EntryKind, Move};
@@ -196,6 +197,9 @@ impl Table {
         entry.external_id = money.external_id.map(str::to_owned);
         let entry_part = self.add_entry(parts, &entry)?;
         self.add_debt_paid(parts, &entry, counters.debt)?;
+        if let Some(event) = event_of(&entry) {
+            self.add_owed_event(parts, &account.account_id, &counters.hook_events, &event)?;
+        }
         Ok(entry_part)
     }
 
@@ -213,6 +217,22 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// What webhook endpoints are told of an entry; holds and what closes them are told as their jobs.
+fn event_of(entry: &Entry) -> Option<Event> {
+    let kind = match entry.kind {
+        EntryKind::Purchase => EventType::CreditsPurchased,
+        EntryKind::Grant => EventType::CreditsGranted,
+        EntryKind::Refund => EventType::CreditsRefunded,
+        EntryKind::Referral => EventType::CreditsReferred,
+        EntryKind::Adjustment => EventType::CreditsAdjusted,
+        EntryKind::Hold | EntryKind::Capture | EntryKind::Release => return None,
+    };
+    let data = serde_json::json!({
+        "entry_id": entry.id.as_str(), "amount_millicredits": entry.amount(), "cause": entry.cause, "external_id": entry.external_id,
+    });
+    Some(Event::new(kind, entry.at, entry.id.as_str(), data))
 }
 
 /// A change of credits and where it comes from.

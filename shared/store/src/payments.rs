@@ -53,6 +53,13 @@ pub struct Subscription {
     pub ends_at_period_end: bool,
 }
 
+impl Subscription {
+    /// Whether it is one that money is still taken for, so that no second may stand beside it.
+    pub fn runs(&self) -> bool {
+        !matches!(self.status.as_str(), "canceled" | "incomplete_expired")
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Waiting {
     claims: BTreeMap<String, Claim>,
@@ -157,6 +164,28 @@ impl Table {
         };
         let owed = Expr::new("attribute_exists(owed_shard)");
         Ok(self.update(&keys::order(&order.account_id, &order.order_id), update, Some(owed)).await?.is_some())
+    }
+
+    /// Credits whoever brought this account, once, now that it has paid. It may be called any number of times.
+    pub async fn credit_referral(&self, referred: &Account, amount: i64, entry_id: &EntryId, now: Millis) -> Result<Applied, Error> {
+        let Some(referrer) = &referred.referred_by else { return Ok(Applied::Again) };
+        let object = format!("referral:{}", referred.account_id);
+        for _ in 0..TRIES {
+            let Some(account) = self.account(referrer).await? else { return Ok(Applied::NoAccount) };
+            let mut parts = Parts::default();
+            let marker = Marker { account_id: referrer, payment: &object, at: now };
+            let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&object), &marker)?, Some(absent()))?;
+            let step = Move::increase(EntryKind::Referral, amount);
+            // The ledger names no other person: the object does, for us alone.
+            let money = Money { step, cause: "referral", external_id: None, entry_id, now, down_to_zero: false };
+            self.add_money(&mut parts, &account, money, AccountUpdate::new().add("referrals", 1).add("referral_millicredits", amount))?;
+            match self.transact(parts).await? {
+                Written::Done => return Ok(Applied::New),
+                Written::Refused(refused) if refused.has(Some(marker_part)) => return Ok(Applied::Again),
+                Written::Refused(_) => {}
+            }
+        }
+        Err(Error::Busy)
     }
 
     pub async fn payment(&self, charge: &str) -> Result<Option<Payment>, Error> {

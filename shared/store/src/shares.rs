@@ -1,7 +1,7 @@
 //! Shares: a random token, kept by its hash, that shows one creation to whoever holds it.
 
 use crate::table::{Parts, Table, Written, absent, from_item, to_item};
-use crate::{Error, Idempotent, keys};
+use crate::{Account, Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::ids::{AccountId, JobId, ShareId};
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -19,14 +19,21 @@ pub struct Share {
 }
 
 impl Table {
-    pub async fn put_share(&self, share: &Share, idempotent: Option<&Idempotent>) -> Result<bool, Error> {
+    pub async fn put_share(&self, share: &Share, account: &Account, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
         let mut parts = Parts::default();
+        let room_part = self.add_room(&mut parts, account, room)?;
         self.add_put(&mut parts, to_item(&keys::share(&share.token_hash), share)?, Some(absent()))?;
         self.add_put(&mut parts, to_item(&keys::account_share(&share.account_id, &share.share_id), share)?, Some(absent()))?;
         if let Some(record) = idempotent {
             self.add_idempotency(&mut parts, record)?;
         }
-        Ok(matches!(self.transact(parts).await?, Written::Done))
+        match self.transact(parts).await? {
+            Written::Done => Ok(Ok(true)),
+            Written::Refused(refused) => Ok(match self.no_room(&refused, room_part, room)? {
+                Some(why) if refused.0.len() == 1 => Err(why),
+                _ => Ok(false),
+            }),
+        }
     }
 
     pub async fn share_by_token(&self, token_hash: &str) -> Result<Option<Share>, Error> {

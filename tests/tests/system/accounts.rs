@@ -60,7 +60,7 @@ async fn a_new_address_counts_once_it_is_confirmed_there_by_the_same_person() ->
     ensure!(statuses.contains(&200) && statuses.contains(&404), "{statuses:?}");
     ensure!(ada.get("/api/v1/me").await?.expect(200)?["account"]["email"] == "ada@new.example");
     wait_for("the word to the old address", Duration::from_secs(10), || async {
-        Ok(ada.mails("ada@example.org").await?.iter().any(|mail| mail["subject"].as_str().is_some_and(|subject| subject.contains("has changed"))).then_some(()))
+        Ok(ada.mails("ada@example.org").await?.iter().any(|mail| mail["subject"].as_str().is_some_and(|subject| subject.contains("was changed"))).then_some(()))
     })
     .await?;
     // The new address signs in to the same account, the old one to another, without a second grant.

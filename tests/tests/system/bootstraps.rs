@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use kiln_core::time::{rfc3339, seconds};
 use kiln_tests::system::{binary, root};
-use kiln_tests::{Bootstrap, Client, Ended, Machine, System, picture};
+use kiln_tests::{Bootstrap, Client, Ended, Machine, Shop, System, picture};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -40,6 +40,11 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("accounts-org-delete", 202, r#""deleted_at":"#),
     ("accounts-org-rename", 200, r#""name":"Difference Engines""#),
     ("accounts-orgs", 200, r#""role":"owner""#),
+    ("admin-account", 200, r#""available_millicredits":"#),
+    ("admin-change", 200, r#""running":8"#),
+    ("admin-find", 200, r#""email":"someone@example.com""#),
+    ("admin-grant", 201, r#""entry_id":"led_"#),
+    ("admin-kept", 200, r#""items":[]"#),
     ("auth-logout", 204, ""),
     ("auth-me", 200, r#""email":"someone@example.com""#),
     ("auth-me-change", 200, r#""theme":"dark""#),
@@ -48,10 +53,21 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("auth-session-delete", 204, ""),
     ("auth-sessions", 200, r#""current":true"#),
     ("auth-verify-link", 200, r#""session_expires_at":"#),
+    ("billing-checkout", 201, r#""millicredits":100000"#),
+    ("billing-invoices", 200, r#""status":"paid""#),
+    ("billing-payments", 200, r#""what":"pack:studio""#),
+    ("billing-plan", 200, r#""subscription":null"#),
+    ("billing-portal", 200, r#""url":"http"#),
+    ("billing-subscribe", 201, r#""millicredits":120000"#),
+    ("billing-subscription", 409, r#""code":"no_plan""#),
     ("credits-balance", 200, r#""available_millicredits":10000"#),
     ("credits-ledger", 200, r#""kind":"capture""#),
     ("deliveries-hints", 0, r#"{"batchItemFailures":[]}"#),
     ("deliveries-schedule", 0, r#""failed":0"#),
+    ("credits-packs", 200, r#""id":"studio""#),
+    ("credits-plans", 200, r#""interval":"month""#),
+    ("credits-referrals", 200, r#""millicredits_each":5000"#),
+    ("credits-usage", 200, r#""free":false"#),
     ("fleet-artifacts", 200, r#""name":"result.png""#),
     ("fleet-claim", 200, r#""attempt":1"#),
     ("fleet-complete", 200, r#""state":"succeeded""#),
@@ -78,10 +94,16 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("ses-webhook-notification", 403, r#""code":"other_topic""#),
     ("ses-webhook-bounce", 0, r#""suppressed":1"#),
     ("ses-webhook-complaint", 0, r#""suppressed":1"#),
+    ("settle-schedule", 0, r#"{"failed":0,"settled":0}"#),
     ("shares-create", 201, r#""url":"http"#),
     ("shares-delete", 204, ""),
     ("shares-list", 200, r#""id":"shr_"#),
     ("shares-open", 200, r#""kind":"upscale""#),
+    ("stripe-webhook-event", 204, ""),
+    ("studio-checkout", 201, r#""result_url":"http"#),
+    ("studio-order", 200, r#""state":"open""#),
+    ("studio-quote", 200, r#""amount":200"#),
+    ("studio-session", 201, r#""expires_at":"#),
     ("uploads-complete", 200, r#""width":64"#),
     ("uploads-create", 201, r#""method":"PUT""#),
     ("uploads-delete", 204, ""),
@@ -105,7 +127,9 @@ async fn every_event_is_answered_by_its_function_s_own_bootstrap() -> Result<()>
     let quiet = [("KILN_TICK_S", "3600"), ("KILN_LEASE_S", "60"), ("KILN_HEARTBEAT_S", "15")];
     let quick = [("KILN_HINT_S", "1"), ("KILN_IDLE_SHUTDOWN_S", "1")];
     let ours = [("KILN_ADMIN_KEY", ADMIN_KEY), ("KILN_WORKER_BIN", machine.program.as_str())];
-    let mut world = World::start(&[&quiet[..], &quick, &ours].concat()).await?;
+    // Nothing reaches the system from this shop: what it tells is carried to the bootstrap by hand.
+    let shop = Shop::open().await?;
+    let mut world = World::start(&[&quiet[..], &quick, &ours, &shop.env()].concat()).await?;
     world.each_file_and_each_source_has_the_other()?;
 
     let ada = signs_in(&mut world).await?;
@@ -116,9 +140,10 @@ async fn every_event_is_answered_by_its_function_s_own_bootstrap() -> Result<()>
     a_worker_fails_a_job_and_its_owner_cancels_it(&mut world, &boot_token).await?;
     let picture = picture::png(64, 48);
     uploads_and_submits(&mut world, &ada, &picture).await?;
+    buys(&mut world, &shop).await?;
     the_worker_delivers(&mut world, &ada, &picture).await?;
     shares_and_forgets(&mut world).await?;
-    ensure!(ada.check_books().await? == (9000, 0));
+    ensure!(ada.check_books().await? == (109_000, 0));
     webhooks_are_tried_though_nobody_is_there(&mut world, &ada).await?;
     the_pool_gives_the_idle_worker_back(&mut world, &ada).await?;
     operators_look(&mut world).await?;
@@ -203,6 +228,41 @@ async fn uploads_and_submits(world: &mut World, ada: &Client, picture: &[u8]) ->
     ensure!(world.play("jobs-submit").await?.body == job.body, "the same key made another job");
     world.learn(JOB, job.text("/id")?);
     world.play("jobs-list").await?;
+    Ok(())
+}
+
+async fn buys(world: &mut World, shop: &Shop) -> Result<()> {
+    world.play("credits-packs").await?;
+    world.play("credits-plans").await?;
+    let order = world.play("billing-checkout").await?;
+    shop.pay(order.text("/url")?, "ok").await?;
+    let told = shop.api("events?type=checkout.session.completed&limit=1").await?["data"][0].to_string();
+    let example = read_event("stripe-webhook-event")?;
+    let (body, signature) = (example["body"].as_str().context("body")?, example["headers"]["stripe-signature"].as_str().context("signature")?);
+    ensure!(world.call("stripe-webhook-event").await?.status == 400, "an event that is not signed is taken");
+    world.learn(body, &told);
+    world.learn(signature, &kiln_tests::shop::signature(&told));
+    world.play("stripe-webhook-event").await?;
+    world.play("stripe-webhook-event").await?;
+    for event in [
+        "credits-usage",
+        "credits-referrals",
+        "billing-plan",
+        "billing-payments",
+        "billing-invoices",
+        "billing-portal",
+        "billing-subscription",
+        "billing-subscribe",
+    ] {
+        world.play(event).await?;
+    }
+    world.play("studio-session").await?;
+    world.play("studio-quote").await?;
+    let order = world.play("studio-checkout").await?;
+    let token = order.text("/result_url")?.rsplit('/').next().context("a token")?.to_owned();
+    world.learn("orders/EXAMPLE", &format!("orders/{token}"));
+    world.play("studio-order").await?;
+    world.play("settle-schedule").await?;
     Ok(())
 }
 
@@ -324,7 +384,7 @@ async fn what_is_told_of_an_address_counts_in_any_order(world: &mut World) -> Re
 async fn operators_look(world: &mut World) -> Result<()> {
     ensure!(world.call("ops-pool").await?.status == 401, "a worker is no operator");
     world.learn(&format!("Bearer {EXAMPLE}"), &format!("Bearer {ADMIN_KEY}"));
-    for event in ["ops-pool", "ops-pool-set", "ops-metrics", "ops-openapi"] {
+    for event in ["ops-pool", "ops-pool-set", "ops-metrics", "ops-openapi", "admin-find", "admin-account", "admin-change", "admin-grant", "admin-kept"] {
         world.play(event).await?;
     }
     Ok(())

@@ -257,6 +257,78 @@ async fn a_checkout_names_the_field_that_is_wrong_and_the_same_key_makes_one_ord
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_brought_an_account_is_credited_once_when_it_pays_and_endpoints_hear_of_it() -> Result<()> {
+    let shop = Shop::open().await?;
+    let system = shop.system(&[("KILN_WEBHOOK_ALLOW_LOOPBACK", "1")]).await?;
+    let receiver = kiln_tests::Receiver::start().await?;
+    let gil = system.signed_in("gil@example.org").await?;
+    gil.post("/api/v1/webhook-endpoints", json!({ "url": receiver.url, "events": ["credits.*"] })).await?.expect(201)?;
+    let code = gil.get("/api/v1/referrals").await?.expect(200)?["code"].as_str().context("code")?.to_owned();
+    let hal = system.client();
+    hal.post("/api/v1/auth/request-link", json!({ "email": "hal@example.org" })).await?.expect(202)?;
+    let token = hal.mailed_token("hal@example.org", 0).await?;
+    hal.post("/api/v1/auth/verify-link", json!({ "token": token, "referral": code })).await?.expect(200)?;
+    let before = available(&gil).await?;
+    for _ in 0..2 {
+        let order = checkout(&hal, "starter").await?;
+        shop.pay(order["url"].as_str().context("url")?, "ok").await?;
+    }
+    ensure!(available(&gil).await? == before + 5_000);
+    let shown = gil.get("/api/v1/referrals").await?.expect(200)?;
+    ensure!(shown["paid_accounts"] == 1 && shown["credited_millicredits"] == 5_000, "{shown}");
+    let hooks = receiver.wait(1, SOON).await?;
+    let told: Value = serde_json::from_str(&hooks[0].body)?;
+    ensure!(told["type"] == "credits.referred" && told["data"]["amount_millicredits"] == 5_000, "{told}");
+    // A code that is nobody's, or one's own, is no error and brings nothing.
+    let ida = system.client();
+    ida.post("/api/v1/auth/request-link", json!({ "email": "ida@example.org" })).await?.expect(202)?;
+    let token = ida.mailed_token("ida@example.org", 0).await?;
+    ida.post("/api/v1/auth/verify-link", json!({ "token": token, "referral": "nobody" })).await?.expect(200)?;
+    gil.check_books().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sold_is_set_up_once_and_a_price_that_changed_is_replaced() -> Result<()> {
+    let shop = Shop::open().await?;
+    let folder = tempfile::tempdir()?;
+    let (list, secret) = (folder.path().join("prices.toml"), folder.path().join("secret"));
+    let setup = async |arguments: &[&str]| -> Result<(bool, String)> {
+        let program = kiln_tests::system::binary("kiln-stripe-setup")?;
+        let mut command = tokio::process::Command::new(program);
+        command.env("STRIPE_SECRET_KEY", kiln_tests::shop::KEY).args(["--api-base", &shop.url]).args(arguments);
+        let done = command.output().await?;
+        Ok((done.status.success(), format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))))
+    };
+    let list_path = list.to_string_lossy().into_owned();
+    let secret_path = secret.to_string_lossy().into_owned();
+    std::fs::write(&list, kiln_core::prices::DEFAULT)?;
+    let (ok, said) = setup(&["--prices", &list_path]).await?;
+    ensure!(ok && said.contains("nothing was to do"), "{said}");
+    // Another price: a new one with the old one's lookup key, and the old one is retired.
+    std::fs::write(&list, kiln_core::prices::DEFAULT.replace("inr = 10_000, usd = 150", "inr = 9_000, usd = 150"))?;
+    let (ok, said) = setup(&["--prices", &list_path]).await?;
+    ensure!(ok && said.contains("made price kiln_pack_starter_inr: 9000") && said.contains("retired"), "{said}");
+    let found = shop.api("prices?lookup_keys[]=kiln_pack_starter_inr&active=true").await?;
+    ensure!(found["data"].as_array().is_some_and(|prices| prices.len() == 1 && prices[0]["unit_amount"] == 9_000), "{found}");
+    let webhook = ["--webhook", "https://kiln.example.org", "--secret-file", &secret_path];
+    let (ok, said) = setup(&webhook).await?;
+    let kept = std::fs::read_to_string(&secret)?;
+    ensure!(ok && kept.starts_with("whsec_") && !said.contains(kept.trim()), "{said}");
+    std::fs::remove_file(&secret)?;
+    let (ok, said) = setup(&webhook).await?;
+    ensure!(ok && !said.contains("made webhook") && !secret.exists(), "{said}");
+    let endpoints = shop.api("webhook_endpoints?limit=10").await?;
+    let ours = endpoints["data"].as_array().into_iter().flatten().find(|endpoint| endpoint["url"] == "https://kiln.example.org/api/v1/webhooks/stripe");
+    ensure!(ours.is_some_and(|endpoint| endpoint["api_version"] == kiln_pay::API_VERSION), "{endpoints}");
+    // A list that could not be charged by is refused by its entry's name, and nothing is made.
+    std::fs::write(&list, kiln_core::prices::DEFAULT.replace("inr = 10_000, usd = 150", "inr = -1"))?;
+    let (ok, said) = setup(&["--prices", &list_path]).await?;
+    ensure!(!ok && said.contains("packs.starter.prices.inr"), "{said}");
+    Ok(())
+}
+
 async fn futures_all<T>(futures: impl Iterator<Item = impl std::future::Future<Output = Result<T>>>) -> Result<Vec<T>> {
     let mut all = Vec::new();
     let mut running: Vec<_> = futures.map(Box::pin).collect();

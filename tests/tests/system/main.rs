@@ -10,6 +10,7 @@ mod counts;
 mod drills;
 mod jobs;
 mod keys;
+mod limits;
 mod local;
 mod machines;
 mod mail;

@@ -181,8 +181,13 @@ async fn a_410_disables_the_endpoint_and_its_owner_is_told() -> Result<()> {
 async fn told(client: &Client, email: &str) -> Result<()> {
     let mails = wait_for("the mail to the owner", WITHIN, || async {
         let mails = client.get(&format!("/local/mail?to={email}")).await?.expect(200)?;
-        let about: Vec<Value> =
-            mails["items"].as_array().into_iter().flatten().filter(|mail| mail["subject"].as_str().is_some_and(|s| s.contains("webhooks"))).cloned().collect();
+        let about: Vec<Value> = mails["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|mail| mail["subject"].as_str().is_some_and(|s| s.contains("webhook endpoint")))
+            .cloned()
+            .collect();
         Ok(Some(about).filter(|about| !about.is_empty()))
     })
     .await?;

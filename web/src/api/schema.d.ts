@@ -354,7 +354,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** The account's plan, as the payment service last told it; null where there is none. */
+        get: operations["get_credits_subscription"];
         put?: never;
         post?: never;
         delete?: never;
@@ -869,6 +870,23 @@ export interface paths {
         head?: never;
         /** Makes a member another role. An admin makes members and admins of each other, an owner also owners; anybody may step down. */
         patch: operations["patch_orgs_id_members_member_id"];
+        trace?: never;
+    };
+    "/api/v1/referrals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A link to pass on: for each account that comes by it and pays, credits come, once. */
+        get: operations["get_referrals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/sessions": {
@@ -1887,6 +1905,8 @@ export interface components {
             email: string;
         };
         LinkToken: {
+            /** @description The code of whoever brought this person (`GET referrals`); it counts for a new account, and an unknown one is no error. */
+            referral?: string | null;
             /** @description What the mailed link ends in. */
             token: string;
         };
@@ -2562,6 +2582,24 @@ export interface components {
             /** Format: int64 */
             quote_millicredits: number;
         };
+        /** @description The account's link, and what it has brought. */
+        Referrals: {
+            /**
+             * @description Ends the link; `auth/verify-link` takes it.
+             * @example 01JD6Z3M8Q4V5X7Y9A2B3C4D5E
+             */
+            code: string;
+            /** Format: int64 */
+            credited_millicredits: number;
+            /**
+             * Format: int64
+             * @description For each account that has come by it and paid.
+             */
+            millicredits_each: number;
+            /** Format: int64 */
+            paid_accounts: number;
+            url: string;
+        };
         /** @description What a worker process says of itself when it starts. */
         RegisterRequest: {
             /** @description The one-use token its machine was booted with; absent when it registers again with its own token. */
@@ -2590,6 +2628,10 @@ export interface components {
         /** @description What a member shall be. */
         RoleChange: {
             role: components["schemas"]["Role"];
+        };
+        /** @description The account's plan, if it has one. */
+        Running: {
+            subscription?: components["schemas"]["PlanView"] | null;
         };
         /**
          * @description What an API key may be used for. Each stands alone: `jobs:write` doesn't hold `jobs:read`.
@@ -4702,6 +4744,61 @@ export interface operations {
             };
             /** @description `field` is wrong; `detail` says how. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_credits_subscription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Running"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8203,6 +8300,61 @@ export interface operations {
             };
             /** @description `field` is wrong; `detail` says how. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_referrals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Referrals"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,154 @@
+//! What an account may do in a minute and a day and may keep, counted in the transaction of what is made; and an operator's hand on it.
+
+use anyhow::{Context, Result, ensure};
+use kiln_tests::{Client, System, picture};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+const ADMIN_KEY: &str = "the-admin-key-of-this-test";
+
+fn noop() -> Value {
+    json!({ "kind": "noop" })
+}
+
+/// Six requests at once.
+async fn six(client: &Client) -> Result<Vec<u16>> {
+    let all = [(); 6].map(|()| client.post("/api/v1/jobs", noop()));
+    let [a, b, c, d, e, f] = all;
+    let (a, b, c, d, e, f) = tokio::join!(a, b, c, d, e, f);
+    [a, b, c, d, e, f].into_iter().map(|answer| Ok(answer?.status.as_u16())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_account_s_day_has_an_end_and_of_requests_at_once_no_more_pass() -> Result<()> {
+    let system = System::start(&[("KILN_FREE_INFERENCES_DAY", "4"), ("KILN_FREE_EDITS_DAY", "1")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let upload = ada.upload("a.png", "image/png", &picture::png(8, 8)).await?;
+    let edit = json!({ "kind": "upscale", "params": { "scale": 2 }, "inputs": [upload] });
+    ada.post("/api/v1/jobs", edit.clone()).await?.expect(202)?;
+    let refused = ada.post("/api/v1/jobs", edit).await?;
+    refused.problem(429, "daily_limit", "")?;
+    ensure!(refused.headers.contains_key("retry-after") && refused.body["detail"].as_str().is_some_and(|text| text.contains("edits")), "{}", refused.body);
+    let statuses = six(&ada).await?;
+    ensure!(statuses.iter().filter(|status| **status == 202).count() == 3 && statuses.iter().all(|status| [202, 429].contains(status)), "{statuses:?}");
+    let usage = ada.get("/api/v1/usage").await?.expect(200)?;
+    ensure!(usage["inferences"]["used"] == 4 && usage["inferences"]["limit"] == 4 && usage["edits"]["used"] == 1, "{usage}");
+    ensure!(usage["inferences"]["resets_at"].as_str().is_some_and(|at| at.ends_with("T00:00:00.000Z")) && usage["free"] == true, "{usage}");
+    // A refusal has held nothing.
+    let credits = ada.get("/api/v1/credits").await?.expect(200)?;
+    ensure!(credits["available_millicredits"].as_i64().context("available")? + credits["held_millicredits"].as_i64().context("held")? <= 10_000);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_in_a_minute_is_limited_and_the_headers_say_what_is_left() -> Result<()> {
+    let system = System::start(&[("KILN_CREATES_PER_MINUTE", "3")]).await?;
+    let ben = system.signed_in("ben@example.org").await?;
+    // A minute may end in between: six at once are refused at least three times within one.
+    let first = ben.post("/api/v1/jobs", noop()).await?;
+    let left = first.headers.get("ratelimit").and_then(|value| value.to_str().ok()).context("ratelimit")?.to_owned();
+    ensure!(left.starts_with("\"creates\";r=2;t="), "{left}");
+    ensure!(first.headers["ratelimit-policy"] == "\"creates\";q=3;w=60");
+    let statuses = six(&ben).await?;
+    ensure!(statuses.iter().filter(|status| **status == 429).count() >= 1, "{statuses:?}");
+    let statuses = six(&ben).await?;
+    ensure!(statuses.iter().filter(|status| **status == 429).count() >= 3, "{statuses:?}");
+    let refused = ben.post("/api/v1/uploads", json!({ "filename": "a.png", "content_type": "image/png", "bytes": 10 })).await?;
+    if refused.status == 429 {
+        refused.problem(429, "too_fast", "")?;
+        ensure!(refused.headers.contains_key("retry-after") && refused.headers["ratelimit"].to_str()?.contains("r=0"));
+    }
+    let read = ben.get("/api/v1/credits").await?;
+    ensure!(read.headers["ratelimit-policy"] == "\"reads\";q=6000;w=60");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_free_account_keeps_is_limited_and_deleting_makes_room() -> Result<()> {
+    let system = System::start(&[("KILN_FREE_STORED_BYTES", "1000")]).await?;
+    let cleo = system.signed_in("cleo@example.org").await?;
+    let wanted = |bytes: u64| cleo.post("/api/v1/uploads", json!({ "filename": "a.png", "content_type": "image/png", "bytes": bytes }));
+    let first = wanted(600).await?.expect(201)?;
+    wanted(600).await?.problem(403, "storage_full", "bytes")?;
+    wanted(400).await?.expect(201)?;
+    ensure!(cleo.get("/api/v1/usage").await?.expect(200)?["stored_bytes"]["used"] == 1000);
+    cleo.delete(&format!("/api/v1/uploads/{}", first["id"].as_str().context("id")?)).await?.expect(204)?;
+    wanted(500).await?.expect(201)?;
+    ensure!(cleo.get("/api/v1/usage").await?.expect(200)?["stored_bytes"]["used"] == 900);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_limits_prices_suspends_and_grants_and_each_wrong_field_is_named() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN_KEY), ("KILN_FREE_INFERENCES_DAY", "1")]).await?;
+    let dora = system.signed_in("dora@example.org").await?;
+    let id = dora.get("/api/v1/me").await?.expect(200)?["account"]["id"].as_str().context("id")?.to_owned();
+    let path = format!("/api/v1/admin/accounts/{id}");
+    let operator = system.client();
+    let patch = |body: Value| operator.send(operator.request(Method::PATCH, &path).bearer_auth(ADMIN_KEY).json(&body));
+    let grant =
+        |body: Value| operator.send(operator.request(Method::POST, &format!("{path}/grant")).bearer_auth(ADMIN_KEY).header("idempotency-key", "g").json(&body));
+
+    operator.get(&path).await?.problem(401, "not_admin", "")?;
+    dora.get("/api/v1/admin/accounts?email=dora@example.org").await?.problem(401, "not_admin", "")?;
+    let find = |query: &'static str| operator.send(operator.request(Method::GET, &format!("/api/v1/admin/accounts{query}")).bearer_auth(ADMIN_KEY));
+    ensure!(find("?email=Dora@example.org").await?.expect(200)?["id"] == id.as_str());
+    find("?email=nobody@example.org").await?.problem(404, "not_found", "")?;
+    find("").await?.problem(422, "bad_field", "email")?;
+
+    ensure!(dora.post("/api/v1/jobs/quote", noop()).await?.expect(200)?["quote_millicredits"] == 1000);
+    let changed = patch(json!({ "limits": { "inferences_day": 5, "running": 1 }, "prices": { "kinds_permille": { "noop": 500 } } })).await?.expect(200)?;
+    ensure!(changed["limits"]["inferences_day"] == 5 && changed["prices"]["kinds_permille"]["noop"] == 500, "{changed}");
+    let quote = dora.post("/api/v1/jobs/quote", noop()).await?.expect(200)?;
+    ensure!(quote["quote_millicredits"] == 500 && quote["lines"].as_array().is_some_and(|lines| lines.len() == 2), "{quote}");
+    for _ in 0..2 {
+        let job = dora.job(noop()).await?;
+        ensure!(dora.ended(&job, SOON).await?["charged_millicredits"] == 500);
+    }
+    patch(json!({ "limits": { "inferences_day": null } })).await?.expect(200)?;
+    dora.post("/api/v1/jobs", noop()).await?.problem(429, "daily_limit", "")?;
+    patch(json!({ "suspended": true })).await?.expect(200)?;
+    dora.post("/api/v1/jobs", noop()).await?.problem(403, "account_suspended", "")?;
+    dora.post("/api/v1/credits/checkout", json!({ "pack": "starter" })).await?.problem(403, "account_suspended", "")?;
+    for (body, field) in [
+        (json!({ "limits": { "running": -1 } }), "limits.running"),
+        (json!({ "limits": { "walking": 1 } }), "limits.walking"),
+        (json!({ "prices": { "all_permille": -1 } }), "prices.all_permille"),
+        (json!({ "suspended": "yes" }), "suspended"),
+        (json!({}), "body"),
+    ] {
+        patch(body).await?.problem(422, "bad_field", field)?;
+    }
+
+    let before = dora.get("/api/v1/credits").await?.expect(200)?["available_millicredits"].as_i64().context("available")?;
+    let twice = tokio::join!(grant(json!({ "millicredits": 700, "reason": "sorry" })), grant(json!({ "millicredits": 700, "reason": "sorry" })));
+    let (first, second) = (twice.0?.expect(201)?, twice.1?.expect(201)?);
+    ensure!(first == second, "{first} {second}");
+    grant(json!({ "millicredits": 800, "reason": "sorry" })).await?.problem(422, "idempotency_key_reused", "Idempotency-Key")?;
+    let other = |body: Value| operator.send(operator.request(Method::POST, &format!("{path}/grant")).bearer_auth(ADMIN_KEY).json(&body));
+    other(json!({ "millicredits": 0, "reason": "x" })).await?.problem(422, "bad_field", "millicredits")?;
+    other(json!({ "millicredits": 5, "reason": " " })).await?.problem(422, "bad_field", "reason")?;
+    other(json!({ "millicredits": -1_000_000, "reason": "a slip" })).await?.problem(409, "insufficient_credits", "millicredits")?;
+    other(json!({ "millicredits": -700, "reason": "a slip" })).await?.expect(201)?;
+    ensure!(dora.get("/api/v1/credits").await?.expect(200)?["available_millicredits"] == before);
+    let kinds: Vec<_> = dora.all("/api/v1/credits/ledger").await?.iter().map(|entry| entry["kind"].as_str().unwrap_or_default().to_owned()).collect();
+    ensure!(kinds[0] == "adjustment" && kinds[1] == "grant", "{kinds:?}");
+    dora.check_books().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metered_job_is_charged_by_the_started_second_and_never_above_its_quote() -> Result<()> {
+    let system = System::start(&[]).await?;
+    let eve = system.signed_in("eve@example.org").await?;
+    let quote = eve.post("/api/v1/jobs/quote", json!({ "kind": "noop_metered" })).await?.expect(200)?["quote_millicredits"].clone();
+    ensure!(quote == 3000, "{quote}");
+    let job = eve.job(json!({ "kind": "noop_metered", "params": { "ms": 1200 } })).await?;
+    let done = eve.ended(&job, SOON).await?;
+    let charged = done["charged_millicredits"].as_i64().context("charged")?;
+    ensure!(charged % 100 == 0 && (200..3000).contains(&charged), "{done}");
+    eve.check_books().await?;
+    Ok(())
+}
