@@ -132,6 +132,8 @@ export const billing = {
     call<Checkout>("POST", "/credits/checkout", { body, idempotencyKey }),
   subscribe: (body: { plan: string; currency: string }, idempotencyKey: string) =>
     call<Checkout>("POST", "/credits/subscribe", { body, idempotencyKey }),
+  plan: (signal?: Signal) =>
+    call<{ subscription?: Subscription | null }>("GET", "/credits/subscription", { signal }),
   changePlan: (body: { plan: string } | { cancel: boolean }) =>
     call<Subscription>("PATCH", "/credits/subscription", { body }),
   portal: () => call<{ url: string }>("POST", "/credits/portal"),

@@ -37,15 +37,15 @@ const NOTHING = { packs: [], plans: [] };
 
 export function CreditsPage() {
   const session = useSession();
-  return session.state === "signed-in" ? <Money accountId={session.accountId} /> : null;
+  return session.state === "signed-in" ? <Money /> : null;
 }
 
-function Money({ accountId }: { accountId: string }) {
+function Money() {
   const [returned, setReturned] = useReturn();
   const { refresh } = useBalance();
   const sold = useLoad(priceList);
   const prices = sold.data ?? NOTHING;
-  const plan = useSubscription(accountId, prices.plans);
+  const plan = useSubscription();
   const ledger = usePages(
     useCallback(
       (cursor: string | null, signal: AbortSignal) => api.ledger({ limit: 20, cursor }, signal),

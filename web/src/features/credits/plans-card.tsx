@@ -2,7 +2,7 @@
 import { useState } from "react";
 import { errorText } from "../../api/client";
 import { billing } from "../../api/endpoints";
-import type { Plan } from "../../api/types";
+import type { Plan, Subscription } from "../../api/types";
 import { Button } from "../../ui/button";
 import { creditsNumber, onDay } from "../../ui/format";
 import { money } from "../../ui/money";
@@ -10,7 +10,7 @@ import { Notice } from "../../ui/notice";
 import { useAction } from "../../ui/use-load";
 import css from "./credits.module.css";
 import { PlanDialog, type PlanQuestion } from "./plan-dialog";
-import { type KnownPlan, planStatusText, step } from "./plan-rules";
+import { planStatusText, step } from "./plan-rules";
 import { useCheckout } from "./use-checkout";
 import type { PlanControl } from "./use-subscription";
 
@@ -27,7 +27,7 @@ export function Plans({ plans, currency, control, changed }: PlansProps) {
   const [wanted, setWanted] = useState<string | null>(null);
   const [question, setQuestion] = useState<PlanQuestion | null>(null);
   const change = useAction(async (body: { plan: string } | { cancel: boolean }) => {
-    control.tell(await billing.changePlan(body));
+    await billing.changePlan(body);
     setQuestion(null);
     changed();
   });
@@ -114,7 +114,7 @@ export function Plans({ plans, currency, control, changed }: PlansProps) {
 }
 
 interface RunningProps {
-  plan: KnownPlan;
+  plan: Subscription;
   title: string;
   busy: boolean;
   end: () => void;
@@ -122,13 +122,13 @@ interface RunningProps {
 }
 
 function Running({ plan, title, busy, end, resume }: RunningProps) {
-  const day = plan.periodEnd ? onDay(plan.periodEnd) : null;
-  const troubled = plan.status !== null && plan.status !== "active" && plan.status !== "trialing";
+  const day = plan.period_end ? onDay(plan.period_end) : null;
+  const troubled = plan.status !== "active" && plan.status !== "trialing";
   return (
     <Notice
       tone={troubled ? "bad" : "info"}
       action={
-        plan.ends ? (
+        plan.ends_at_period_end ? (
           <Button onClick={resume} busy={busy}>
             Keep the plan
           </Button>
@@ -138,8 +138,8 @@ function Running({ plan, title, busy, end, resume }: RunningProps) {
       }
     >
       <strong>You have the plan {title}.</strong>{" "}
-      {plan.status && plan.status !== "active" ? `${planStatusText(plan.status)}. ` : ""}
-      {plan.ends
+      {plan.status !== "active" ? `${planStatusText(plan.status)}. ` : ""}
+      {plan.ends_at_period_end
         ? `It ends ${day ? `on ${day}` : "with its period"}; nothing more is charged.`
         : day
           ? `It is paid until ${day} and goes on by itself.`
