@@ -1,6 +1,6 @@
 """What requests can name, made on a local system by asking its API as people, guests and workers do.
 
-`furnish` gives it all. What a request uses up, or would destroy the run with, is made for that alone: see `Made.once`.
+`furnish` gives it all. What a request uses up is made for that alone (`once`); what the run needs to the end is told (`kept`).
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.request
 import zlib
 
@@ -22,8 +23,12 @@ def call(url, body=None, cookie=None, bearer=None, method=None):
     headers |= {"cookie": f"kiln_session={cookie}"} if cookie else {}
     headers |= {"authorization": f"Bearer {bearer}"} if bearer else {}
     request = urllib.request.Request(url, data=None if body is None else json.dumps(body).encode(), headers=headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or b"null"), answer.headers
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null"), answer.headers
+    except urllib.error.HTTPError as refused:
+        refused.add_note(f"{request.get_method()} {url}: {refused.read().decode()}")
+        raise
 
 
 def until(what, look):
@@ -104,7 +109,7 @@ def upload(api, cookie, complete=True):
     return ticket["id"]
 
 
-def work(api, cookie, account, worker):
+def work(api, cookie, account, worker, once):
     """Uploads, whole and waiting; jobs, waiting and finished; their shares."""
     uploads = [upload(api, cookie, complete=n > 0) for n in range(4)]
     jobs = [call(f"{api}/jobs", {"kind": "upscale", "params": {"scale": 2}, "inputs": [uploads[1]]}, cookie)[0]["id"] for _ in range(200)]
@@ -113,14 +118,19 @@ def work(api, cookie, account, worker):
         report = claim_and_put(api, worker, account, job, PICTURE)
         assert call(f"{api}/fleet/jobs/{report.pop('job')}/complete", report, bearer=worker)[0]["state"] == "succeeded"
     shares = [call(f"{api}/shares", {"job_id": job}, cookie)[0] for job in finished]
+    for share in shares[:2]:
+        once("DELETE /shares/{id}", path={"id": share["id"]})
+    # The last is a job's, so it is refused for good.
+    for name in [upload(api, cookie), upload(api, cookie), uploads[1]]:
+        once("DELETE /uploads/{id}", path={"id": name})
     return {
         "upload": uploads,
         # What the customer's requests cancel and delete is not what the worker's are about, or a share's.
         "job": finished[:2] + jobs[3:20],
         "finished": finished[2:],
         "queued": jobs[20:],
-        "share": [share["id"] for share in shares],
-        "token": [share["token"] for share in shares],
+        "share": [share["id"] for share in shares[2:]],
+        "token": [share["token"] for share in shares[2:]],
     }
 
 
@@ -165,7 +175,7 @@ def people(api, once):
     for token in links(api, "other@example.org", 5):
         once("POST /auth/verify-link", body={"token": token})
     governed = [f"governed-{n}@example.org" for n in range(2)]
-    return {"governed": [sign_in(api, address)[1] for address in governed], "address": [PERSON, *governed]}
+    return {"governed": [sign_in(api, address)[1] for address in governed], "address": [PERSON, *governed, "nobody@example.org"]}
 
 
 def programs(api, cookie, once):
@@ -181,9 +191,9 @@ def programs(api, cookie, once):
         once("DELETE /api-keys/{id}", path={"id": key(f"revoked {n}")["id"]})
         once("DELETE /webhook-endpoints/{id}", path={"id": endpoint(["credits.*"])})
     # The first is never changed, so that it always hears.
-    endpoints = [endpoint(["job.failed"]), endpoint(["*"])]
+    endpoints, used = [endpoint(["job.failed"]), endpoint(["*"])], key("used")
     deliveries = [call(f"{api}/webhook-endpoints/{endpoints[0]}/test", {}, cookie)[0]["id"] for _ in range(5)]
-    return {"key": [key("used")["key"]], "endpoint": endpoints, "delivery": deliveries}
+    return {"key": [used["key"]], "key_id": [used["id"]], "endpoint": endpoints, "delivery": deliveries}
 
 
 def guest(api):
@@ -203,12 +213,16 @@ def furnish(api, worker):
     def once(operation, **turn):
         turns.setdefault(operation.replace(" ", " /api/v1"), []).append(turn)
 
-    known = work(api, cookie, account, worker) | organisations(api, cookie, once) | people(api, once) | programs(api, cookie, once) | guest(api)
+    known = work(api, cookie, account, worker, once) | organisations(api, cookie, once) | people(api, once) | programs(api, cookie, once) | guest(api)
     call(f"{api}/credits/checkout", {"pack": "studio"}, cookie)
     for _ in range(2):
         sign_in(api, PERSON)
     sessions, _ = call(f"{api}/sessions", cookie=cookie)
     for session in sessions["items"]:
-        if not session["current"]:
+        if session["current"]:
+            current = session["id"]
+        else:
             once("DELETE /sessions/{id}", path={"id": session["id"]})
-    return cookie, known | {"account": account, "once": turns}
+    kinds = ("upload", "photo", "finished", "share", "org", "member_id", "key_id", "endpoint")
+    kept = [current, account, *(name for kind in kinds for name in known[kind])]
+    return cookie, known | {"account": account, "kept": kept, "once": turns}
