@@ -25,7 +25,7 @@ REFUSE = {
 
 
 def main():
-    base, folder, examples = sys.argv[1], Path(sys.argv[2]), (sys.argv + ["15"])[3]
+    base, folder, examples = sys.argv[1], Path(sys.argv[2]), (sys.argv + ["10"])[3]
     api = f"{base}/api/v1"
     worker = things.until("the worker's token", lambda: (folder / "worker").exists() and (folder / "worker").read_text())
     cookie, known = things.furnish(api, worker)
