@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// An account, with its own limits: null where the general ones hold.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AccountView {
+pub struct OperatorsView {
     id: String,
     /// Null for a guest's, an organisation's, and for one whose person is gone.
     email: Option<String>,
@@ -47,7 +47,7 @@ pub struct Limits {
     projects: Option<i64>,
 }
 
-impl From<Account> for AccountView {
+impl From<Account> for OperatorsView {
     fn from(account: Account) -> Self {
         let counters = account.counters;
         Self {
@@ -86,12 +86,12 @@ pub struct FindQuery {
 }
 
 /// The account of an address.
-#[utoipa::path(get, path = "/api/v1/admin/accounts", tag = "admin", params(FindQuery), responses((status = 200, body = AccountView)), security(("admin" = [])))]
+#[utoipa::path(get, path = "/api/v1/admin/accounts", tag = "admin", params(FindQuery), responses((status = 200, body = OperatorsView), (status = 404, description = "No account signs in with that address.")), security(("admin" = [])))]
 pub async fn find(
     State(app): State<App>,
     _: Admin,
     query: std::result::Result<Query<FindQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<AccountView>> {
+) -> Result<Json<OperatorsView>> {
     let email = query.ok().and_then(|Query(query)| query.email).ok_or_else(|| FieldError::new("email", "name the account's address"))?;
     let email = address::parse(&email)?;
     let id = app.table().account_of(&email).await?.ok_or_else(Problem::not_found)?;
@@ -99,8 +99,8 @@ pub async fn find(
 }
 
 /// One account.
-#[utoipa::path(get, path = "/api/v1/admin/accounts/{id}", tag = "admin", params(("id" = AccountId, Path)), responses((status = 200, body = AccountView)), security(("admin" = [])))]
-pub async fn show(State(app): State<App>, _: Admin, Id(id): Id<AccountId>) -> Result<Json<AccountView>> {
+#[utoipa::path(get, path = "/api/v1/admin/accounts/{id}", tag = "admin", params(("id" = AccountId, Path)), responses((status = 200, body = OperatorsView)), security(("admin" = [])))]
+pub async fn show(State(app): State<App>, _: Admin, Id(id): Id<AccountId>) -> Result<Json<OperatorsView>> {
     Ok(Json(app.table().account(&id).await?.ok_or_else(Problem::not_found)?.into()))
 }
 
@@ -179,8 +179,8 @@ impl AccountChange {
 }
 
 /// Changes an account's own limits and prices, or suspends it.
-#[utoipa::path(patch, path = "/api/v1/admin/accounts/{id}", tag = "admin", params(("id" = AccountId, Path)), request_body = AccountChange, responses((status = 200, body = AccountView)), security(("admin" = [])))]
-pub async fn change(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, body: Body<AccountChange>) -> Result<Json<AccountView>> {
+#[utoipa::path(patch, path = "/api/v1/admin/accounts/{id}", tag = "admin", params(("id" = AccountId, Path)), request_body = AccountChange, responses((status = 200, body = OperatorsView)), security(("admin" = [])))]
+pub async fn change(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, body: Body<AccountChange>) -> Result<Json<OperatorsView>> {
     let facts = String::from_utf8_lossy(&body.bytes).into_owned();
     let patch = body.value.patch()?;
     for _ in 0..TRIES {

@@ -56,7 +56,7 @@ pub struct CheckoutView {
 /// A page of the payment service's where a pack of credits is bought. The credits come when the service says that it is paid.
 #[utoipa::path(post, path = "/api/v1/credits/checkout", tag = "credits", request_body = CheckoutRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
-    responses((status = 201, body = CheckoutView)), security(("session" = [])))]
+    responses((status = 201, body = CheckoutView), (status = 409, description = "The order of this key is paid or has expired.")), security(("session" = [])))]
 pub async fn checkout(State(app): State<App>, caller: Caller, key: Key, body: Body<CheckoutRequest>) -> Result<(StatusCode, Json<CheckoutView>)> {
     caller.require(Role::Admin)?;
     let once = Once::new("checkout", key, &body.bytes);

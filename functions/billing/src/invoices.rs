@@ -130,7 +130,7 @@ impl From<&Order> for PaymentView {
 }
 
 /// What the account has ordered, paid or not, newest first.
-#[utoipa::path(get, path = "/api/v1/credits/payments", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<PaymentView>)), security(("session" = [])))]
+#[utoipa::path(get, path = "/api/v1/credits/payments", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<PaymentView>)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn payments(State(app): State<App>, caller: For<scope::CreditsRead>, paging: Paging) -> Result<Json<Page<PaymentView>>> {
     let after = paging.after(keys::ORDER)?;
     let (orders, next) = app.table().orders(&caller.account_id, paging.limit, after.as_deref()).await?;

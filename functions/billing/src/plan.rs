@@ -59,7 +59,7 @@ pub struct PlanChange {
 
 /// The account's plan.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PlanView {
+pub struct SubscriptionView {
     plan: String,
     /// `active`, `past_due` (its payment failed and is tried again), `unpaid`, `canceled`, …
     status: String,
@@ -68,7 +68,7 @@ pub struct PlanView {
     ends_at_period_end: bool,
 }
 
-impl From<&Subscription> for PlanView {
+impl From<&Subscription> for SubscriptionView {
     fn from(subscription: &Subscription) -> Self {
         Self {
             plan: subscription.plan.clone(),
@@ -82,19 +82,19 @@ impl From<&Subscription> for PlanView {
 /// The account's plan, if it has one.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Running {
-    subscription: Option<PlanView>,
+    subscription: Option<SubscriptionView>,
 }
 
 /// The account's plan, as the payment service last told it; null where there is none.
-#[utoipa::path(get, path = "/api/v1/credits/subscription", tag = "credits", responses((status = 200, body = Running)), security(("session" = [])))]
+#[utoipa::path(get, path = "/api/v1/credits/subscription", tag = "credits", responses((status = 200, body = Running)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn show(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Running>> {
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(Running { subscription: account.subscription.as_ref().map(PlanView::from) }))
+    Ok(Json(Running { subscription: account.subscription.as_ref().map(SubscriptionView::from) }))
 }
 
 /// Changes the plan, or ends it.
-#[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, responses((status = 200, body = PlanView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
-pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChange>) -> Result<Json<PlanView>> {
+#[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, responses((status = 200, body = SubscriptionView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
+pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChange>) -> Result<Json<SubscriptionView>> {
     caller.require(Role::Admin)?;
     let PlanChange { plan, cancel } = body.value;
     if plan.is_some() == cancel.is_some() {
@@ -125,7 +125,7 @@ pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChang
     let state = client.plan_state(&subscription.id).await.map_err(pay::problem)?;
     let told = kiln_http::pay::subscription(&state);
     app.table().set_subscription(&caller.account_id, &state.customer, &told).await?;
-    Ok(Json(PlanView::from(&told)))
+    Ok(Json(SubscriptionView::from(&told)))
 }
 
 fn declined(error: kiln_pay::Error) -> Problem {

@@ -123,7 +123,7 @@ fn usage_of(app: &App, account: &Account, charged: i64, now: Millis) -> Usage {
 }
 
 /// What the account has used, of what it may, and when each count begins anew.
-#[utoipa::path(get, path = "/api/v1/usage", tag = "credits", responses((status = 200, body = Usage)), security(("session" = [])))]
+#[utoipa::path(get, path = "/api/v1/usage", tag = "credits", responses((status = 200, body = Usage)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn usage(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Usage>> {
     let now = app.now();
     let (account, charged) = app.table().account_with_use(&caller.account_id, now).await?.ok_or_else(Problem::not_found)?;

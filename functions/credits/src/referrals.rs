@@ -21,7 +21,7 @@ pub struct Referrals {
 }
 
 /// A link to pass on: for each account that comes by it and pays, credits come, once.
-#[utoipa::path(get, path = "/api/v1/referrals", tag = "credits", responses((status = 200, body = Referrals)), security(("session" = [])))]
+#[utoipa::path(get, path = "/api/v1/referrals", tag = "credits", responses((status = 200, body = Referrals)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn show(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Referrals>> {
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
     let code = account.account_id.as_str().trim_start_matches(AccountId::PREFIX).trim_start_matches('_').to_owned();

@@ -127,7 +127,7 @@ struct Ordered {
 /// A page of the payment service's where one job is paid. It starts when the payment has come.
 #[utoipa::path(post, path = "/api/v1/studio/checkout", tag = "guest", request_body = GuestCheckoutRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
-    responses((status = 201, body = GuestCheckout)), security(("session" = [])))]
+    responses((status = 201, body = GuestCheckout), (status = 409, description = "The order of this key is paid or has expired.")), security(("session" = [])))]
 pub async fn checkout(
     State(app): State<App>,
     caller: Visitor,

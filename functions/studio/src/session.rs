@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse};
 use kiln_core::ids::{AccountId, SessionId};
 use kiln_core::time::{rfc3339, seconds};
-use kiln_http::caller::{cookie, network_address, same_site};
+use kiln_http::caller::{cookie, network_address, same_site, session_token};
 use kiln_http::{App, Problem, Result, limits, new_secret};
 use kiln_store::{Account, AccountKind, Session};
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub struct GuestSession {
 }
 
 /// Begins a guest's session: it uploads, quotes and pays for one job, without an account.
-#[utoipa::path(post, path = "/api/v1/studio/session", tag = "guest", responses((status = 201, description = "The session is in the cookie.", body = GuestSession, headers(("set-cookie" = String, description = "kiln_session")))))]
+#[utoipa::path(post, path = "/api/v1/studio/session", tag = "guest", responses((status = 201, description = "The session is in the cookie.", body = GuestSession, headers(("set-cookie" = String, description = "kiln_session"))), (status = 409, description = "Somebody is signed in here.")))]
 pub async fn begin(State(app): State<App>, method: Method, headers: HeaderMap) -> Result<impl IntoResponse> {
     same_site(&app, &method, &headers)?;
     let network = limits::network(&network_address(&app, &headers));
@@ -32,6 +32,12 @@ pub async fn begin(State(app): State<App>, method: Method, headers: HeaderMap) -
         return Err(Problem::too_many("too_many_guests", detail, limits::until_next(app.now())));
     }
     let now = app.now();
+    // The cookie would take the place of theirs.
+    if let Some(token) = session_token(&headers)
+        && app.table().session(&kiln_store::hash(&token)).await?.is_some_and(|session| !session.guest && session.expires_at > now)
+    {
+        return Err(Problem::conflict("signed_in", "You are signed in; sign out first to come as a guest."));
+    }
     let life_s = app.settings().guest_minutes * 60;
     let expires_at = now + seconds(life_s);
     let account_id = AccountId::new(now, app.random());

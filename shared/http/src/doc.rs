@@ -77,7 +77,7 @@ fn refusals(method: &str, operation: &Operation) -> BTreeSet<u16> {
     if operation.security.is_some() {
         statuses.insert(401);
     }
-    if signed_in_by.contains("session") && method != "get" {
+    if signed_in_by.contains("session") {
         statuses.insert(403);
     }
     // A key without the scope; an organisation that isn't the caller's.

@@ -54,13 +54,14 @@ pub async fn start(app: &App, order: &Order) -> Result<Started> {
 /// The token of the link to an order's result: the order's own name and a keyed fingerprint of it, so that it need not be stored.
 pub async fn token(app: &App, account: &AccountId, order: &OrderId) -> Result<String> {
     let key = app.secrets().get("hmac-key").await?;
-    let name = format!("{account}.{order}");
-    Ok(format!("{name}.{}", limits::fingerprint(&key, "guest-result", &name)))
+    // No dot: what has one in its last part is a file to whoever serves pages.
+    let name = format!("{account}-{order}");
+    Ok(format!("{name}-{}", limits::fingerprint(&key, "guest-result", &name)))
 }
 
 /// The order that a token names, if it is ours.
 pub async fn order_of(app: &App, given: &str) -> Result<Option<Order>> {
-    let mut parts = given.splitn(3, '.');
+    let mut parts = given.splitn(3, '-');
     let (Some(account), Some(order), Some(_)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };
     let (Ok(account), Ok(order)) = (account.parse::<AccountId>(), order.parse::<OrderId>()) else { return Ok(None) };
     if !crate::caller::equal(given, &token(app, &account, &order).await?) {

@@ -22,7 +22,6 @@ macro_rules! events {
     ($($name:ident = $text:literal;)*) => {
         /// What may be told to an endpoint.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum EventType { $(#[serde(rename = $text)] $name,)* }
 
         impl EventType {
@@ -50,6 +49,18 @@ events! {
     BatchCancelled = "batch.cancelled";
     WebhookTest = "webhook.test";
 }
+
+// By hand: the derive does not see names that come through a macro.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for EventType {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        let names = EventType::ALL.iter().map(|kind| kind.as_str());
+        utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String).enum_values(Some(names)).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for EventType {}
 
 impl EventType {
     /// The word before the dot.
