@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result};
 use kiln_core::ids::{AccountId, EntryId, JobId};
-use kiln_core::job::{Counters, Job, Priority, SCHEMA, State};
+use kiln_core::job::{Job, Priority, SCHEMA, State};
 use kiln_core::ledger::{Entry, EntryKind, Move, Sums, audit};
 use kiln_core::machine;
 use kiln_core::settings::Settings;
 use kiln_dynamo::{Crashed, Memory, TABLE, at_every_await};
 use kiln_store::table::{Expr, Parts, absent, n, to_item};
-use kiln_store::{Account, Commit, Idempotent, Table, Why, keys};
+use kiln_store::{Account, AccountKind, Commit, Idempotent, Table, Why, keys};
 
 const NOW: i64 = 1_763_721_600_000;
 
@@ -20,9 +20,8 @@ fn account_id() -> AccountId {
 async fn world() -> Result<Memory> {
     let memory = Memory::new(1);
     let table = Table::new(&memory.sdk_config(), TABLE);
-    let counters = Counters { available: 10_000, ..Counters::default() };
     let id = account_id();
-    let account = Account { v: 1, account_id: id.clone(), email: "ada@example.org".into(), name: None, created_at: NOW, counters, suspended: false };
+    let account = Account::new(id.clone(), AccountKind::Person, 10_000, NOW);
     table.put(to_item(&keys::account(&id), &account)?, Some(absent())).await?;
     let grant = Move::grant(10_000).entry(EntryId::new(NOW, 1), id.clone(), NOW, "signup");
     table.put(to_item(&keys::entry(&id, &grant.id), &grant)?, Some(absent())).await?;
@@ -65,6 +64,7 @@ fn draft(job_id: JobId) -> Job {
         attempt: 0,
         failures: 0,
         quote_millicredits: 1000,
+        meter: None,
         charged_millicredits: 0,
         hold_open: false,
         created_at: 0,
@@ -97,7 +97,7 @@ fn books(memory: &Memory) -> Result<(Vec<String>, usize)> {
     let jobs: Vec<Job> = memory.typed(&pk, keys::JOB)?;
     let open: Vec<_> = jobs.iter().filter(|job| job.hold_open).map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended())).collect();
     let holds = entries.iter().filter(|entry| entry.kind == EntryKind::Hold).count();
-    Ok((audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open), holds))
+    Ok((audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open, &[]), holds))
 }
 
 #[tokio::test]
