@@ -302,10 +302,15 @@ impl Table {
     }
 
     /// All of the parts or none. Conflicts with other transactions are retried here; refused conditions are told.
+    ///
+    /// All tries have one token, so that one whose answer was lost, or that arrives late, and a later one are one transaction: else the
+    /// later would be refused by what the first has written.
     pub async fn transact(&self, parts: Parts) -> Result<Written, Error> {
+        let token = format!("{:032x}", fastrand::u128(..));
         let mut wait = 10;
         for try_no in 1.. {
-            let result = self.client.transact_write_items().set_transact_items(Some(parts.0.clone())).send().await;
+            let call = self.client.transact_write_items().set_transact_items(Some(parts.0.clone()));
+            let result = call.client_request_token(&token).send().await;
             let error = match result {
                 Ok(_) => return Ok(Written::Done),
                 Err(error) => error,

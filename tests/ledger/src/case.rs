@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use kiln_core::ledger::{Sums, audit};
 use kiln_dynamo::{Chances, Memory, Planted};
 use proptest::prelude::*;
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -127,13 +128,21 @@ pub fn run(case: &Case, planted: Option<Planted>) -> Result<()> {
                 let wrong = books[account].wrong();
                 ensure!(wrong.is_empty(), "after group {n}, {told:?}: {}", wrong.join("; "));
             }
-            let Some(next) = reference.explain(&told, world.now.get(), &|it| world.is(it, &books)) else {
-                bail!("after group {n}, no order of {told:?} leads from {:?} to {books:?}", reference.accounts);
+            let last = RefCell::new(None);
+            let fits = |it: &Reference| {
+                *last.borrow_mut() = world.differs(it, &books);
+                last.borrow().is_none()
+            };
+            let Some(next) = reference.explain(&told, world.now.get(), &fits) else {
+                let last = last.into_inner().unwrap_or_else(|| "nobody could be told that".into());
+                bail!("after group {n}, no order of {told:?} leads from {:?} to what is stored; by the last one, {last}", reference.accounts);
             };
             reference = next;
         }
         world.memory.calm();
-        ensure!(world.is(&reference, &world.books()), "what nobody touched has changed");
+        if let Some(what) = world.differs(&reference, &world.books()) {
+            bail!("what nobody touched has changed: {what}");
+        }
         for id in &world.accounts {
             let wrong = audited(&world.memory, id)?;
             ensure!(wrong.is_empty(), "{}", wrong.join("; "));

@@ -181,13 +181,13 @@ impl Reference {
     }
 
     fn claimed(&mut self, payment: usize, id: u8, money: i64, standing: u8) -> Saw {
-        let known = self.payments[payment].claims.get(&id).copied();
-        let (had_money, had_standing) = known.unwrap_or((0, 0));
-        let now = (had_money.max(money), had_standing.max(standing));
-        self.payments[payment].claims.insert(id, now);
-        if known == Some(now) {
+        // Of what nothing is known, no money is pending.
+        let known = self.payments[payment].claims.get(&id).copied().unwrap_or((0, 0));
+        let now = (known.0.max(money), known.1.max(standing));
+        if known == now {
             return Saw::Nothing;
         }
+        self.payments[payment].claims.insert(id, now);
         let account = self.payments[payment].account;
         let change = Self::owed_back(&self.payments[payment]) - self.payments[payment].taken;
         self.payments[payment].taken += change;
@@ -270,12 +270,13 @@ impl Reference {
                 Phase::Queued | Phase::Running => vec![(self.with(|next| next.ends(*job, Phase::Cancelled, 0)), Saw::Done)],
                 _ => same(Saw::Refused),
             },
+            Act::Sweep { job } if !self.jobs[*job].there => same(Saw::Refused),
             Act::Sweep { job } => {
                 let mut all = same(Saw::Nothing);
-                if self.jobs[*job].there && !self.jobs[*job].phase.ended() {
+                if !self.jobs[*job].phase.ended() {
                     all.push((self.with(|next| next.ends(*job, Phase::Failed, 0)), Saw::Done));
                 }
-                if self.jobs[*job].there && self.jobs[*job].phase == Phase::Running {
+                if self.jobs[*job].phase == Phase::Running {
                     all.push((self.with(|next| next.jobs[*job].phase = Phase::Queued), Saw::Done));
                 }
                 all

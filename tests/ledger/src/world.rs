@@ -366,6 +366,16 @@ impl World {
         })
     }
 
+    /// Carries an act out alone, and notes it in the reference; it must end, and as the reference says.
+    pub async fn goes(&self, reference: &mut Reference, act: &Act) -> Result<Saw> {
+        let saw = self.does(act).await;
+        anyhow::ensure!(saw != Saw::Unknown, "{act:?} did not end");
+        let books = self.books();
+        let next = reference.explain(&[(act.clone(), saw.clone())], self.now.get(), &|it| self.is(it, &books));
+        *reference = next.with_context(|| format!("{act:?} gave {saw:?}, which nothing explains: {books:?}"))?;
+        Ok(saw)
+    }
+
     /// What is wrong in the whole table by the invariants, without the reference.
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -377,25 +387,45 @@ impl World {
 
     /// Whether the stored state is the reference's.
     pub fn is(&self, reference: &Reference, books: &[Books]) -> bool {
-        let balances = |(account, books): (&Account, &Books)| (account.available, account.held, account.debt) == (books.available, books.held, books.debt);
-        reference.accounts.iter().zip(books).all(balances)
-            && reference.jobs.iter().enumerate().all(|(n, job)| match books[job.account].jobs.get(self.job_id(n).as_str()) {
-                None => !job.there,
-                Some(it) => job.there && it.state == job.phase.word() && it.attempt == i64::from(job.attempt) && it.charged == job.charged,
-            })
-            && reference.batches.iter().enumerate().all(|(n, batch)| match books[batch.account].batches.get(self.batch_id(n).as_str()) {
-                None => !batch.there,
-                Some(it) => batch.there && (it.open, it.left) == (batch.open, batch.left),
-            })
-            && reference.payments.iter().enumerate().all(|(n, payment)| match self.payment(n) {
-                Ok(None) => !payment.applied,
-                Ok(Some(it)) => payment.applied && it.taken == payment.taken && it.claims.len() == payment.claims.len(),
-                Err(_) => false,
-            })
+        self.differs(reference, books).is_none()
+    }
+
+    /// The first thing in which the stored state is not the reference's.
+    pub fn differs(&self, reference: &Reference, books: &[Books]) -> Option<String> {
+        for (n, (account, books)) in reference.accounts.iter().zip(books).enumerate() {
+            let stored = Account { available: books.available, held: books.held, debt: books.debt };
+            if *account != stored {
+                return Some(format!("account {n} is to be {account:?} and is {stored:?}"));
+            }
+        }
+        for (n, job) in reference.jobs.iter().enumerate() {
+            let stored = books[job.account].jobs.get(self.job_id(n).as_str());
+            let same = |it: &crate::books::Job| it.state == job.phase.word() && it.attempt == i64::from(job.attempt) && it.charged == job.charged;
+            if stored.is_some() != job.there || stored.is_some_and(|it| !same(it)) {
+                return Some(format!("job {n} is to be {job:?} and is {stored:?}"));
+            }
+        }
+        for (n, batch) in reference.batches.iter().enumerate() {
+            let stored = books[batch.account].batches.get(self.batch_id(n).as_str());
+            if stored.is_some() != batch.there || stored.is_some_and(|it| (it.open, it.left) != (batch.open, batch.left)) {
+                return Some(format!("batch {n} is to be {batch:?} and is {stored:?}"));
+            }
+        }
+        for (n, payment) in reference.payments.iter().enumerate() {
+            let stored = match self.payment(n) {
+                Ok(stored) => stored,
+                Err(error) => return Some(format!("payment {n}: {error:#}")),
+            };
+            let same = |it: &billing::Payment| it.taken == payment.taken && it.claims.len() == payment.claims.len();
+            if stored.is_some() != payment.applied || stored.as_ref().is_some_and(|it| !same(it)) {
+                return Some(format!("payment {n} is to be {payment:?} and is {stored:?}"));
+            }
+        }
+        None
     }
 
     fn payment(&self, payment: usize) -> Result<Option<billing::Payment>> {
-        self.memory.typed_item(&format!("PAY#pi_{payment}"), "PAYMENT").context("a payment that can be read")
+        Ok(self.memory.typed_item(&format!("PAY#pi_{payment}"), "PAYMENT")?)
     }
 
     pub fn books(&self) -> Vec<Books> {

@@ -20,9 +20,14 @@ fn prove(seed: u64, ops: u64, planted: Option<Planted>) -> Result<u64, (Case, St
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let done = Cell::new(0);
-    while done.get() < ops {
+    for n in 0u64.. {
+        if done.get() >= ops {
+            break;
+        }
+        // A runner counts its cases, and has had enough after one.
+        bytes[8..16].copy_from_slice(&n.to_le_bytes());
+        let mut runner = TestRunner::new_with_rng(config.clone(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let outcome = runner.run(&case(GROUPS), |case| {
             done.set(done.get() + case.len() as u64);
             run(&case, planted).map_err(|error| TestCaseError::fail(format!("{error:#}")))
