@@ -1,7 +1,7 @@
 //! Sign-in links: asked for by anybody, sent to the address, used once.
 
-use crate::sessions::USER_AGENT_BYTES;
 use crate::AccountView;
+use crate::sessions::USER_AGENT_BYTES;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};

@@ -24,7 +24,10 @@ const PARTS: usize = 100;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Started {
     /// These jobs are queued now. `left` rows found no room, in the transaction, the queue or the day, and are to be asked for again.
-    New { jobs: Vec<Job>, left: usize },
+    New {
+        jobs: Vec<Job>,
+        left: usize,
+    },
     /// All of them had been started before.
     Again,
     NoBatch,
@@ -38,7 +41,9 @@ pub enum Started {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// This many millicredits went back.
-    New { millicredits: i64 },
+    New {
+        millicredits: i64,
+    },
     Again,
     NoBatch,
 }
@@ -49,13 +54,7 @@ impl Table {
     }
 
     /// Sets a new batch's credits aside, with the record of its request. Done also where this very batch is there already.
-    pub async fn reserve_batch(
-        &self,
-        reserve: &Reserve,
-        entry_id: &EntryId,
-        once: Option<&Idempotent>,
-        now: Millis,
-    ) -> Result<Result<(), Why>, Error> {
+    pub async fn reserve_batch(&self, reserve: &Reserve, entry_id: &EntryId, once: Option<&Idempotent>, now: Millis) -> Result<Result<(), Why>, Error> {
         let batch = &reserve.batch;
         let mut parts = Parts::default();
         let batch_part = self.add_put(&mut parts, to_item(&keys::batch(&batch.account_id, &batch.batch_id), batch)?, Some(absent()))?;

@@ -129,7 +129,9 @@ impl Books {
             };
             must(kinds == expected, &|| format!("{id} is {} with {kinds:?}", job.state));
             must(job.hold_open == (expected.len() == 1), &|| format!("{id} is {} and its hold open: {}", job.state, job.hold_open));
-            must(charged == job.charged && (0..=job.quote).contains(&charged), &|| format!("{id} says {} and was charged {charged} of {}", job.charged, job.quote));
+            must(charged == job.charged && (0..=job.quote).contains(&charged), &|| {
+                format!("{id} says {} and was charged {charged} of {}", job.charged, job.quote)
+            });
             must(job.charged == 0 || job.state == "succeeded", &|| format!("{id} is {} and was charged {}", job.state, job.charged));
             must(entries.first().is_some_and(|hold| (hold.available, hold.held) == (-job.quote, job.quote)), &|| format!("{id} does not hold its quote"));
         }

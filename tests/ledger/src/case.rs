@@ -116,8 +116,7 @@ pub fn run(case: &Case, planted: Option<Planted>) -> Result<()> {
         let mut books = world.books();
         for (n, group) in case.groups.iter().enumerate() {
             world.now.set(world.now.get() + group.wait);
-            let acts: Vec<(Act, Option<u8>)> =
-                group.ops.iter().filter_map(|(op, dies)| Some((resolve(&mut world, &mut reference, op)?, *dies))).collect();
+            let acts: Vec<(Act, Option<u8>)> = group.ops.iter().filter_map(|(op, dies)| Some((resolve(&mut world, &mut reference, op)?, *dies))).collect();
             let running = acts.iter().map(|(act, dies)| Dying { future: Some(Box::pin(world.does(act))), left: dies.map(usize::from) });
             let saws = futures::future::join_all(running).await;
             world.memory.settle();
@@ -177,7 +176,8 @@ fn resolve(world: &mut World, reference: &mut Reference, op: &Op) -> Option<Act>
     let newest = |pick: u8, count: usize| (count > 0).then(|| count - 1 - usize::from(pick) % count);
     // Mostly a job for which it makes sense, now and then any.
     let job = |pick: u8, fits: &dyn Fn(Phase) -> bool| {
-        let there: Vec<usize> = (0..reference.jobs.len()).filter(|job| reference.jobs[*job].there && (pick == 11 || fits(reference.jobs[*job].phase))).collect();
+        let there: Vec<usize> =
+            (0..reference.jobs.len()).filter(|job| reference.jobs[*job].there && (pick == 11 || fits(reference.jobs[*job].phase))).collect();
         newest(pick, there.len()).map(|n| there[n]).or_else(|| newest(pick, reference.jobs.len()))
     };
     let attempt = |job: usize, late: bool| reference.jobs[job].attempt.saturating_sub(u32::from(late));
@@ -253,4 +253,3 @@ impl<F: Future<Output = Saw>> Future for Dying<F> {
         Poll::Ready(Saw::Unknown)
     }
 }
-

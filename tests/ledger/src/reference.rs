@@ -102,19 +102,52 @@ pub enum Failing {
 /// One thing that is done, by the numbers of the things that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    Submit { job: usize, key: u32 },
-    Claim { job: usize },
-    Complete { job: usize, attempt: u32 },
-    Fail { job: usize, attempt: u32, how: Failing },
-    Cancel { job: usize },
-    Sweep { job: usize },
-    Post { post: usize },
+    Submit {
+        job: usize,
+        key: u32,
+    },
+    Claim {
+        job: usize,
+    },
+    Complete {
+        job: usize,
+        attempt: u32,
+    },
+    Fail {
+        job: usize,
+        attempt: u32,
+        how: Failing,
+    },
+    Cancel {
+        job: usize,
+    },
+    Sweep {
+        job: usize,
+    },
+    Post {
+        post: usize,
+    },
     /// `alias`: told as another object of the same charge.
-    Pay { payment: usize, alias: bool },
-    Claimed { payment: usize, id: u8, money: i64, standing: u8 },
-    Reserve { batch: usize },
-    Start { batch: usize, rows: Vec<u32> },
-    Close { batch: usize },
+    Pay {
+        payment: usize,
+        alias: bool,
+    },
+    Claimed {
+        payment: usize,
+        id: u8,
+        money: i64,
+        standing: u8,
+    },
+    Reserve {
+        batch: usize,
+    },
+    Start {
+        batch: usize,
+        rows: Vec<u32>,
+    },
+    Close {
+        batch: usize,
+    },
 }
 
 /// What the caller was told.

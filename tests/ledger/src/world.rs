@@ -37,6 +37,49 @@ pub struct World {
 /// The payments that a case may tell of: account, credits, money. A pack, another, an invoice that gives back, odd parts, and nothing.
 const PAYMENTS: [(usize, i64, i64); 6] = [(0, 5000, 1000), (1, 3000, 333), (0, -2000, -500), (2, 7001, 999), (1, -4000, 0), (0, 1, 3)];
 
+/// A job as it is asked for, without who asks.
+pub fn draft_of(quote: i64) -> job::Job {
+    job::Job {
+        v: job::SCHEMA,
+        job_id: JobId::new(BEGIN, 0),
+        account_id: AccountId::new(BEGIN, 0),
+        kind: "noop".into(),
+        capability: "image".into(),
+        params: "{}".into(),
+        inputs: vec![],
+        priority: Priority::Standard,
+        project_id: None,
+        request_id: None,
+        state: State::Queued,
+        seq: 0,
+        attempt: 0,
+        failures: 0,
+        quote_millicredits: quote,
+        meter: None,
+        charged_millicredits: 0,
+        hold_open: false,
+        created_at: 0,
+        queued_at: 0,
+        started_at: None,
+        attempt_started_at: None,
+        finished_at: None,
+        not_before: 0,
+        max_run_s: 900,
+        lease_until: None,
+        instance_id: None,
+        claim_id: None,
+        past_claims: vec![],
+        suspicion: None,
+        progress: 0.0,
+        stage: None,
+        error: None,
+        artifact_count: 0,
+        hints: 0,
+        owed_shard: None,
+        next_check_at: None,
+    }
+}
+
 impl World {
     pub async fn new(memory: Memory, accounts: usize) -> Result<Self> {
         let table = Table::new(&memory.sdk_config(), TABLE);
@@ -53,11 +96,8 @@ impl World {
             let (account, credits, money) = (*account % accounts, *credits, *money);
             Payment { account, credits, money, applied: false, claims: Default::default(), early: Default::default(), taken: 0 }
         });
-        let facts = Reference {
-            accounts: vec![Account { available: GRANT, ..Account::default() }; accounts],
-            payments: payments.collect(),
-            ..Reference::default()
-        };
+        let facts =
+            Reference { accounts: vec![Account { available: GRANT, ..Account::default() }; accounts], payments: payments.collect(), ..Reference::default() };
         let world = Self { memory, table, settings, now: Cell::new(BEGIN + 1000), accounts: ids, facts, made: Cell::new(1000) };
         for n in [0, 1] {
             let order = world.order(n);
@@ -133,45 +173,7 @@ impl World {
 
     fn draft(&self, job: usize) -> job::Job {
         let Job { account, quote, meter, .. } = self.facts.jobs[job];
-        job::Job {
-            v: job::SCHEMA,
-            job_id: self.job_id(job),
-            account_id: self.accounts[account].clone(),
-            kind: "noop".into(),
-            capability: "image".into(),
-            params: "{}".into(),
-            inputs: vec![],
-            priority: Priority::Standard,
-            project_id: None,
-            request_id: None,
-            state: State::Queued,
-            seq: 0,
-            attempt: 0,
-            failures: 0,
-            quote_millicredits: quote,
-            meter,
-            charged_millicredits: 0,
-            hold_open: false,
-            created_at: 0,
-            queued_at: 0,
-            started_at: None,
-            attempt_started_at: None,
-            finished_at: None,
-            not_before: 0,
-            max_run_s: 900,
-            lease_until: None,
-            instance_id: None,
-            claim_id: None,
-            past_claims: vec![],
-            suspicion: None,
-            progress: 0.0,
-            stage: None,
-            error: None,
-            artifact_count: 0,
-            hints: 0,
-            owed_shard: None,
-            next_check_at: None,
-        }
+        job::Job { job_id: self.job_id(job), account_id: self.accounts[account].clone(), meter, ..draft_of(quote) }
     }
 
     /// Carries an act out, and gives what its caller is told.
@@ -253,8 +255,7 @@ impl World {
                 let Batch { account, rows, .. } = &self.facts.batches[*batch];
                 let Some(account) = self.table.account(&self.accounts[*account]).await? else { return Ok(Some(Saw::Refused)) };
                 let total = rows.iter().map(|row| self.facts.jobs[*row].quote).sum();
-                let reserve =
-                    batch::reserve(self.batch_id(*batch), account.account_id, rows.len() as u32, total, &account.counters, &self.settings, now)?;
+                let reserve = batch::reserve(self.batch_id(*batch), account.account_id, rows.len() as u32, total, &account.counters, &self.settings, now)?;
                 match self.table.reserve_batch(&reserve, &self.entry_id(), None, now).await? {
                     Ok(()) => Saw::Done,
                     Err(Why::NoFunds { available }) => Saw::Lacking(available),
@@ -417,11 +418,34 @@ impl World {
                 Err(error) => return Some(format!("payment {n}: {error:#}")),
             };
             let same = |it: &billing::Payment| it.taken == payment.taken && it.claims.len() == payment.claims.len();
+            if let Some(what) = self.waits_otherwise(n, payment) {
+                return Some(what);
+            }
             if stored.is_some() != payment.applied || stored.as_ref().is_some_and(|it| !same(it)) {
                 return Some(format!("payment {n} is to be {payment:?} and is {stored:?}"));
             }
         }
         None
+    }
+
+    /// Claims that came before their payment must be there until it comes.
+    fn waits_otherwise(&self, n: usize, payment: &Payment) -> Option<String> {
+        #[derive(serde::Deserialize, Default, Debug)]
+        struct Waiting {
+            claims: std::collections::BTreeMap<String, Claim>,
+        }
+        if payment.applied {
+            return None;
+        }
+        let stored: Waiting = self.memory.typed_item(&format!("PAY#pi_{n}"), "WAITING").ok()?.unwrap_or_default();
+        let standing = |standing: billing::Standing| match standing {
+            billing::Standing::Pending => 0,
+            billing::Standing::Gone => 1,
+            billing::Standing::Kept => 2,
+        };
+        let stored: Vec<_> = stored.claims.iter().map(|(id, claim)| (id.clone(), (claim.amount, standing(claim.standing)))).collect();
+        let wanted: Vec<_> = payment.early.iter().map(|(id, claim)| (format!("re_{id}"), *claim)).collect();
+        (stored != wanted).then(|| format!("for payment {n} are to wait {wanted:?}, and wait {stored:?}"))
     }
 
     fn payment(&self, payment: usize) -> Result<Option<billing::Payment>> {

@@ -16,12 +16,9 @@ async fn world() -> Result<(World, Reference, usize)> {
     let mut reference = world.facts.clone();
     let job = world.new_job(0, 1000, None);
     reference.jobs.push(world.facts.jobs[job].clone());
-    for act in [
-        Act::Submit { job, key: 1 },
-        Act::Claim { job },
-        Act::Pay { payment: 0, alias: false },
-        Act::Claimed { payment: 0, id: 1, money: 500, standing: 1 },
-    ] {
+    for act in
+        [Act::Submit { job, key: 1 }, Act::Claim { job }, Act::Pay { payment: 0, alias: false }, Act::Claimed { payment: 0, id: 1, money: 500, standing: 1 }]
+    {
         world.goes(&mut reference, &act).await?;
     }
     ensure!(world.wrong().is_empty() && reference.accounts[0].available == 11_500, "{:?}", reference.accounts);
@@ -55,8 +52,15 @@ async fn a_capture_without_its_condition_is_caught() -> Result<()> {
 #[tokio::test]
 async fn a_refund_that_is_applied_twice_is_caught() -> Result<()> {
     let (world, reference, _) = world().await?;
-    let twice =
-        Posting { account_id: &world.accounts[0], kind: EntryKind::Refund, amount: -2500, cause: "ord", external_id: Some("re_1"), entry_id: EntryId::new(BEGIN, 77), now: BEGIN };
+    let twice = Posting {
+        account_id: &world.accounts[0],
+        kind: EntryKind::Refund,
+        amount: -2500,
+        cause: "ord",
+        external_id: Some("re_1"),
+        entry_id: EntryId::new(BEGIN, 77),
+        now: BEGIN,
+    };
     world.table.post(&twice, None).await?;
     ensure!(world.wrong().is_empty(), "{:?}", world.wrong());
     let again = [(Act::Claimed { payment: 0, id: 1, money: 500, standing: 1 }, Saw::Unknown)];
