@@ -123,7 +123,7 @@ fn percent(permille: i64) -> String {
 }
 
 fn megapixels(pixels: u64) -> String {
-    if pixels % 1_000_000 == 0 { (pixels / 1_000_000).to_string() } else { format!("{:.1}", pixels as f64 / 1e6) }
+    if pixels.is_multiple_of(1_000_000) { (pixels / 1_000_000).to_string() } else { format!("{:.1}", pixels as f64 / 1e6) }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {

@@ -2,7 +2,7 @@
 //! three transactions (hold, claim, capture) on the stand-in that the system tests use, behind a proxy that fails overlapping writes as
 //! DynamoDB does. Beside it, the stand-in's bare transactions of five items in the same run, through the same proxy.
 //!
-//! `cargo run --release -p kiln-ledger-proof --example bench_ledger [jobs]`; scripts/bench-ledger does.
+//! scripts/bench-ledger [JOBS] runs it.
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};

@@ -2,7 +2,7 @@
 //! right at both times, and in the end it is done exactly once.
 
 use anyhow::{Result, ensure};
-use kiln_dynamo::{Crashed, Memory, at_every_await};
+use kiln_dynamo::{Crashed, Fault, Memory, at_every_await};
 use kiln_ledger_proof::reference::{Act, Failing, Reference, Saw};
 use kiln_ledger_proof::world::World;
 
@@ -149,4 +149,19 @@ async fn a_batch_reserves_starts_and_closes_once_wherever_its_process_dies() -> 
         Ok(Act::Close { batch })
     };
     dies_everywhere(begun).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_transaction_that_arrives_late_behind_its_own_repetition_is_the_same_transaction() -> Result<()> {
+    for seed in 1..=40 {
+        let mut world = World::new(Memory::new(seed), 1).await?;
+        let job = world.new_job(0, 1000, None);
+        // Nobody hears of the first try, which is applied a few calls later; the second is throttled, and the store tries again by itself.
+        world.memory.fault_next("TransactWriteItems", Fault::Late).fault_next("TransactWriteItems", Fault::PartThrottled);
+        let told = world.does(&Act::Submit { job, key: 1 }).await;
+        world.memory.settle();
+        let books = &world.books()[0];
+        ensure!((told == Saw::Done, books.available, books.held, books.wrong().len()) == (true, 9000, 1000, 0), "seed {seed}: {told:?} {books:?}");
+    }
+    Ok(())
 }
