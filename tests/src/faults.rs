@@ -191,7 +191,7 @@ impl Flight {
                 let kind = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
                 return Err(json(400, serde_json::json!({ "__type": kind, "message": "Transaction is ongoing for the item" }).to_string()));
             }
-            let reasons = items.iter().map(|item| in_the_way(item).then_some("TransactionConflict").unwrap_or("None"));
+            let reasons = items.iter().map(|item| if in_the_way(item) { "TransactionConflict" } else { "None" });
             return Err(json(400, cancelled(reasons)));
         }
         if !transaction && items.iter().any(|item| writing.contains_key(item)) {

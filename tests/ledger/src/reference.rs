@@ -342,7 +342,9 @@ impl Reference {
                     next.payments[*payment].applied = true;
                     match credits {
                         0.. => next.gain(account, credits),
-                        _ => drop(next.lose(account, -credits)),
+                        _ => {
+                            next.lose(account, -credits);
+                        }
                     }
                 });
                 vec![(paid, Saw::Done)]
@@ -418,7 +420,9 @@ impl Reference {
     fn later(&self, act: &Act, step: usize) -> Option<Self> {
         let Act::Pay { payment, .. } = act else { return None };
         let (id, (money, standing)) = self.payments[*payment].early.iter().nth(step).map(|(id, claim)| (*id, *claim))?;
-        Some(self.with(|next| drop(next.claimed(*payment, id, money, standing))))
+        Some(self.with(|next| {
+            next.claimed(*payment, id, money, standing);
+        }))
     }
 
     /// An order of the acts' steps after which all callers were told what they were told and `fits` says yes; the books after it.
