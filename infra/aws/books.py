@@ -18,7 +18,8 @@ class Books:
         self.says = None
         self.available = self.held = self.holds = self.entries = self.jobs = 0
         self.ended_open = []
-        self.closes = {}
+        self.causes = {}
+        self.batches = {}
 
     def add(self, item):
         sort_key = item["sk"]["S"]
@@ -30,8 +31,9 @@ class Books:
             self.held += number(item, "d_held")
             kind = item.get("kind", {}).get("S")
             if kind in ("hold", "capture", "release"):
-                counts = self.closes.setdefault(item.get("cause", {}).get("S"), [0, 0])
+                counts = self.causes.setdefault(item.get("cause", {}).get("S"), [0, 0, 0])
                 counts[kind != "hold"] += 1
+                counts[2] += number(item, "d_held")
         elif sort_key.startswith("JOB#"):
             self.jobs += 1
             if item.get("hold_open", {}).get("BOOL"):
@@ -39,6 +41,11 @@ class Books:
                     self.ended_open.append(sort_key.removeprefix("JOB#"))
                 else:
                     self.holds += number(item, "quote_millicredits")
+
+        elif sort_key.startswith("BATCH#"):
+            left = number(item, "left_millicredits")
+            self.holds += left
+            self.batches[sort_key.removeprefix("BATCH#")] = (left, item.get("state", {}).get("S") == "open")
 
     def wrong(self):
         """One line for each thing that is wrong; none when the books are right."""
@@ -55,7 +62,15 @@ class Books:
         if available < 0:
             found.append(f"{self.account} says available {available}")
         found += [f"{job} of {self.account} has ended with an open hold" for job in self.ended_open]
-        found += [f"{cause} of {self.account} has {holds} holds and {closes} closes" for cause, (holds, closes) in self.closes.items() if closes > holds]
+        for batch, (left, is_open) in self.batches.items():
+            by_entries = self.causes.get(batch, [0, 0, 0])[2]
+            if left != by_entries or (left and not is_open):
+                found.append(f"{batch} of {self.account} says {left} are left, its entries say {by_entries}, and it is {'open' if is_open else 'closed'}")
+        for cause, (holds, closes, left) in self.causes.items():
+            # A batch's hold closes in parts, a job's at once.
+            in_parts = str(cause).startswith("bat_")
+            if holds > 1 or left < 0 or (not in_parts and (closes > holds or (closes and left))):
+                found.append(f"{cause} of {self.account} has {holds} holds and {closes} closes, which leave {left}")
         return found
 
 

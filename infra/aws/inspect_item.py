@@ -169,11 +169,12 @@ def account(table, account_id, options):
     jobs, cut_jobs = children(table, pk, "JOB#", ProjectionExpression="job_id, kind, #s, attempt, hold_open, quote_millicredits, created_at, #e",
                               ExpressionAttributeNames={"#s": "state", "#e": "error"})
     entries, cut_entries = children(table, pk, "LEDGER#")
+    batches, _ = children(table, pk, "BATCH#")
     title("books")
     if cut_jobs or cut_entries:
         print(f"  more than {MOST} jobs or entries: the sums below are of the newest {MOST} and prove nothing")
     sums = {"available": sum(int(e["d_available"]) for e in entries), "held": sum(int(e["d_held"]) for e in entries)}
-    holds = sum(int(j["quote_millicredits"]) for j in jobs if j["hold_open"])
+    holds = sum(int(j["quote_millicredits"]) for j in jobs if j["hold_open"]) + sum(int(b["left_millicredits"]) for b in batches)
     for name, sum_of, value in (("available", "entries", sums["available"]), ("held", "entries", sums["held"]), ("held", "open holds", holds)):
         has = int(item[f"{name}_millicredits"])
         print(f"  {name:<9} {credits(has):>14}  {sum_of} sum to {credits(value):>14}  {'right' if has == value else 'WRONG'}")

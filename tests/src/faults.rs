@@ -5,7 +5,9 @@ use anyhow::Result;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One call as the proxy sees it.
@@ -45,12 +47,25 @@ struct Inner {
     http: reqwest::Client,
     calls: Mutex<Vec<Call>>,
     rule: Mutex<Option<Rule>>,
+    /// While on: the items that are being written, each with whether by a transaction.
+    writing: Mutex<Option<Writing>>,
+    conflicts: AtomicUsize,
 }
+
+/// Items in flight, by key.
+type Writing = HashMap<String, bool>;
 
 impl Faults {
     pub async fn start(upstream: &str) -> Result<Self> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        let inner = Arc::new(Inner { upstream: upstream.to_owned(), http, calls: Mutex::default(), rule: Mutex::default() });
+        let inner = Arc::new(Inner {
+            upstream: upstream.to_owned(),
+            http,
+            calls: Mutex::default(),
+            rule: Mutex::default(),
+            writing: Mutex::default(),
+            conflicts: AtomicUsize::new(0),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let router = axum::Router::new().fallback(forward).with_state(inner.clone());
@@ -63,8 +78,20 @@ impl Faults {
         *self.inner.rule.lock().expect("unpoisoned") = Some(Box::new(rule));
     }
 
+    /// From now on writes that overlap are refused as DynamoDB refuses them: a transaction on an item that another call is writing is
+    /// cancelled with `TransactionConflict` at that item, and a plain write on an item of a transaction gets `TransactionConflictException`.
+    pub fn overlapping_writes_conflict(&self) {
+        *self.inner.writing.lock().expect("unpoisoned") = Some(Writing::new());
+    }
+
+    /// Writes that were refused so.
+    pub fn conflicts(&self) -> usize {
+        self.inner.conflicts.load(Ordering::SeqCst)
+    }
+
     /// Forgets the calls so far.
     pub fn reset(&self) {
+        self.inner.conflicts.store(0, Ordering::SeqCst);
         self.inner.calls.lock().expect("unpoisoned").clear();
     }
 
@@ -103,6 +130,12 @@ async fn forward(State(inner): State<Arc<Inner>>, request: Request) -> Response 
     let call = Call { name: name(&parts, &body), path: parts.uri.path().to_owned(), body: body.clone() };
     inner.calls.lock().expect("unpoisoned").push(call.clone());
     let verdict = inner.rule.lock().expect("unpoisoned").as_ref().map_or(Verdict::Pass, |rule| rule(&call));
+    let items = written(&call);
+    // Held until the answer is there, whatever becomes of the call.
+    let _flight = match (verdict, Flight::begin(&inner, &call.name, items)) {
+        (Verdict::Pass | Verdict::Triple | Verdict::LoseAnswer, Err(refusal)) => return refusal,
+        (_, flight) => flight.ok(),
+    };
     match verdict {
         Verdict::Swallow => json(200, r#"{"MessageId":"00000000-0000-0000-0000-000000000000","MD5OfMessageBody":"d41d8cd98f00b204e9800998ecf8427e"}"#.into()),
         Verdict::Conflict => json(400, conflict(&body)),
@@ -122,6 +155,75 @@ async fn forward(State(inner): State<Arc<Inner>>, request: Request) -> Response 
     }
 }
 
+/// The items that a call writes, by key: of a transaction each of its parts.
+fn written(call: &Call) -> Vec<String> {
+    let body = || serde_json::from_slice::<Value>(&call.body).unwrap_or_default();
+    let key = |part: &Value| {
+        let of = if part["Item"].is_object() { &part["Item"] } else { &part["Key"] };
+        format!("{} {}", of["pk"]["S"].as_str().unwrap_or_default(), of["sk"]["S"].as_str().unwrap_or_default())
+    };
+    match call.name.as_str() {
+        "PutItem" | "UpdateItem" | "DeleteItem" => vec![key(&body())],
+        "TransactWriteItems" => {
+            let parts = body()["TransactItems"].as_array().cloned().unwrap_or_default();
+            parts.iter().map(|part| part.as_object().and_then(|part| part.values().next()).map(key).unwrap_or_default()).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// A write in flight; its items are free again when it is dropped.
+struct Flight {
+    inner: Arc<Inner>,
+    items: Vec<String>,
+}
+
+impl Flight {
+    /// The refusal where another write is in the way. Two plain writes follow each other.
+    fn begin(inner: &Arc<Inner>, name: &str, items: Vec<String>) -> Result<Option<Self>, Response> {
+        let mut writing = inner.writing.lock().expect("unpoisoned");
+        let Some(writing) = writing.as_mut().filter(|_| !items.is_empty()) else { return Ok(None) };
+        let transaction = name == "TransactWriteItems";
+        let in_the_way = |item: &String| writing.get(item).is_some_and(|by_transaction| transaction || *by_transaction);
+        if items.iter().any(in_the_way) {
+            inner.conflicts.fetch_add(1, Ordering::SeqCst);
+            if !transaction {
+                let kind = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+                return Err(json(400, serde_json::json!({ "__type": kind, "message": "Transaction is ongoing for the item" }).to_string()));
+            }
+            let reasons = items.iter().map(|item| if in_the_way(item) { "TransactionConflict" } else { "None" });
+            return Err(json(400, cancelled(reasons)));
+        }
+        if !transaction && items.iter().any(|item| writing.contains_key(item)) {
+            return Ok(None);
+        }
+        writing.extend(items.iter().map(|item| (item.clone(), transaction)));
+        Ok(Some(Self { inner: inner.clone(), items }))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(writing) = self.inner.writing.lock().expect("unpoisoned").as_mut() {
+            for item in &self.items {
+                writing.remove(item);
+            }
+        }
+    }
+}
+
+/// A cancelled transaction, with the reason at each of its parts.
+fn cancelled<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
+    let reasons: Vec<_> = reasons
+        .map(|code| match code {
+            "None" => serde_json::json!({ "Code": code }),
+            code => serde_json::json!({ "Code": code, "Message": "Transaction is ongoing for the item" }),
+        })
+        .collect();
+    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    serde_json::json!({ "__type": kind, "Message": "Transaction cancelled", "CancellationReasons": reasons }).to_string()
+}
+
 struct BrokenBody(Option<std::io::Error>);
 
 impl axum::body::HttpBody for BrokenBody {
@@ -138,9 +240,8 @@ impl axum::body::HttpBody for BrokenBody {
 
 /// DynamoDB's answer where every item of the transaction is being written by another.
 fn conflict(body: &[u8]) -> String {
-    let items = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| body["TransactItems"].as_array().map(Vec::len)).unwrap_or(1);
-    let reasons: Vec<_> = (0..items).map(|_| serde_json::json!({ "Code": "TransactionConflict", "Message": "Transaction is ongoing for the item" })).collect();
-    serde_json::json!({ "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled", "CancellationReasons": reasons }).to_string()
+    let items = serde_json::from_slice::<Value>(body).ok().and_then(|body| body["TransactItems"].as_array().map(Vec::len)).unwrap_or(1);
+    cancelled(std::iter::repeat_n("TransactionConflict", items))
 }
 
 fn json(status: u16, body: String) -> Response {

@@ -49,6 +49,10 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
         let account = admit(&app, &found)?;
         let inputs = ask::inputs(&request, &found.uploads)?;
         let priced = price::quote(app.prices(), &account.prices, valid.kind.name, &valid.params, &inputs, request.priority)?;
+        // The read was consistent: a transaction that can only be refused would be in the way of those that can't.
+        if account.counters.available < priced.quote.quote_millicredits {
+            return Err(lacking(priced.quote.quote_millicredits, account.counters.available));
+        }
         let draft = ask::draft(&app, &caller.account_id, &request, &valid, inputs, &priced, &request_id);
         let change = machine::submit(draft, &account.counters, app.settings(), now);
         let view = JobView::new(&change.after, vec![], None);

@@ -53,12 +53,17 @@ macro_rules! id {
                 &self.0
             }
 
-            /// The id that follows this one: for a second thing of the same instant, made by the same hand.
-            pub fn next(&self) -> Self {
+            /// Its random part, the low 80 bits.
+            pub fn random(&self) -> u128 {
                 let body = self.0[$prefix.len() + 1..].bytes().fold(0u128, |sum, byte| {
                     sum << 5 | ALPHABET.iter().position(|a| *a == byte).unwrap_or(0) as u128
                 });
-                Self::new(self.time(), body.wrapping_add(1))
+                body & ((1 << 80) - 1)
+            }
+
+            /// The id that follows this one: for a second thing of the same instant, made by the same hand.
+            pub fn next(&self) -> Self {
+                Self::new(self.time(), self.random().wrapping_add(1))
             }
 
             /// When it was made, as the id itself says.
@@ -145,6 +150,7 @@ mod tests {
         let id = JobId::new(1_763_721_600_000, 41);
         assert_eq!(id.next(), JobId::new(1_763_721_600_000, 42));
         assert_eq!(JobId::new(5, (1 << 80) - 1).next(), JobId::new(5, 0));
+        assert_eq!((JobId::new(5, (1 << 80) - 1).random(), JobId::new(i64::MAX, 7).random()), ((1 << 80) - 1, 7));
     }
 
     #[test]

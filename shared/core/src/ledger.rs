@@ -2,6 +2,7 @@
 //! a release closes it. Each entry carries `d_available` and `d_held`, so that the sums of an account's entries
 //! are its balances, always (invariant 1). Amounts are integer millicredits.
 
+use crate::batch::Batch;
 use crate::ids::{AccountId, EntryId, JobId};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -122,14 +123,14 @@ pub struct Sums {
 
 /// What is wrong with an account's books, one line each; empty when invariants 1 and 2 hold.
 ///
-/// `open_holds` are the jobs whose hold is open, with its amount and whether the job has ended.
-pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]) -> Vec<String> {
+/// `open_holds` are the jobs whose hold is open, with its amount and whether the job has ended; `batches` all batches of the account.
+pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)], batches: &[Batch]) -> Vec<String> {
     let mut wrong = Vec::new();
     let sums = entries.iter().fold(Sums::default(), |sums, entry| Sums { available: sums.available + entry.d_available, held: sums.held + entry.d_held });
     if sums != account {
         wrong.push(format!("the account says {account:?}, its entries sum to {sums:?}"));
     }
-    let held: i64 = open_holds.iter().map(|(_, amount, _)| amount).sum();
+    let held: i64 = open_holds.iter().map(|(_, amount, _)| amount).chain(batches.iter().map(|batch| &batch.left_millicredits)).sum();
     if held != account.held {
         wrong.push(format!("the account says held {}, its open holds sum to {held}", account.held));
     }
@@ -141,21 +142,38 @@ pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]
     if account.available < 0 {
         wrong.push(format!("available is {}", account.available));
     }
-    let mut closed: std::collections::BTreeMap<&str, (i32, i32)> = Default::default();
-    for entry in entries {
-        let counts = closed.entry(entry.cause.as_str()).or_default();
+    let mut causes: std::collections::BTreeMap<&str, Hold> = Default::default();
+    for entry in entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Hold | EntryKind::Capture | EntryKind::Release)) {
+        let hold = causes.entry(entry.cause.as_str()).or_default();
         match entry.kind {
-            EntryKind::Hold => counts.0 += 1,
-            EntryKind::Capture | EntryKind::Release => counts.1 += 1,
-            _ => {}
+            EntryKind::Hold => hold.opened += 1,
+            _ => hold.closed += 1,
+        }
+        hold.left += entry.d_held;
+    }
+    for batch in batches {
+        let left = causes.get(batch.batch_id.as_str()).map_or(0, |hold| hold.left);
+        if left != batch.left_millicredits || (left != 0 && !batch.open()) {
+            wrong.push(format!("{} is {:?} and says {} are left, its entries say {left}", batch.batch_id, batch.state, batch.left_millicredits));
         }
     }
-    for (cause, (holds, closes)) in closed {
-        if holds > 1 || closes > holds {
-            wrong.push(format!("{cause} has {holds} holds and {closes} closes"));
+    for (cause, hold) in causes {
+        // A batch's hold closes in parts, a job's at once.
+        let in_parts = cause.starts_with(crate::ids::BatchId::PREFIX);
+        if hold.opened > 1 || (hold.closed > hold.opened && !in_parts) || hold.left < 0 || (hold.closed > 0 && hold.left != 0 && !in_parts) {
+            wrong.push(format!("{cause} has {} holds and {} closes, which leave {}", hold.opened, hold.closed, hold.left));
         }
     }
     wrong
+}
+
+/// The entries of one hold.
+#[derive(Default)]
+struct Hold {
+    opened: u32,
+    closed: u32,
+    /// What they leave set aside.
+    left: i64,
 }
 
 #[cfg(test)]
@@ -194,8 +212,8 @@ mod tests {
     fn clean_books_pass_the_audit() {
         let job = JobId::new(1, 7);
         let entries = [entry(1, Move::grant(10_000), "signup"), entry(2, Move::hold(1000), job.as_str()), entry(3, Move::capture(1000, 1000), job.as_str())];
-        assert_eq!(audit(Sums { available: 9000, held: 0 }, &entries, &[]), Vec::<String>::new());
-        assert_eq!(audit(Sums { available: 9000, held: 1000 }, &entries[..2], &[(job, 1000, false)]), Vec::<String>::new());
+        assert_eq!(audit(Sums { available: 9000, held: 0 }, &entries, &[], &[]), Vec::<String>::new());
+        assert_eq!(audit(Sums { available: 9000, held: 1000 }, &entries[..2], &[(job, 1000, false)], &[]), Vec::<String>::new());
     }
 
     /// The canary: the audit must catch each planted fault.
@@ -213,7 +231,7 @@ mod tests {
             (Sums { available: 11_000, held: -1000 }, vec![grant, hold, release.clone(), release], vec![]),
         ];
         for (account, entries, holds) in cases {
-            assert!(!audit(account, &entries, &holds).is_empty());
+            assert!(!audit(account, &entries, &holds, &[]).is_empty());
         }
     }
 }

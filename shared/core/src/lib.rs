@@ -1,7 +1,7 @@
 //! The domain, pure: no I/O, no async, no clock. Time (milliseconds since 1970) and randomness are arguments.
 //!
 //! - [`machine`]: the job's life as transitions; [`job`] the data they work on
-//! - [`ledger`]: the arithmetic of credits; [`prices`]: the price list; [`price`]: what a job costs and why
+//! - [`ledger`]: the arithmetic of credits; [`batch`]: what many jobs reserve at once; [`prices`]: the price list; [`price`]: what a job costs and why
 //! - [`billing`]: what is paid for with money, and what goes back
 //! - [`fleet`]: what a worker and the server say to each other; [`pool`]: how many workers there should be
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod address;
+pub mod batch;
 pub mod billing;
 pub mod field;
 pub mod fleet;

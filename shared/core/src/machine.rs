@@ -25,14 +25,17 @@ pub struct AccountDelta {
     pub step: Option<crate::job::Step>,
 }
 
-/// How a new job counts for its account's day, and the limits that must hold.
+/// How new jobs count for their account's day, and the limits that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Daily {
     /// Days since 1970, UTC.
     pub day: i64,
     /// Whether the account's counts are of an earlier day, as it was read: then they begin anew.
     pub first: bool,
-    pub edit: bool,
+    /// How many they are, and how many of them change a photo.
+    pub jobs: i64,
+    pub edits: i64,
+    /// The count before them must be below this.
     pub inferences_below: Option<i64>,
     pub edits_below: Option<i64>,
 }
@@ -161,7 +164,22 @@ pub struct Worker<'a> {
 }
 
 /// A new job is queued and owed, its quote held. `job` comes with its identity, spec and price; the rest is set here.
-pub fn submit(mut job: Job, counters: &Counters, settings: &Settings, now: Millis) -> Change {
+pub fn submit(job: Job, counters: &Counters, settings: &Settings, now: Millis) -> Change {
+    let job = queued(job, settings, now);
+    let account = AccountDelta {
+        queued: 1,
+        needs_available: Some(job.quote_millicredits),
+        queued_below: Some(queued_cap(counters, settings)),
+        daily: Some(daily(std::slice::from_ref(&job), counters, settings, now)),
+        step: Some(counters.pace.step(settings.creates_per_minute, now)),
+        ..AccountDelta::default()
+    };
+    let money = Some(Move::hold(job.quote_millicredits));
+    Change { before: None, after: job, account, slot: SlotChange::Keep, money }
+}
+
+/// A job as it begins.
+pub(crate) fn queued(mut job: Job, settings: &Settings, now: Millis) -> Job {
     job.v = SCHEMA;
     job.state = State::Queued;
     job.seq = 1;
@@ -171,23 +189,17 @@ pub fn submit(mut job: Job, counters: &Counters, settings: &Settings, now: Milli
     job.not_before = now;
     job.owed_shard = Some(owed_shard("job", job.job_id.as_str()));
     job.next_check_at = Some(first_look(&job, settings));
-    let account = AccountDelta {
-        queued: 1,
-        needs_available: Some(job.quote_millicredits),
-        queued_below: Some(queued_cap(counters, settings)),
-        daily: Some(daily(&job, counters, settings, now)),
-        step: Some(counters.pace.step(settings.creates_per_minute, now)),
-        ..AccountDelta::default()
-    };
-    let money = Some(Move::hold(job.quote_millicredits));
-    Change { before: None, after: job, account, slot: SlotChange::Keep, money }
+    job
 }
 
-fn daily(job: &Job, counters: &Counters, settings: &Settings, now: Millis) -> Daily {
-    let (inferences_below, edits_below) = daily_limits(counters, settings);
+/// How these jobs, all of them or none, count for the account's day.
+pub(crate) fn daily(new: &[Job], counters: &Counters, settings: &Settings, now: Millis) -> Daily {
+    let (inferences, edits) = daily_limits(counters, settings);
     let day = now.div_euclid(DAY);
-    let edit = crate::kinds::find(&job.kind, true).is_some_and(|kind| kind.edit);
-    Daily { day, first: counters.today.day != day, edit, inferences_below, edits_below: edits_below.filter(|_| edit) }
+    let jobs = new.len() as i64;
+    let changed = new.iter().filter(|job| crate::kinds::find(&job.kind, true).is_some_and(|kind| kind.edit)).count() as i64;
+    let (inferences_below, edits_below) = (inferences.map(|limit| limit - jobs + 1), edits.filter(|_| changed > 0).map(|limit| limit - changed + 1));
+    Daily { day, first: counters.today.day != day, jobs, edits: changed, inferences_below, edits_below }
 }
 
 /// The account's cap on running jobs.
@@ -565,4 +577,4 @@ pub fn rearm(job: &Job, settings: &Settings, now: Millis) -> Option<Change> {
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@
 use crate::accounts::{Account, account_from};
 use crate::callers::{Asked, Proof};
 use crate::fleet::{emptied, holds};
-use crate::ledger::{AccountUpdate, count_step, count_today, over_today, owes, used_in_month};
+use crate::ledger::{AccountUpdate, admit, over_today, owes, used_in_month};
 use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
@@ -13,7 +13,7 @@ use kiln_core::hooks;
 use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
 use kiln_core::job::{Artifact, Counters, Job, Priority, State};
 use kiln_core::ledger::EntryKind;
-use kiln_core::machine::{Change, SlotChange};
+use kiln_core::machine::{AccountDelta, Change, SlotChange};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -212,9 +212,7 @@ impl Table {
             }
             let mut upload_parts = Vec::new();
             for upload in with.uses {
-                let used = Expr::new("SET last_job_at = :now REMOVE owed_shard, next_check_at").value("now", n(now));
-                let ready = Expr::new("#state = :ready").name("state").value("ready", s("ready"));
-                upload_parts.push(self.add_update(&mut parts, &keys::upload(&job.account_id, upload), used, Some(ready))?);
+                upload_parts.push(self.add_use(&mut parts, &job.account_id, upload, now)?);
             }
             let repeat_part = with.idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
             if let Some(creation) = with.creation {
@@ -240,7 +238,7 @@ impl Table {
                     debt = owed;
                     continue;
                 }
-                return Ok(Err(why_account(change, account)));
+                return Ok(Err(why_account(&change.account, change.before.is_none(), account)));
             }
             if let Some(i) = upload_parts.iter().position(|part| refused.has(Some(*part))) {
                 return Ok(Err(Why::Upload(i)));
@@ -260,7 +258,7 @@ impl Table {
             return Ok(None);
         }
         let mut condition = Expr::new("attribute_exists(pk)");
-        let mut update = AccountUpdate::new().add("running", delta.running).add("queued", delta.queued);
+        let mut update = AccountUpdate::new();
         if let Some(step) = change.money {
             update = update.add("available", step.d_available).add("held", step.d_held);
             if let Some((paid, shrinks)) = step.pays(debt) {
@@ -273,24 +271,7 @@ impl Table {
                 update = update.add(&used_in_month(now), -(step.d_available + step.d_held));
             }
         }
-        if let Some(daily) = delta.daily {
-            (update, condition) = count_today(update, condition, daily);
-        }
-        if let Some(step) = delta.step {
-            (update, condition) = count_step(update, condition, step);
-        }
-        if change.before.is_none() {
-            condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
-        }
-        if let Some(needed) = delta.needs_available {
-            condition = condition.and("available >= :needed").value("needed", n(needed));
-        }
-        if let Some(cap) = delta.running_below {
-            condition = condition.and("running < :running_cap").value("running_cap", n(cap));
-        }
-        if let Some(cap) = delta.queued_below {
-            condition = condition.and("queued < :queued_cap").value("queued_cap", n(cap));
-        }
+        let (update, condition) = admit(update, condition, delta, change.before.is_none());
         self.add_update(parts, &keys::account(&change.after.account_id), update.expr(), Some(condition)).map(Some)
     }
 
@@ -300,16 +281,26 @@ impl Table {
         let key = keys::queued(&job.account_id, &job.job_id);
         let was = change.before.as_ref().is_some_and(|before| before.state == State::Queued);
         match (was, job.state == State::Queued) {
-            (_, true) => {
-                let marker = Marker { job_id: job.job_id.clone(), capability: job.capability.clone(), priority: job.priority, not_before: job.not_before };
-                self.add_put(parts, to_item(&key, &marker)?, None)?;
-            }
+            (_, true) => self.add_queued(parts, job)?,
             (true, false) => {
                 self.add_delete(parts, &key, None)?;
             }
             (false, false) => {}
         }
         Ok(())
+    }
+
+    /// The marker of a job that is queued.
+    pub(crate) fn add_queued(&self, parts: &mut Parts, job: &Job) -> Result<(), Error> {
+        let marker = Marker { job_id: job.job_id.clone(), capability: job.capability.clone(), priority: job.priority, not_before: job.not_before };
+        self.add_put(parts, to_item(&keys::queued(&job.account_id, &job.job_id), &marker)?, None).map(drop)
+    }
+
+    /// A new job uses an upload, which must be ready.
+    pub(crate) fn add_use(&self, parts: &mut Parts, account: &AccountId, upload: &UploadId, now: Millis) -> Result<usize, Error> {
+        let used = Expr::new("SET last_job_at = :now REMOVE owed_shard, next_check_at").value("now", n(now));
+        let ready = Expr::new("#state = :ready").name("state").value("ready", s("ready"));
+        self.add_update(parts, &keys::upload(account, upload), used, Some(ready))
     }
 
     fn add_slot(&self, parts: &mut Parts, change: &Change, with: &Commit<'_>, free: bool) -> Result<Option<usize>, Error> {
@@ -373,10 +364,10 @@ impl Table {
     }
 }
 
-fn why_account(change: &Change, account: Option<Account>) -> Why {
+/// Why the account, as a refused transaction found it, did not admit this; `new` where it would have made something.
+pub(crate) fn why_account(delta: &AccountDelta, new: bool, account: Option<Account>) -> Why {
     let Some(account) = account else { return Why::AccountGone };
-    let delta = &change.account;
-    if account.suspended && change.before.is_none() {
+    if account.suspended && new {
         Why::Suspended
     } else if let Some(daily) = delta.daily.filter(|daily| over_today(account.counters.today.on(daily.day), daily)) {
         Why::DayFull { edits: daily.edits_below.is_some_and(|limit| account.counters.today.on(daily.day).day_edits >= limit) }

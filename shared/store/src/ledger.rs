@@ -12,11 +12,11 @@ use kiln_core::hooks::{Event, EventType};
 use kiln_core::ids::{AccountId, EntryId};
 use kiln_core::job::{Step, Today};
 use kiln_core::ledger::{DEBT, Entry, EntryKind, Move};
-use kiln_core::machine::Daily;
+use kiln_core::machine::{AccountDelta, Daily};
 use kiln_core::time::{Millis, rfc3339};
 
 /// Tries of "read, decide, write" on one account.
-const TRIES: usize = 24;
+pub(crate) const TRIES: usize = 24;
 
 /// Changes of an account's item: numbers to add, values to set. Two additions to one attribute become one.
 #[derive(Debug, Default, Clone)]
@@ -90,14 +90,13 @@ pub(crate) fn used_in_month(at: Millis) -> String {
     format!("used_{}", rfc3339(at)[..7].replace('-', "_"))
 }
 
-/// A new job counts for its day, if the account's counts are still of the day that was read and below their limits.
+/// New jobs count for their day, if the account's counts are still of the day that was read and below their limits.
 pub(crate) fn count_today(update: AccountUpdate, condition: Expr, daily: Daily) -> (AccountUpdate, Expr) {
-    let edits = i64::from(daily.edit);
     let condition = condition.value("day", n(daily.day));
     if daily.first {
         let room = [daily.inferences_below, daily.edits_below].iter().all(|limit| limit.is_none_or(|limit| limit > 0));
-        let update = update.set("day", n(daily.day)).set("day_inferences", n(1)).set("day_edits", n(edits));
-        // A limit of zero has no room for the first one either: a condition that can't hold.
+        let update = update.set("day", n(daily.day)).set("day_inferences", n(daily.jobs)).set("day_edits", n(daily.edits));
+        // A limit may have no room for the first ones either: a condition that can't hold.
         let condition = if room { condition } else { condition.and("attribute_not_exists(pk)") };
         return (update, condition.and("(attribute_not_exists(#day) OR #day < :day)").alias("day", "day"));
     }
@@ -108,7 +107,7 @@ pub(crate) fn count_today(update: AccountUpdate, condition: Expr, daily: Daily) 
     if let Some(limit) = daily.edits_below {
         condition = condition.and("day_edits < :edits_cap").value("edits_cap", n(limit));
     }
-    (update.add("day_inferences", 1).add("day_edits", edits), condition)
+    (update.add("day_inferences", daily.jobs).add("day_edits", daily.edits), condition)
 }
 
 /// What is made counts for its account's minute, if that is still the minute that was read and has room.
@@ -119,6 +118,30 @@ pub(crate) fn count_step(update: AccountUpdate, condition: Expr, step: Step) -> 
         return (update, condition.and("(attribute_not_exists(#minute) OR #minute < :minute)"));
     }
     (update.add("minute_made", 1), condition.and("#minute = :minute AND minute_made < :pace").value("pace", n(step.below)))
+}
+
+/// What new jobs, or what is to become jobs, take of the account, and the limits that must hold.
+pub(crate) fn admit(update: AccountUpdate, condition: Expr, delta: &AccountDelta, new: bool) -> (AccountUpdate, Expr) {
+    let (mut update, mut condition) = (update.add("running", delta.running).add("queued", delta.queued), condition);
+    if let Some(daily) = delta.daily {
+        (update, condition) = count_today(update, condition, daily);
+    }
+    if let Some(step) = delta.step {
+        (update, condition) = count_step(update, condition, step);
+    }
+    if new {
+        condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
+    }
+    if let Some(needed) = delta.needs_available {
+        condition = condition.and("available >= :needed").value("needed", n(needed));
+    }
+    if let Some(cap) = delta.running_below {
+        condition = condition.and("running < :running_cap").value("running_cap", n(cap));
+    }
+    if let Some(cap) = delta.queued_below {
+        condition = condition.and("queued < :queued_cap").value("queued_cap", n(cap));
+    }
+    (update, condition)
 }
 
 pub(crate) fn over_today(today: Today, daily: &Daily) -> bool {

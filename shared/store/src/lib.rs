@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api_keys;
+mod batches;
 mod callers;
 mod deletion;
 mod error;
@@ -33,6 +34,7 @@ mod uploads;
 
 pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
 pub use api_keys::{ApiKey, NoKey};
+pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
 pub use deletion::{Leaving, Leftover, NoEnd};
 pub use error::Error;

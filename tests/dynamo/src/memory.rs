@@ -143,6 +143,16 @@ impl Memory {
         self
     }
 
+    /// Applies the late requests now, so that nothing is under way any more.
+    pub fn settle(&self) -> &Self {
+        let mut state = self.state();
+        for (_, plan) in std::mem::take(&mut state.late) {
+            let _ = state.engine.at_once(&plan, false);
+        }
+        drop(state);
+        self
+    }
+
     /// What becomes of a request whose future is dropped before it was applied; drawn from the seed unless said.
     pub fn on_drop(&self, fate: Fate) -> &Self {
         self.state().on_drop = Some(fate);

@@ -7,6 +7,7 @@ mod bad_input;
 mod bootstraps;
 mod buying;
 mod counts;
+mod crowd;
 mod drills;
 mod jobs;
 mod keys;

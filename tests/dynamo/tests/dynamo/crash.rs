@@ -97,7 +97,7 @@ fn books(memory: &Memory) -> Result<(Vec<String>, usize)> {
     let jobs: Vec<Job> = memory.typed(&pk, keys::JOB)?;
     let open: Vec<_> = jobs.iter().filter(|job| job.hold_open).map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended())).collect();
     let holds = entries.iter().filter(|entry| entry.kind == EntryKind::Hold).count();
-    Ok((audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open), holds))
+    Ok((audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open, &[]), holds))
 }
 
 #[tokio::test]
