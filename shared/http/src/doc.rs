@@ -39,7 +39,7 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             operation.operation_id = Some(operation_id(method, path));
-            let statuses = refusals(method, operation);
+            let statuses = refusals(operation);
             for_organisations(operation);
             for status in statuses {
                 operation.responses.responses.entry(status.to_string()).or_insert_with(|| ResponseBuilder::new().build().into());
@@ -58,7 +58,7 @@ pub fn assemble(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
 }
 
 /// The statuses that an operation refuses with because of what it is; what only it can refuse stands in its own declaration.
-fn refusals(method: &str, operation: &Operation) -> BTreeSet<u16> {
+fn refusals(operation: &Operation) -> BTreeSet<u16> {
     let mut statuses = BTreeSet::from([429, 500, 503]);
     if operation.request_body.is_some() {
         statuses.extend([400, 413, 415, 422]);

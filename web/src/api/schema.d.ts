@@ -1557,11 +1557,8 @@ export interface components {
             id: string;
             kind: components["schemas"]["EntryKind"];
         };
-        /**
-         * @description What may be told to an endpoint.
-         * @enum {string}
-         */
-        EventType: "JobStarted" | "JobSucceeded" | "JobFailed" | "JobCancelled" | "CreditsPurchased" | "CreditsGranted" | "CreditsRefunded" | "CreditsReferred" | "CreditsAdjusted" | "BatchStarted" | "BatchFinished" | "BatchCancelled" | "WebhookTest";
+        /** @enum {string} */
+        EventType: "job.started" | "job.succeeded" | "job.failed" | "job.cancelled" | "credits.purchased" | "credits.granted" | "credits.refunded" | "credits.referred" | "credits.adjusted" | "batch.started" | "batch.finished" | "batch.cancelled" | "webhook.test";
         /** @description One part of an export. */
         Export: {
             account: Record<string, never>;
@@ -2027,6 +2024,33 @@ export interface components {
             filename: string;
             /** @description In hex; S3 checks it then, and so do we. */
             sha256?: string | null;
+        };
+        /** @description An account, with its own limits: null where the general ones hold. */
+        OperatorsView: {
+            /** Format: int64 */
+            available_millicredits: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: int64 */
+            debt_millicredits: number;
+            /** @description Null for a guest's, an organisation's, and for one whose person is gone. */
+            email?: string | null;
+            /** Format: int64 */
+            held_millicredits: number;
+            id: string;
+            limits: components["schemas"]["Limits"];
+            name?: string | null;
+            /** @description Whether it ever paid. */
+            paid: boolean;
+            plan?: string | null;
+            prices: components["schemas"]["OwnPrices"];
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            running: number;
+            /** Format: int64 */
+            stored_bytes: number;
+            suspended: boolean;
         };
         /** @enum {string} */
         OrderState: "open" | "paid" | "begun" | "expired" | "mismatch";
@@ -2631,7 +2655,7 @@ export interface components {
         };
         /** @description The account's plan, if it has one. */
         Running: {
-            subscription?: components["schemas"]["PlanView"] | null;
+            subscription?: components["schemas"]["SubscriptionView"] | null;
         };
         /**
          * @description What an API key may be used for. Each stands alone: `jobs:write` doesn't hold `jobs:read`.
@@ -2713,6 +2737,15 @@ export interface components {
              * @example maker
              */
             plan: string;
+        };
+        /** @description The account's plan. */
+        SubscriptionView: {
+            ends_at_period_end: boolean;
+            /** @description When the period that is paid for ends. */
+            period_end?: string | null;
+            plan: string;
+            /** @description `active`, `past_due` (its payment failed and is tried again), `unpaid`, `canceled`, … */
+            status: string;
         };
         /**
          * @description How the pages look.
@@ -2885,11 +2918,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AccountView"];
+                    "application/json": components["schemas"]["OperatorsView"];
                 };
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No account signs in with that address. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2951,7 +2993,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AccountView"];
+                    "application/json": components["schemas"]["OperatorsView"];
                 };
             };
             /** @description Not signed in, or no longer. */
@@ -3021,7 +3063,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AccountView"];
+                    "application/json": components["schemas"]["OperatorsView"];
                 };
             };
             /** @description The body is not JSON, or a header is malformed. */
@@ -4284,6 +4326,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The order of this key is paid or has expired. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -4484,7 +4535,10 @@ export interface operations {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4500,6 +4554,24 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4783,7 +4855,10 @@ export interface operations {
     get_credits_subscription: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4799,6 +4874,24 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4853,7 +4946,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PlanView"];
+                    "application/json": components["schemas"]["SubscriptionView"];
                 };
             };
             /** @description The body is not JSON, or a header is malformed. */
@@ -4988,6 +5081,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `field` is wrong; `detail` says how. */
             422: {
                 headers: {
@@ -5047,6 +5149,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6102,6 +6213,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `field` is wrong; `detail` says how. */
             422: {
                 headers: {
@@ -6703,6 +6823,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7313,6 +7442,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `field` is wrong; `detail` says how. */
             422: {
                 headers: {
@@ -7488,6 +7626,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8081,6 +8228,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There is no such thing, or it isn't yours. */
             404: {
                 headers: {
@@ -8339,7 +8495,10 @@ export interface operations {
     get_referrals: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8355,6 +8514,24 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8415,6 +8592,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8935,6 +9121,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The order of this key is paid or has expired. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -9171,6 +9366,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GuestSession"];
+                };
+            };
+            /** @description Somebody is signed in here. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many; ask again after `retry_after_s`. */
@@ -9583,7 +9787,10 @@ export interface operations {
     get_usage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9599,6 +9806,24 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9659,6 +9884,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9841,6 +10075,15 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or asked by a page of another site. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

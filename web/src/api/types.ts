@@ -44,13 +44,7 @@ export interface Plan {
   interval: Schemas["Interval"];
   prices: Record<string, number>;
 }
-/** The plan that an account has; the document calls two shapes PlanView and keeps only the other. */
-export interface Subscription {
-  plan: string;
-  status: string;
-  period_end?: string | null;
-  ends_at_period_end: boolean;
-}
+export type Subscription = Schemas["SubscriptionView"];
 export type GuestQuote = Schemas["GuestQuote"];
 export type GuestCheckout = Schemas["GuestCheckout"];
 export type GuestOrder = Omit<Schemas["GuestOrder"], "job"> & { job?: Job | null };
