@@ -44,6 +44,7 @@ fn no_field_breaks_out_of_its_place() {
     let messages = [
         render(&SignIn { link, minutes: 15 }),
         render(&NewAddress { link, minutes: 15 }),
+        render(&AddressTaken { sign_in: link }),
         render(&AddressChanged { new_address: EVIL, at }),
         render(&Invitation { link, organisation: EVIL, inviter: Some(EVIL), role: EVIL, expires_at: at }),
         render(&Receipt { credits: 1, amount_minor: minor, currency: EVIL, balance: 1, at, reference: Some(EVIL), invoice_url: Some(link) }),
