@@ -182,7 +182,9 @@ impl Table {
         for _ in 0..TRIES {
             let Some(account) = self.account(posting.account_id).await? else { return Ok(Posted::NoAccount) };
             if posting.amount < 0 && account.counters.available + posting.amount < 0 {
-                return Ok(Posted::TooLittle { available: account.counters.available });
+                // It may be this very posting that left too little.
+                let made = self.get_item(&keys::entry(posting.account_id, &posting.entry_id)).await?.is_some();
+                return Ok(if made { Posted::Again } else { Posted::TooLittle { available: account.counters.available } });
             }
             let mut parts = Parts::default();
             let step = Move::increase(posting.kind, posting.amount);

@@ -317,11 +317,11 @@ impl Reference {
             Act::Post { post } => {
                 let Post { account, amount, done } = self.posts[*post];
                 let available = self.accounts[account].available;
-                if amount < 0 && available + amount < 0 {
-                    return same(Saw::Lacking(available));
-                }
                 if done {
                     return same(Saw::Again);
+                }
+                if amount < 0 && available + amount < 0 {
+                    return same(Saw::Lacking(available));
                 }
                 let posted = self.with(|next| {
                     next.posts[*post].done = true;

@@ -428,16 +428,23 @@ impl World {
         None
     }
 
-    /// Claims that came before their payment must be there until it comes.
+    /// Claims that came before their payment must be there until it has come and they are settled.
     fn waits_otherwise(&self, n: usize, payment: &Payment) -> Option<String> {
         #[derive(serde::Deserialize, Default, Debug)]
         struct Waiting {
             claims: std::collections::BTreeMap<String, Claim>,
         }
-        if payment.applied {
-            return None;
+        let stored: Option<Waiting> = self.memory.typed_item(&format!("PAY#pi_{n}"), "WAITING").ok()?;
+        let none = (0, 0);
+        let settled = |(id, (money, standing)): (&u8, &(i64, u8))| {
+            let known = payment.claims.get(id).unwrap_or(&none);
+            known.0 >= *money && known.1 >= *standing
+        };
+        if payment.applied && stored.is_none() {
+            // Gone only when all of it is settled.
+            return (!payment.early.iter().all(settled)).then(|| format!("of payment {n} is still to wait {:?}, and nothing waits", payment.early));
         }
-        let stored: Waiting = self.memory.typed_item(&format!("PAY#pi_{n}"), "WAITING").ok()?.unwrap_or_default();
+        let stored = stored.unwrap_or_default();
         let standing = |standing: billing::Standing| match standing {
             billing::Standing::Pending => 0,
             billing::Standing::Gone => 1,
