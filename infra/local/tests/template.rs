@@ -81,8 +81,11 @@ fn every_resource_is_made_or_knowingly_left_out() {
 #[test]
 fn the_secrets_are_those_that_the_template_lists() {
     let template = template();
-    let names: Vec<_> = model::secrets(&resolver(&template)).unwrap().into_iter().map(|secret| secret.parameter).collect();
-    assert_eq!(names, ["/kiln/kiln-local/hmac-key", "/kiln/kiln-local/admin-key", "/kiln/kiln-local/webhook-key"]);
+    let secrets = model::secrets(&resolver(&template)).unwrap();
+    let names: Vec<_> = secrets.iter().map(|secret| secret.parameter.strip_prefix("/kiln/kiln-local/").unwrap()).collect();
+    assert_eq!(names, ["hmac-key", "admin-key", "stripe-secret-key", "stripe-webhook-secret", "webhook-key"]);
+    // Those of another's making are given, never made up.
+    assert_eq!(secrets.iter().filter_map(|secret| secret.given.as_deref()).collect::<Vec<_>>(), ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"]);
 }
 
 #[test]
