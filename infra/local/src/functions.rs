@@ -143,7 +143,7 @@ impl Scheduled {
 pub fn override_env(env: &mut Env, own: impl Fn(&str) -> Option<String>) {
     env.extend(LAPTOP.map(|(name, value)| (name.into(), value.into())));
     let settings = kiln_core::settings::Settings::describe().into_iter().map(|(name, ..)| name);
-    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO", "KILN_WEBHOOK_ALLOW_LOOPBACK"]) {
+    for name in settings.chain(FOR_TESTS.iter().copied()).chain(["KILN_DEMO", "KILN_PRICES_FILE", "KILN_WEBHOOK_ALLOW_LOOPBACK"]) {
         if let Some(value) = own(name).filter(|value| !value.is_empty()) {
             env.insert(name.into(), value);
         }
