@@ -7,7 +7,7 @@
 //! - [`kinds`]: the kinds of job and their parameters; [`media`]: what an uploaded file is, from its bytes
 //! - [`access`]: roles and scopes, and the limits of organisations and keys; [`profile`], [`address`]: what a person may be called, and where reached
 //! - [`hooks`]: the events that are told to endpoints outside, and how
-//! - [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
+//! - [`objects`]: JSON read strictly; [`ids`], [`time`], [`settings`], [`field`]: the small words all of these use
 
 pub mod access;
 pub mod address;
@@ -22,6 +22,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod machine;
 pub mod media;
+pub mod objects;
 pub mod pool;
 pub mod price;
 pub mod prices;

@@ -4,6 +4,7 @@ use crate::problem::Problem;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use kiln_core::FieldError;
+use kiln_core::objects::Objects;
 use serde::de::DeserializeOwned;
 
 /// Largest JSON body.
@@ -37,7 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// JSON as a typed value, whatever its content type said; a wrong field is named.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_syntax() || inner.is_eof() {
@@ -74,5 +75,23 @@ mod tests {
         assert_eq!(field_of("colour", "unknown field `colour`, expected one of …").field, "colour");
         assert_eq!(field_of("inputs[0]", "not a upl_ id").field, "inputs[0]");
         assert_eq!(field_of(".", "invalid type: string").field, "body");
+    }
+
+    #[test]
+    fn a_list_for_an_object_is_refused_by_the_name_of_its_field() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Whole {
+            #[allow(dead_code)]
+            part: Option<Part>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Part {
+            #[allow(dead_code)]
+            a: Option<u8>,
+        }
+        let field = |text: &str| parse::<Whole>(text.as_bytes()).unwrap_err().field;
+        assert_eq!(field(r#"{"part":[1]}"#).as_deref(), Some("part"));
+        assert_eq!(field("[null]").as_deref(), Some("body"));
+        assert!(parse::<Whole>(br#"{"part":{"a":1}}"#).is_ok());
     }
 }

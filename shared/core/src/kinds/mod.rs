@@ -5,6 +5,7 @@ pub mod noop;
 pub mod upscale;
 
 use crate::FieldError;
+use crate::objects::Objects;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -111,7 +112,7 @@ fn schema_of<T: schemars::JsonSchema>() -> Value {
 
 /// Reads `T`, checks it, and gives it back whole. The field of a type error is the path serde stopped at.
 fn check<T: DeserializeOwned + Serialize>(params: &Value, validate: fn(&T) -> Result<(), FieldError>) -> Result<Value, FieldError> {
-    let typed: T = serde_path_to_error::deserialize(params).map_err(|error| {
+    let typed: T = serde_path_to_error::deserialize(Objects(params)).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
         // An unknown or missing field is told by serde in words, at the level of its parent.
