@@ -1,5 +1,6 @@
 //! What becomes of one row that is owed: an event becomes deliveries, a delivery is tried, an owner is told.
 
+use crate::MOST_PER_ACCOUNT;
 use crate::net::{Message, Net, Reply};
 use crate::tell;
 use kiln_core::hooks::schedule::{MOST_AGE, Next, Outcome, after_try, retry_after};
@@ -29,8 +30,17 @@ pub(crate) async fn hinted(app: &App, net: &Net, hint: DeliveryHint) -> anyhow::
     }
     match &hint.delivery_id {
         Some(id) => delivery(app, net, &hint.account_id, id).await,
-        None => Ok(false),
+        None => account(app, net, &hint.account_id).await,
     }
+}
+
+/// Sends what is owed to the endpoints of one account.
+async fn account(app: &App, net: &Net, id: &AccountId) -> anyhow::Result<bool> {
+    let mut sent = false;
+    for owed in app.table().owed_events(id, MOST_PER_ACCOUNT as u32).await? {
+        sent |= event(app, net, id, &owed.event_id).await?;
+    }
+    Ok(sent)
 }
 
 /// Does what a row of the index names: the index only suggests, so the base table is read.
@@ -50,8 +60,8 @@ async fn event(app: &App, net: &Net, account: &AccountId, id: &EventId) -> anyho
     let Some(event) = app.table().owed_event(account, id).await? else { return Ok(false) };
     let endpoints = app.table().endpoints(account).await?;
     let now = app.now();
-    let wanting = endpoints.all.iter().filter(|endpoint| endpoint.enabled && endpoint.events.wants(event.kind));
-    let deliveries: Vec<_> = wanting.map(|endpoint| event.delivery(endpoint, now)).collect();
+    let told = endpoints.all.iter().filter(|endpoint| event.goes_to(endpoint));
+    let deliveries: Vec<_> = told.map(|endpoint| event.delivery(endpoint, now)).collect();
     if !app.table().fan_out(&event, &deliveries).await? {
         return Ok(false);
     }

@@ -21,10 +21,11 @@ use kiln_store::{Commit, Submitted, Why};
 pub(crate) async fn quote(State(app): State<App>, signed: Signed, body: Body<JobRequest>) -> Result<Json<Quote>> {
     let request = body.value;
     ask::check_inputs(&request)?;
-    let found = app.table().before_submit(&signed.asked, &request.inputs, None).await?;
+    let found = app.table().before_submit(&signed.asked, &request.inputs, request.webhook.as_ref(), None).await?;
     signed.check(found.proof.clone(), Some(Scope::JobsWrite), app.now())?.note_use(&app).await;
     let valid = ask::validate(&app, &request)?;
     let inputs = ask::inputs(&request, &found.uploads)?;
+    ask::check_webhook(&request, found.webhook.as_ref())?;
     let own = found.account.map(|account| account.prices).unwrap_or_default();
     Ok(Json(price::quote(app.prices(), &own, valid.kind.name, &valid.params, &inputs, request.priority)?.quote))
 }
@@ -40,7 +41,7 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
     ask::check_inputs(&request)?;
     for _ in 0..TRIES {
         let now = app.now();
-        let found = app.table().before_submit(&signed.asked, &request.inputs, once.lookup()).await?;
+        let found = app.table().before_submit(&signed.asked, &request.inputs, request.webhook.as_ref(), once.lookup()).await?;
         let caller = signed.check(found.proof.clone(), Some(Scope::JobsWrite), now)?;
         if let Some(replayed) = once.replayed(found.replay.clone(), now)? {
             return Ok(replay_response(replayed));
@@ -48,6 +49,7 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
         let valid = ask::validate(&app, &request)?;
         let account = admit(&app, &found)?;
         let inputs = ask::inputs(&request, &found.uploads)?;
+        ask::check_webhook(&request, found.webhook.as_ref())?;
         let priced = price::quote(app.prices(), &account.prices, valid.kind.name, &valid.params, &inputs, request.priority)?;
         // The read was consistent: a transaction that can only be refused would be in the way of those that can't.
         if account.counters.available < priced.quote.quote_millicredits {

@@ -13,11 +13,11 @@ pub(crate) async fn rearm(app: &App, event: &Value) -> anyhow::Result<Value> {
     for record in event["Records"].as_array().into_iter().flatten() {
         let id = record["messageId"].as_str().unwrap_or_default();
         let body = record["body"].as_str().unwrap_or_default();
-        if serde_json::from_str::<DeliveryHint>(body).is_ok_and(|hint| hint.event_id.is_some() || hint.delivery_id.is_some()) {
-            // What it hinted at is in the owed index, and the sender walks that by itself.
-            continue;
-        }
         let Ok(hint) = serde_json::from_str::<Hint>(body) else {
+            if serde_json::from_str::<DeliveryHint>(body).is_ok() {
+                // What it hinted at is in the owed index, and the sender walks that by itself.
+                continue;
+            }
             // Nothing of ours: coming again would not make it so.
             tracing::error!(message_id = id, "a dead letter is not a hint; dropped");
             continue;

@@ -3,26 +3,59 @@
 use crate::view::DeliveryView;
 use crate::{TRIES, by_hand, send_now};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use kiln_core::FieldError;
 use kiln_core::ids::DeliveryId;
+use kiln_http::caller::scope;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, Caller, Id, Key, Once, Page, Paging, Problem, Result};
-use kiln_store::hooks::{DeliveryState, MAX_TRIES, Replayed};
+use kiln_http::{App, For, Id, Key, Once, Page, Paging, Problem, Result};
+use kiln_store::hooks::{DeliveryFilter, DeliveryState, MAX_TRIES, Replayed};
 use kiln_store::keys;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-/// What was sent to the account's endpoints, or will be, newest first. Kept for 30 days.
-#[utoipa::path(get, path = "/api/v1/deliveries", tag = "webhooks", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<DeliveryView>)), security(("session" = [])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<DeliveryView>>> {
+/// Which deliveries.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeliveryQuery {
+    /// Those to this endpoint.
+    #[param(example = "whe_01JD6Z3M8Q4V5X7Y9A2B3C4D5E", max_length = 64)]
+    endpoint_id: Option<String>,
+    /// Those in this state: `pending`, `delivered` or `failed`.
+    #[param(pattern = "^(pending|delivered|failed)$", example = "failed")]
+    state: Option<String>,
+}
+
+impl DeliveryQuery {
+    fn filter(&self) -> std::result::Result<DeliveryFilter, FieldError> {
+        let endpoint = self.endpoint_id.as_ref().map(|id| id.parse().map_err(|_| FieldError::new("endpoint_id", "not the id of an endpoint"))).transpose()?;
+        let state = |word: &String| DeliveryState::parse(word).ok_or_else(|| FieldError::new("state", "pending, delivered or failed"));
+        Ok(DeliveryFilter { endpoint, state: self.state.as_ref().map(state).transpose()? })
+    }
+}
+
+/// What was sent to the account's endpoints, or will be, newest first. Kept for 30 days. With a filter a page may be short before the end:
+/// `next_cursor` says whether there is more.
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "webhooks", params(DeliveryQuery, kiln_http::paging::PagingQuery), responses((status = 200, body = Page<DeliveryView>)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: For<scope::WebhooksWrite>,
+    paging: Paging,
+    query: std::result::Result<Query<DeliveryQuery>, QueryRejection>,
+) -> Result<Json<Page<DeliveryView>>> {
+    let Query(query) = query.map_err(|_| FieldError::new("endpoint_id", "each word of the query once"))?;
+    let filter = query.filter()?;
     let after = paging.after(keys::DELIVERY)?;
-    let (deliveries, next) = app.table().deliveries(&caller.account_id, paging.limit, after.as_deref()).await?;
+    let (deliveries, next) = app.table().deliveries(&caller.account_id, &filter, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(deliveries.iter().map(DeliveryView::new).collect(), next)))
 }
 
 /// One delivery, with what is sent.
-#[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 200, body = DeliveryView)), security(("session" = [])))]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<DeliveryId>) -> Result<Json<DeliveryView>> {
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 200, body = DeliveryView)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn show(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<DeliveryId>) -> Result<Json<DeliveryView>> {
     let delivery = app.table().delivery(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(DeliveryView::with_body(&delivery)))
 }
@@ -30,8 +63,8 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<Deli
 /// Sends it again, now, under the same `webhook-id`; if that fails, with all the tries of a new delivery.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "webhooks",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key get the same answer for 24 hours.")),
-    responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = [])))]
-pub(crate) async fn replay(State(app): State<App>, caller: Caller, Id(id): Id<DeliveryId>, key: Key) -> Result<Response> {
+    responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn replay(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<DeliveryId>, key: Key) -> Result<Response> {
     let once = Once::new("deliveries/replay", key, id.as_str().as_bytes());
     let mut counted = false;
     for _ in 0..TRIES {

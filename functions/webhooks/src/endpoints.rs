@@ -11,8 +11,9 @@ use kiln_core::hooks::sign::Secret;
 use kiln_core::hooks::{Event, EventType, Wanted, target};
 use kiln_core::ids::EndpointId;
 use kiln_core::time::{Millis, seconds};
+use kiln_http::caller::scope;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, Body, Caller, Id, Key, Once, Page, Paging, Problem, Result, random_bytes};
+use kiln_http::{App, Body, Caller, For, Id, Key, Once, Page, Paging, Problem, Result, random_bytes};
 use kiln_store::hooks::{Endpoint, MAX_ENDPOINTS, OwedEvent, Replayed, Saved};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -27,8 +28,8 @@ pub(crate) struct EndpointRequest {
     /// An https address of the public internet, at port 443, or 1024 and above.
     #[schema(max_length = 2048, example = "https://example.com/kiln")]
     url: String,
-    /// Events by name, by group (`job.*`, `credits.*`, `batch.*`), or all (`*`).
-    #[schema(min_items = 1, max_items = 20, example = json!(["job.*"]))]
+    /// Events by name, by group (`job.*`, `credits.*`, `batch.*`), or all (`*`); with none, it hears only of the jobs that name it.
+    #[schema(max_items = 20, example = json!(["job.*"]))]
     events: Vec<String>,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct EndpointRequest {
 pub(crate) struct EndpointChange {
     #[schema(max_length = 2048)]
     url: Option<String>,
-    #[schema(min_items = 1, max_items = 20)]
+    #[schema(max_items = 20)]
     events: Option<Vec<String>>,
     /// `true` also forgives what an endpoint was disabled for.
     enabled: Option<bool>,
@@ -65,8 +66,8 @@ async fn earlier(app: &App, caller: &Caller, once: &Once, now: Millis) -> Result
 /// Makes an endpoint; its secret is shown this once.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints", tag = "webhooks", request_body = EndpointRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours, without `secret`.")),
-    responses((status = 201, body = WithSecret), (status = 409)), security(("session" = [])))]
-pub(crate) async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body<EndpointRequest>) -> Result<Response> {
+    responses((status = 201, body = WithSecret), (status = 409)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn create(State(app): State<App>, caller: For<scope::WebhooksWrite>, key: Key, body: Body<EndpointRequest>) -> Result<Response> {
     let once = Once::new("webhook-endpoints", key, &body.bytes);
     for _ in 0..TRIES {
         let now = app.now();
@@ -114,8 +115,8 @@ pub(crate) async fn create(State(app): State<App>, caller: Caller, key: Key, bod
 }
 
 /// The account's endpoints, newest first.
-#[utoipa::path(get, path = "/api/v1/webhook-endpoints", tag = "webhooks", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<EndpointView>)), security(("session" = [])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, paging: Paging) -> Result<Json<Page<EndpointView>>> {
+#[utoipa::path(get, path = "/api/v1/webhook-endpoints", tag = "webhooks", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<EndpointView>)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn list(State(app): State<App>, caller: For<scope::WebhooksWrite>, paging: Paging) -> Result<Json<Page<EndpointView>>> {
     let after = paging.after(kiln_store::keys::ENDPOINT)?;
     let (endpoints, next) = app.table().endpoint_page(&caller.account_id, paging.limit, after.as_deref()).await?;
     let now = app.now();
@@ -123,15 +124,20 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, paging: Paging)
 }
 
 /// One endpoint.
-#[utoipa::path(get, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 200, body = EndpointView)), security(("session" = [])))]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<EndpointId>) -> Result<Json<EndpointView>> {
+#[utoipa::path(get, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 200, body = EndpointView)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn show(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<EndpointId>) -> Result<Json<EndpointView>> {
     let endpoint = app.table().endpoint(&caller.account_id, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(EndpointView::new(&endpoint, app.now())))
 }
 
 /// Changes where it is, what it wants, or whether it is sent anything at all.
-#[utoipa::path(patch, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), request_body = EndpointChange, responses((status = 200, body = EndpointView)), security(("session" = [])))]
-pub(crate) async fn change(State(app): State<App>, caller: Caller, Id(id): Id<EndpointId>, body: Body<EndpointChange>) -> Result<Json<EndpointView>> {
+#[utoipa::path(patch, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), request_body = EndpointChange, responses((status = 200, body = EndpointView)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn change(
+    State(app): State<App>,
+    caller: For<scope::WebhooksWrite>,
+    Id(id): Id<EndpointId>,
+    body: Body<EndpointChange>,
+) -> Result<Json<EndpointView>> {
     let wanted = body.value;
     for _ in 0..TRIES {
         let read = app.table().endpoints(&caller.account_id).await?;
@@ -167,8 +173,8 @@ fn changed(before: &Endpoint, app: &App, wanted: &EndpointChange) -> Result<Endp
 }
 
 /// Forgets an endpoint; what is not delivered yet fails.
-#[utoipa::path(delete, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 204)), security(("session" = [])))]
-pub(crate) async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<EndpointId>) -> Result<StatusCode> {
+#[utoipa::path(delete, path = "/api/v1/webhook-endpoints/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 204)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn remove(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<EndpointId>) -> Result<StatusCode> {
     for _ in 0..TRIES {
         let read = app.table().endpoints(&caller.account_id).await?;
         let endpoint = read.find(&id).ok_or_else(Problem::not_found)?;
@@ -183,8 +189,8 @@ pub(crate) async fn remove(State(app): State<App>, caller: Caller, Id(id): Id<En
 /// A new secret, shown this once. The one before it signs too for 24 hours; the one before that no longer.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints/{id}/rotate-secret", tag = "webhooks",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key get the same answer for 24 hours, without `secret`.")),
-    responses((status = 200, body = WithSecret)), security(("session" = [])))]
-pub(crate) async fn rotate(State(app): State<App>, caller: Caller, Id(id): Id<EndpointId>, key: Key) -> Result<Response> {
+    responses((status = 200, body = WithSecret)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn rotate(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<EndpointId>, key: Key) -> Result<Response> {
     let once = Once::new("webhook-endpoints/rotate", key, id.as_str().as_bytes());
     for _ in 0..TRIES {
         let now = app.now();
@@ -211,8 +217,8 @@ pub(crate) async fn rotate(State(app): State<App>, caller: Caller, Id(id): Id<En
 /// Sends `webhook.test` to the endpoint, as any other event is sent.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints/{id}/test", tag = "webhooks",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key get the same answer for 24 hours.")),
-    responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = [])))]
-pub(crate) async fn test(State(app): State<App>, caller: Caller, Id(id): Id<EndpointId>, key: Key) -> Result<Response> {
+    responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
+pub(crate) async fn test(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<EndpointId>, key: Key) -> Result<Response> {
     let once = Once::new("webhook-endpoints/test", key, id.as_str().as_bytes());
     let mut counted = false;
     for _ in 0..TRIES {

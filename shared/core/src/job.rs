@@ -1,6 +1,6 @@
 //! A job as it is stored, and what it is made of. [`crate::machine`] alone changes one.
 
-use crate::ids::{AccountId, InstanceId, JobId, UploadId};
+use crate::ids::{AccountId, EndpointId, InstanceId, JobId, UploadId};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,9 @@ pub struct Job {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
+    /// The endpoint that its owner wants told of it, whatever that endpoint is told of otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<EndpointId>,
     /// The request that asked for it, so that one id leads from the gateway to the worker's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -166,6 +169,52 @@ pub struct Job {
     pub owed_shard: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<Millis>,
+}
+
+impl Job {
+    /// A job as it is asked for, before [`crate::machine`] has seen it: without parameters, inputs or price, and not accepted yet.
+    pub fn draft(job_id: JobId, account_id: AccountId, kind: &str, capability: &str, max_run_s: u64, now: Millis) -> Self {
+        Self {
+            v: SCHEMA,
+            job_id,
+            account_id,
+            kind: kind.to_owned(),
+            capability: capability.to_owned(),
+            params: "{}".to_owned(),
+            inputs: vec![],
+            priority: Priority::Standard,
+            project_id: None,
+            webhook: None,
+            request_id: None,
+            state: State::Queued,
+            seq: 0,
+            attempt: 0,
+            failures: 0,
+            quote_millicredits: 0,
+            meter: None,
+            charged_millicredits: 0,
+            hold_open: false,
+            created_at: now,
+            queued_at: now,
+            started_at: None,
+            attempt_started_at: None,
+            finished_at: None,
+            not_before: now,
+            max_run_s,
+            lease_until: None,
+            instance_id: None,
+            claim_id: None,
+            past_claims: vec![],
+            suspicion: None,
+            progress: 0.0,
+            stage: None,
+            error: None,
+            artifact_count: 0,
+            hints: 0,
+            owed_shard: None,
+            next_check_at: None,
+        }
+    }
 }
 
 /// Shards of the owed index.
@@ -268,9 +317,10 @@ pub struct Step {
 }
 
 impl Pace {
-    /// The next step, by what was read; `below` is the limit of a minute.
+    /// The next step, by what was read; `below` is the limit of a minute. A request that began before the minute turned, or whose clock is
+    /// behind another's, counts for the later minute that it finds.
     pub fn step(self, below: u64, now: Millis) -> Step {
-        let minute = now.div_euclid(MINUTE);
+        let minute = now.div_euclid(MINUTE).max(self.minute);
         let first = self.minute != minute;
         Step { minute, first, made: if first { 0 } else { self.minute_made }, below: below as i64 }
     }

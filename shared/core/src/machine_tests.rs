@@ -1,50 +1,11 @@
 //! The transitions one by one; `tests/` holds the model that attacks them together.
 use super::*;
 use crate::ids::{AccountId, JobId};
-use crate::job::Priority;
 
 const NOW: Millis = 1_763_721_600_000;
 
 pub(crate) fn draft() -> Job {
-    Job {
-        v: SCHEMA,
-        job_id: JobId::new(NOW, 1),
-        account_id: AccountId::new(NOW, 2),
-        kind: "noop".into(),
-        capability: "image".into(),
-        params: "{}".into(),
-        inputs: vec![],
-        priority: Priority::Standard,
-        project_id: None,
-        request_id: None,
-        state: State::Queued,
-        seq: 0,
-        attempt: 0,
-        failures: 0,
-        quote_millicredits: 1000,
-        meter: None,
-        charged_millicredits: 0,
-        hold_open: false,
-        created_at: 0,
-        queued_at: 0,
-        started_at: None,
-        attempt_started_at: None,
-        finished_at: None,
-        not_before: 0,
-        max_run_s: 900,
-        lease_until: None,
-        instance_id: None,
-        claim_id: None,
-        past_claims: vec![],
-        suspicion: None,
-        progress: 0.0,
-        stage: None,
-        error: None,
-        artifact_count: 0,
-        hints: 0,
-        owed_shard: None,
-        next_check_at: None,
-    }
+    Job { quote_millicredits: 1000, ..Job::draft(JobId::new(NOW, 1), AccountId::new(NOW, 2), "noop", "image", 900, 0) }
 }
 
 fn queued() -> Job {

@@ -4,10 +4,11 @@
 use crate::{App, Problem, Result};
 use axum::http::StatusCode;
 use kiln_core::FieldError;
-use kiln_core::ids::{AccountId, JobId, UploadId};
-use kiln_core::job::{Job, JobInput, Priority, State as JobState};
+use kiln_core::ids::{AccountId, EndpointId, JobId, UploadId};
+use kiln_core::job::{Job, JobInput, Priority};
 use kiln_core::kinds::{self, Kind};
 use kiln_core::price::Priced;
+use kiln_store::hooks::Endpoint;
 use kiln_store::{Upload, UploadState};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +30,9 @@ pub struct JobRequest {
     pub inputs: Vec<UploadId>,
     #[serde(default)]
     pub priority: Priority,
+    /// One of the account's webhook endpoints: it is told of this job, whatever it is told of otherwise.
+    #[serde(default)]
+    pub webhook: Option<EndpointId>,
 }
 
 fn empty() -> Value {
@@ -91,46 +95,29 @@ fn input(i: usize, id: &UploadId, upload: Option<&Upload>) -> Result<JobInput> {
     })
 }
 
+/// The endpoint that is to be told of the job must be the account's own, and one that is sent anything.
+pub fn check_webhook(request: &JobRequest, endpoint: Option<&Endpoint>) -> Result<()> {
+    let refused = |code, detail| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).field("webhook"));
+    match (&request.webhook, endpoint) {
+        (None, _) => Ok(()),
+        (Some(_), None) => refused("endpoint_not_found", "webhook: there is no such endpoint; GET webhook-endpoints lists them."),
+        (Some(_), Some(endpoint)) if !endpoint.enabled => refused("endpoint_disabled", "webhook: this endpoint is disabled; enable it first."),
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
 /// A new job of this account, before the job machine has seen it.
 pub fn draft(app: &App, account: &AccountId, request: &JobRequest, valid: &Valid, inputs: Vec<JobInput>, priced: &Priced, request_id: &str) -> Job {
     let now = app.now();
+    let max_run_s = valid.kind.max_run_s.min(app.settings().max_run_s);
     Job {
-        v: kiln_core::job::SCHEMA,
-        job_id: JobId::new(now, app.random()),
-        account_id: account.clone(),
-        kind: valid.kind.name.to_owned(),
-        capability: valid.kind.capability.to_owned(),
         params: valid.params.to_string(),
         inputs,
         priority: request.priority,
-        project_id: None,
+        webhook: request.webhook.clone(),
         request_id: Some(request_id.to_owned()).filter(|id| !id.is_empty()),
-        state: JobState::Queued,
-        seq: 0,
-        attempt: 0,
-        failures: 0,
         quote_millicredits: priced.quote.quote_millicredits,
         meter: priced.meter,
-        charged_millicredits: 0,
-        hold_open: false,
-        created_at: now,
-        queued_at: now,
-        started_at: None,
-        attempt_started_at: None,
-        finished_at: None,
-        not_before: now,
-        max_run_s: valid.kind.max_run_s.min(app.settings().max_run_s),
-        lease_until: None,
-        instance_id: None,
-        claim_id: None,
-        past_claims: vec![],
-        suspicion: None,
-        progress: 0.0,
-        stage: None,
-        error: None,
-        artifact_count: 0,
-        hints: 0,
-        owed_shard: None,
-        next_check_at: None,
+        ..Job::draft(JobId::new(now, app.random()), account.clone(), valid.kind.name, valid.kind.capability, max_run_s, now)
     }
 }

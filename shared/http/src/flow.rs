@@ -40,13 +40,26 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
     }
 }
 
-/// Has an event sent at once, if an endpoint of the account wants it: after the commit that wrote it
+/// Has an event sent at once, if an endpoint of the account is to be told: after the commit that wrote it
 /// ([`kiln_store::Table::add_owed_event`]). What can't be said here, the sender finds by itself within a minute.
 pub async fn tell(app: &App, account: &AccountId, counters: &Counters, event: &Event) {
-    if counters.hook_events.wants(event.kind)
+    if event.told(&counters.hook_events)
         && let Err(error) = app.queues().deliver(&DeliveryHint::event(account, &event.event_id), 0).await
     {
         tracing::warn!(%error, event_id = %event.event_id, "an event was not hinted; its schedule will find it");
+    }
+}
+
+/// Has what a change of its credits owes to the account's endpoints sent at once: after the commit. What can't be said here, the sender
+/// finds by itself within a minute.
+pub async fn tell_of_credits(app: &App, account: &AccountId) {
+    let told = match app.table().account(account).await {
+        Ok(Some(found)) if found.counters.hook_events.wants_group("credits") => app.queues().deliver(&DeliveryHint::account(account), 0).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, account_id = %account, "a change of credits was not hinted; its schedule will find it");
     }
 }
 

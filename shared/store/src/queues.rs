@@ -33,10 +33,10 @@ pub struct QueueDepth {
 pub struct DeliveryHint {
     pub version: u32,
     pub account_id: AccountId,
-    /// An event that is owed …
+    /// An event that is owed, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventId>,
-    /// … or a delivery that is due.
+    /// … or a delivery that is due; with neither, whatever events are owed to the account's endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_id: Option<DeliveryId>,
 }
@@ -44,6 +44,10 @@ pub struct DeliveryHint {
 impl DeliveryHint {
     pub fn event(account: &AccountId, event: &EventId) -> Self {
         Self { version: 1, account_id: account.clone(), event_id: Some(event.clone()), delivery_id: None }
+    }
+
+    pub fn account(account: &AccountId) -> Self {
+        Self { version: 1, account_id: account.clone(), event_id: None, delivery_id: None }
     }
 
     pub fn delivery(account: &AccountId, delivery: &DeliveryId) -> Self {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kiln_core::batch::{self, Row};
 use kiln_core::billing::{self, Buys, Claim, Order, OrderState};
 use kiln_core::ids::{AccountId, BatchId, EntryId, InstanceId, JobId, OrderId};
-use kiln_core::job::{self, Counters, JobError, Priority, State};
+use kiln_core::job::{self, Counters, JobError};
 use kiln_core::ledger::{EntryKind, Move};
 use kiln_core::machine::{self, Standing, Step, Sweep, Worker};
 use kiln_core::settings::Settings;
@@ -39,45 +39,7 @@ const PAYMENTS: [(usize, i64, i64); 6] = [(0, 5000, 1000), (1, 3000, 333), (0, -
 
 /// A job as it is asked for, without who asks.
 pub fn draft_of(quote: i64) -> job::Job {
-    job::Job {
-        v: job::SCHEMA,
-        job_id: JobId::new(BEGIN, 0),
-        account_id: AccountId::new(BEGIN, 0),
-        kind: "noop".into(),
-        capability: "image".into(),
-        params: "{}".into(),
-        inputs: vec![],
-        priority: Priority::Standard,
-        project_id: None,
-        request_id: None,
-        state: State::Queued,
-        seq: 0,
-        attempt: 0,
-        failures: 0,
-        quote_millicredits: quote,
-        meter: None,
-        charged_millicredits: 0,
-        hold_open: false,
-        created_at: 0,
-        queued_at: 0,
-        started_at: None,
-        attempt_started_at: None,
-        finished_at: None,
-        not_before: 0,
-        max_run_s: 900,
-        lease_until: None,
-        instance_id: None,
-        claim_id: None,
-        past_claims: vec![],
-        suspicion: None,
-        progress: 0.0,
-        stage: None,
-        error: None,
-        artifact_count: 0,
-        hints: 0,
-        owed_shard: None,
-        next_check_at: None,
-    }
+    job::Job { quote_millicredits: quote, ..job::Job::draft(JobId::new(BEGIN, 0), AccountId::new(BEGIN, 0), "noop", "image", 900, 0) }
 }
 
 impl World {
@@ -168,6 +130,7 @@ impl World {
             guest: None,
             owed_shard: None,
             next_check_at: None,
+            ttl: None,
         }
     }
 

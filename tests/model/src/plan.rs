@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 use kiln_core::ids::{AccountId, JobId};
-use kiln_core::job::{Job, Priority, State};
+use kiln_core::job::{Job, Priority};
 use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
 
@@ -135,43 +135,9 @@ impl Request {
     /// A job as a customer's request asks for it, before the machine makes it one.
     pub fn draft(&self, account_id: AccountId, now: Millis, random: u128) -> Job {
         Job {
-            v: 0,
-            job_id: JobId::new(now, random),
-            account_id,
-            kind: "noop".into(),
-            capability: CAPABILITIES[self.capability].into(),
-            params: String::new(),
-            inputs: vec![],
             priority: self.priority,
-            project_id: None,
-            request_id: None,
-            state: State::Queued,
-            seq: 0,
-            attempt: 0,
-            failures: 0,
             quote_millicredits: self.quote,
-            meter: None,
-            charged_millicredits: 0,
-            hold_open: false,
-            created_at: 0,
-            queued_at: 0,
-            started_at: None,
-            attempt_started_at: None,
-            finished_at: None,
-            not_before: 0,
-            max_run_s: self.max_run_s,
-            lease_until: None,
-            instance_id: None,
-            claim_id: None,
-            past_claims: vec![],
-            suspicion: None,
-            progress: 0.0,
-            stage: None,
-            error: None,
-            artifact_count: 0,
-            hints: 0,
-            owed_shard: None,
-            next_check_at: None,
+            ..Job::draft(JobId::new(now, random), account_id, "noop", CAPABILITIES[self.capability], self.max_run_s, 0)
         }
     }
 }

@@ -36,7 +36,7 @@ async fn a_key_opens_what_its_scopes_name_and_the_refusal_names_the_one_it_lacks
     let job = ada.noop(0).await?;
     let wanted = json!({ "kind": "noop" });
     let nobody = "00000000000000000000000000";
-    let calls: [(&str, Method, String, Option<Value>, u16); 15] = [
+    let calls: [(&str, Method, String, Option<Value>, u16); 25] = [
         ("jobs:read", Method::GET, "/api/v1/jobs".into(), None, 200),
         ("jobs:read", Method::GET, format!("/api/v1/jobs/{job}"), None, 200),
         ("jobs:read", Method::GET, "/api/v1/creations".into(), None, 200),
@@ -50,6 +50,16 @@ async fn a_key_opens_what_its_scopes_name_and_the_refusal_names_the_one_it_lacks
         ("uploads:write", Method::DELETE, format!("/api/v1/uploads/upl_{nobody}"), None, 404),
         ("credits:read", Method::GET, "/api/v1/credits".into(), None, 200),
         ("credits:read", Method::GET, "/api/v1/credits/ledger".into(), None, 200),
+        ("credits:read", Method::GET, "/api/v1/credits/payments".into(), None, 200),
+        ("credits:read", Method::GET, "/api/v1/credits/subscription".into(), None, 200),
+        ("credits:read", Method::GET, "/api/v1/usage".into(), None, 200),
+        ("credits:read", Method::GET, "/api/v1/referrals".into(), None, 200),
+        ("credits:read", Method::GET, "/api/v1/invoices".into(), None, 200),
+        ("webhooks:write", Method::GET, "/api/v1/webhook-endpoints".into(), None, 200),
+        ("webhooks:write", Method::POST, "/api/v1/webhook-endpoints".into(), Some(json!({ "url": "https://example.com/kiln", "events": ["job.*"] })), 201),
+        ("webhooks:write", Method::DELETE, format!("/api/v1/webhook-endpoints/whe_{nobody}"), None, 404),
+        ("webhooks:write", Method::GET, "/api/v1/deliveries".into(), None, 200),
+        ("webhooks:write", Method::POST, format!("/api/v1/deliveries/dlv_{nobody}/replay"), None, 404),
         ("shares:write", Method::GET, "/api/v1/shares".into(), None, 200),
         ("shares:write", Method::DELETE, format!("/api/v1/shares/shr_{nobody}"), None, 404),
     ];
@@ -90,6 +100,10 @@ async fn no_scope_opens_what_is_a_person_s() -> Result<()> {
         (Method::GET, format!("/api/v1/orgs/{org}/members")),
         (Method::POST, format!("/api/v1/orgs/{org}/invites")),
         (Method::POST, "/api/v1/invites/accept".into()),
+        (Method::POST, "/api/v1/credits/checkout".into()),
+        (Method::POST, "/api/v1/credits/subscribe".into()),
+        (Method::PATCH, "/api/v1/credits/subscription".into()),
+        (Method::POST, "/api/v1/credits/portal".into()),
     ];
     for (method, path) in paths {
         with(&system, &all, method, &path, Some(json!({}))).await?.problem(403, "session_needed", "").with_context(|| path)?;

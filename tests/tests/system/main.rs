@@ -15,6 +15,7 @@ mod limits;
 mod local;
 mod machines;
 mod mail;
+mod named_hooks;
 mod orgs;
 mod stored;
 mod webhooks;

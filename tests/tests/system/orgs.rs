@@ -117,7 +117,13 @@ async fn each_role_may_what_it_may_and_the_refusal_says_who_may() -> Result<()> 
     refused(acting(&member, &org, Method::GET, "/api/v1/api-keys", None).await?)?;
     refused(acting(&member, &org, Method::POST, "/api/v1/api-keys", Some(json!({ "name": "a", "scopes": ["jobs:read"] }))).await?)?;
     refused(acting(&member, &org, Method::GET, "/api/v1/me/export", None).await?)?;
-    // An admin manages members and keys, and no owner.
+    refused(acting(&member, &org, Method::GET, "/api/v1/webhook-endpoints", None).await?)?;
+    let endpoint = json!({ "url": "https://example.com/kiln", "events": ["*"] });
+    refused(acting(&member, &org, Method::POST, "/api/v1/webhook-endpoints", Some(endpoint.clone())).await?)?;
+    refused(acting(&member, &org, Method::GET, "/api/v1/deliveries", None).await?)?;
+    refused(acting(&member, &org, Method::POST, "/api/v1/credits/checkout", Some(json!({ "pack": "starter", "currency": "usd" }))).await?)?;
+    // An admin manages members, keys and webhooks, and no owner.
+    acting(&admin, &org, Method::POST, "/api/v1/webhook-endpoints", Some(endpoint)).await?.expect(201)?;
     admin.patch(&at(""), json!({ "name": "Better Engines" })).await?.expect(200)?;
     let key = acting(&admin, &org, Method::POST, "/api/v1/api-keys", Some(json!({ "name": "a", "scopes": ["credits:read"] }))).await?.expect(201)?;
     refused(admin.post(&at("/invites"), json!({ "email": "x@example.org", "role": "owner" })).await?)?;

@@ -10,7 +10,7 @@ pub mod sign;
 pub mod target;
 
 use crate::FieldError;
-use crate::ids::EventId;
+use crate::ids::{EndpointId, EventId};
 use crate::job::State;
 use crate::machine::Change;
 use crate::time::{Millis, rfc3339};
@@ -85,10 +85,10 @@ pub const MAX_WANTED: usize = 20;
 pub struct Wanted(Vec<String>);
 
 impl Wanted {
-    /// Checks what a client asked for; the field is `events`.
+    /// Checks what a client asked for; the field is `events`. With none, an endpoint hears only of the jobs that name it.
     pub fn parse(events: Vec<String>) -> Result<Self, FieldError> {
-        if events.is_empty() || events.len() > MAX_WANTED {
-            return Err(FieldError::new("events", format!("1 to {MAX_WANTED} events, such as job.succeeded or job.*")));
+        if events.len() > MAX_WANTED {
+            return Err(FieldError::new("events", format!("{MAX_WANTED} events at most, such as job.succeeded or job.*")));
         }
         for (i, event) in events.iter().enumerate() {
             if !known(event) {
@@ -106,6 +106,11 @@ impl Wanted {
             Some(group) => group == event.group(),
             None => wanted == ALL || wanted == event.as_str(),
         })
+    }
+
+    /// Whether it wants any event of this group.
+    pub fn wants_group(&self, group: &str) -> bool {
+        EventType::ALL.iter().any(|event| event.group() == group && self.wants(*event))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -145,13 +150,20 @@ pub struct Event {
     pub kind: EventType,
     pub at: Millis,
     pub data: Value,
+    /// An endpoint that is told of it whatever it wants otherwise.
+    pub also: Option<EndpointId>,
 }
 
 impl Event {
     /// `subject` is what it happened to (a job's or an entry's id): the same thing at the same time is the same event, however
     /// often it is written. `data` says a few things of the subject, in a kilobyte or two: it is kept until it is delivered.
     pub fn new(kind: EventType, at: Millis, subject: &str, data: Value) -> Self {
-        Self { event_id: EventId::new(at, low_bits(&[kind.as_str(), subject])), kind, at, data }
+        Self { event_id: EventId::new(at, low_bits(&[kind.as_str(), subject])), kind, at, data, also: None }
+    }
+
+    /// Whether anybody is to be told: an endpoint that was named for it, or one that `wanted`, the account's sum of them, speaks for.
+    pub fn told(&self, wanted: &Wanted) -> bool {
+        self.also.is_some() || wanted.wants(self.kind)
     }
 
     /// What is sent, byte for byte, in each try.
@@ -206,7 +218,7 @@ pub fn of_change(change: &Change) -> Option<Event> {
         "started_at": job.started_at.map(rfc3339),
         "finished_at": job.finished_at.map(rfc3339),
     });
-    Some(Event::new(kind, at, job.job_id.as_str(), data))
+    Some(Event { also: job.webhook.clone(), ..Event::new(kind, at, job.job_id.as_str(), data) })
 }
 
 #[cfg(test)]
@@ -224,12 +236,20 @@ mod tests {
         assert!(!some.wants(EventType::JobFailed) && !some.wants(EventType::BatchFinished));
         assert!(EventType::ALL.iter().all(|event| wanted(&["*"]).unwrap().wants(*event)));
         assert!(!Wanted::default().wants(EventType::JobFailed));
+        assert!(some.wants_group("credits") && some.wants_group("job") && !some.wants_group("batch"));
+    }
+
+    #[test]
+    fn an_event_is_told_to_who_wants_it_or_is_named_for_it() {
+        let event = Event::new(EventType::JobFailed, 1, "job_1", Value::Null);
+        assert!(event.told(&wanted(&["job.*"]).unwrap()) && !event.told(&wanted(&[]).unwrap()));
+        let named = Event { also: Some(EndpointId::new(1, 1)), ..event };
+        assert!(named.told(&Wanted::default()));
     }
 
     #[test]
     fn what_is_no_event_is_refused_by_its_place() {
         let field = |lines: &[&str]| wanted(lines).unwrap_err().field;
-        assert_eq!(field(&[]), "events");
         assert_eq!(field(&["job.*"; 21]), "events");
         assert_eq!(field(&["job.*", "job.*"]), "events[1]");
         for bad in ["job", "job.", ".*", "jobs.*", "job.succeeded.*", "webhook.test", "webhook.*", "JOB.*", "**", ""] {

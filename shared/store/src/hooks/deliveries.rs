@@ -26,6 +26,16 @@ pub enum DeliveryState {
     Failed,
 }
 
+impl DeliveryState {
+    /// The state of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [("pending", Self::Pending), ("delivered", Self::Delivered), ("failed", Self::Failed)]
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, state)| state)
+    }
+}
+
 /// One try, as it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Try {
@@ -72,6 +82,23 @@ pub struct Delivery {
     pub next_check_at: Option<Millis>,
     pub ttl: i64,
 }
+
+/// Which deliveries are asked for; by default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    pub endpoint: Option<EndpointId>,
+    pub state: Option<DeliveryState>,
+}
+
+impl DeliveryFilter {
+    fn takes(&self, delivery: &Delivery) -> bool {
+        self.endpoint.as_ref().is_none_or(|id| *id == delivery.endpoint_id) && self.state.is_none_or(|state| state == delivery.state)
+    }
+}
+
+/// What a filtered list reads for one page: calls, and rows in each.
+const FILTER_READS: usize = 10;
+const FILTER_ROWS: u32 = 100;
 
 /// How a replay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,10 +175,39 @@ impl Table {
         self.get(&keys::delivery(account, id)).await
     }
 
-    /// The account's deliveries, newest first.
-    pub async fn deliveries(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Delivery>, Option<String>), Error> {
-        let (items, next) = self.page(&keys::account_pk(account), keys::DELIVERY, true, limit, after).await?;
-        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    /// The account's deliveries that the filter takes, newest first. One call looks at a thousand rows at most: a page may be short, or
+    /// empty, and go on all the same.
+    pub async fn deliveries(
+        &self,
+        account: &AccountId,
+        filter: &DeliveryFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<(Vec<Delivery>, Option<String>), Error> {
+        let (reads, rows) = if *filter == DeliveryFilter::default() { (1, limit) } else { (FILTER_READS, FILTER_ROWS) };
+        let mut found: Vec<Delivery> = Vec::new();
+        let mut next = after.map(str::to_owned);
+        for _ in 0..reads {
+            let (items, more) = self.page(&keys::account_pk(account), keys::DELIVERY, true, rows, next.as_deref()).await?;
+            let (read, last) = (items.len(), more.is_none());
+            for (i, item) in items.into_iter().enumerate() {
+                let delivery: Delivery = from_item(item)?;
+                if !filter.takes(&delivery) {
+                    continue;
+                }
+                let sk = keys::delivery(account, &delivery.delivery_id).sk;
+                found.push(delivery);
+                if found.len() == limit as usize {
+                    let end = last && i + 1 == read;
+                    return Ok((found, (!end).then_some(sk)));
+                }
+            }
+            next = more;
+            if last {
+                break;
+            }
+        }
+        Ok((found, next))
     }
 
     /// Leases the delivery for one try, if it is still as it was read. Gives it as it is then.

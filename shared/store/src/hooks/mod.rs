@@ -7,13 +7,13 @@
 mod deliveries;
 mod endpoints;
 
-pub use deliveries::{Delivery, DeliveryState, MAX_TRIES, Replayed, Try};
+pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, MAX_TRIES, Replayed, Try};
 pub use endpoints::{Endpoint, MAX_ENDPOINTS, Saved, WhyDisabled};
 
-use crate::table::{Expr, Parts, Table, Written, to_item};
+use crate::table::{Expr, Parts, Table, Written, from_item, to_item};
 use crate::{Error, keys};
 use kiln_core::hooks::{Event, EventType, Wanted, low_bits};
-use kiln_core::ids::{AccountId, DeliveryId, EventId};
+use kiln_core::ids::{AccountId, DeliveryId, EndpointId, EventId};
 use kiln_core::job::owed_shard;
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct OwedEvent {
     pub at: Millis,
     /// What each endpoint is sent, byte for byte.
     pub body: String,
+    /// An endpoint that is told of it whatever it wants otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<EndpointId>,
     pub owed_shard: String,
     pub next_check_at: Millis,
 }
@@ -44,9 +47,15 @@ impl OwedEvent {
             kind: event.kind,
             at: event.at,
             body: event.body(),
+            also: event.also.clone(),
             owed_shard: owed_shard(OWED, event.event_id.as_str()),
             next_check_at: event.at,
         }
+    }
+
+    /// Whether this endpoint is told.
+    pub fn goes_to(&self, endpoint: &Endpoint) -> bool {
+        endpoint.enabled && (endpoint.events.wants(self.kind) || self.also.as_ref() == Some(&endpoint.endpoint_id))
     }
 
     /// Its delivery to this endpoint; the same in a repeat.
@@ -57,15 +66,21 @@ impl OwedEvent {
 }
 
 impl Table {
-    /// Adds the event to the transaction of what it tells of, if an endpoint of the account wants it: `wanted` is the account's
-    /// `counters.hook_events` as read. `false`: nobody does, and nothing was added. After the commit, send
+    /// Adds the event to the transaction of what it tells of, if an endpoint of the account is to be told: `wanted` is the
+    /// account's `counters.hook_events` as read. `false`: none is, and nothing was added. After the commit, send
     /// `Queues::deliver` its id; if that fails, the event is found by its schedule.
     pub fn add_owed_event(&self, parts: &mut Parts, account: &AccountId, wanted: &Wanted, event: &Event) -> Result<bool, Error> {
-        if !wanted.wants(event.kind) {
+        if !event.told(wanted) {
             return Ok(false);
         }
         self.add_put(parts, to_item(&keys::event(account, &event.event_id), &OwedEvent::new(account, event))?, None)?;
         Ok(true)
+    }
+
+    /// Events that are owed to the account's endpoints, the oldest first.
+    pub async fn owed_events(&self, account: &AccountId, limit: u32) -> Result<Vec<OwedEvent>, Error> {
+        let (items, _) = self.page(&keys::account_pk(account), keys::EVENT, false, limit, None).await?;
+        items.into_iter().map(from_item).collect()
     }
 
     pub async fn owed_event(&self, account: &AccountId, id: &EventId) -> Result<Option<OwedEvent>, Error> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use kiln_core::ids::{AccountId, EntryId, JobId};
-use kiln_core::job::{Job, Priority, SCHEMA, State};
+use kiln_core::job::Job;
 use kiln_core::ledger::{Entry, EntryKind, Move, Sums, audit};
 use kiln_core::machine;
 use kiln_core::settings::Settings;
@@ -48,45 +48,7 @@ async fn submit(memory: &Memory, random: u128) -> Result<Result<(), Why>, kiln_s
 }
 
 fn draft(job_id: JobId) -> Job {
-    Job {
-        v: SCHEMA,
-        job_id,
-        account_id: account_id(),
-        kind: "noop".into(),
-        capability: "image".into(),
-        params: "{}".into(),
-        inputs: vec![],
-        priority: Priority::Standard,
-        project_id: None,
-        request_id: None,
-        state: State::Queued,
-        seq: 0,
-        attempt: 0,
-        failures: 0,
-        quote_millicredits: 1000,
-        meter: None,
-        charged_millicredits: 0,
-        hold_open: false,
-        created_at: 0,
-        queued_at: 0,
-        started_at: None,
-        attempt_started_at: None,
-        finished_at: None,
-        not_before: 0,
-        max_run_s: 900,
-        lease_until: None,
-        instance_id: None,
-        claim_id: None,
-        past_claims: vec![],
-        suspicion: None,
-        progress: 0.0,
-        stage: None,
-        error: None,
-        artifact_count: 0,
-        hints: 0,
-        owed_shard: None,
-        next_check_at: None,
-    }
+    Job { quote_millicredits: 1000, ..Job::draft(job_id, account_id(), "noop", "image", 900, 0) }
 }
 
 /// What is wrong with the books, and how many holds there are.
