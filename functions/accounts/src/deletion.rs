@@ -54,6 +54,10 @@ fn idle(counters: &Counters) -> bool {
     counters.running == 0 && counters.queued == 0 && counters.held == 0
 }
 
+fn plan_runs() -> Problem {
+    Problem::conflict("plan_runs", "A plan is paid by this account; end it first, and wait for the end of its period.")
+}
+
 fn unfinished() -> Problem {
     Problem::conflict("jobs_unfinished", "There are jobs that have not ended; cancel them first, or wait for them.")
 }
@@ -72,7 +76,7 @@ pub async fn delete_me(State(app): State<App>, person: Person, body: Body<Confir
         }
         // Else the payment service would go on taking money for an account that is gone.
         if account.subscription.as_ref().is_some_and(kiln_store::Subscription::runs) {
-            return Err(Problem::conflict("plan_runs", "A plan is paid by this account; end it first, and wait for the end of its period."));
+            return Err(plan_runs());
         }
         let orgs = all_orgs(&app, id).await?;
         orgs.iter().try_for_each(|(org, member)| may_leave(org, member))?;
@@ -84,6 +88,7 @@ pub async fn delete_me(State(app): State<App>, person: Person, body: Body<Confir
         match app.table().delete_person(&account, &email, &fingerprint, now).await? {
             Ok(()) => {}
             Err(NoEnd::Unfinished) => return Err(unfinished()),
+            Err(NoEnd::PlanRuns) => return Err(plan_runs()),
             Err(NoEnd::Gone | NoEnd::Moved) => continue,
         }
         shut(&app, id).await?;
@@ -116,6 +121,9 @@ fn may_leave(org: &Account, member: &Member) -> Result<()> {
         return Ok(());
     }
     if org.tally.n_members <= 1 {
+        if org.subscription.as_ref().is_some_and(kiln_store::Subscription::runs) {
+            return Err(Problem::conflict("plan_runs", format!("The organisation “{name}”, which ends with you, pays for a plan; end that first.")));
+        }
         return if idle(&org.counters) {
             Ok(())
         } else {
@@ -137,6 +145,7 @@ async fn leave_all(app: &App, orgs: &[(Account, Member)]) -> Result<bool> {
             match app.table().delete_org(&org.account_id, member, true, app.now()).await? {
                 Ok(()) | Err(NoEnd::Gone) => {}
                 Err(NoEnd::Unfinished) => return Err(unfinished()),
+                Err(NoEnd::PlanRuns) => return Err(plan_runs()),
                 Err(NoEnd::Moved) => return Ok(false),
             }
         }
@@ -174,6 +183,7 @@ pub async fn delete_org(State(app): State<App>, person: Person, Id(id): Id<Accou
         match app.table().delete_org(&id, &member, false, now).await? {
             Ok(()) => {}
             Err(NoEnd::Unfinished) => return Err(unfinished()),
+            Err(NoEnd::PlanRuns) => return Err(plan_runs()),
             Err(NoEnd::Gone) => return Err(Problem::not_found()),
             Err(NoEnd::Moved) => continue,
         }

@@ -168,6 +168,10 @@ pub async fn accept(State(app): State<App>, person: Person, body: Body<InviteTok
         let now = app.now();
         let open = app.table().invites(&org_id, now).await?;
         let invite = open.into_iter().find(|invite| equal(&invite.token_hash, &token_hash)).ok_or_else(invalid)?;
+        let inviter = app.table().member(&org_id, &invite.invited_by).await?;
+        if !inviter.is_some_and(|inviter| inviter.role.may_change(None, Some(invite.role))) {
+            return Err(invalid());
+        }
         let account = app.table().account(&person.account_id).await?;
         if account.and_then(|account| account.email).as_ref() != Some(&invite.email) {
             let detail = "This invite was sent to another address; sign in with that one.";

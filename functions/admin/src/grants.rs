@@ -8,7 +8,7 @@ use kiln_core::FieldError;
 use kiln_core::ids::{AccountId, EntryId};
 use kiln_core::ledger::EntryKind;
 use kiln_core::time::rfc3339;
-use kiln_http::flow::TRIES;
+use kiln_http::flow::{self, TRIES};
 use kiln_http::idempotency::replay_response;
 use kiln_http::{Admin, App, Body, Id, Key, Once, Page, Paging, Problem, Result};
 use kiln_store::{Posted, Posting};
@@ -65,6 +65,7 @@ pub async fn grant(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, key:
         match app.table().post(&posting, record.as_ref()).await? {
             Posted::Done | Posted::Again => {
                 tracing::info!(account_id = %id, millicredits, "an operator changed an account's credits");
+                flow::tell_of_credits(&app, &id).await;
                 return Ok((StatusCode::CREATED, Json(view)).into_response());
             }
             Posted::NoAccount => return Err(Problem::not_found()),

@@ -55,7 +55,7 @@ pub struct CheckoutView {
 
 /// A page of the payment service's where a pack of credits is bought. The credits come when the service says that it is paid.
 #[utoipa::path(post, path = "/api/v1/credits/checkout", tag = "credits", request_body = CheckoutRequest,
-    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
+    params(("Kiln-Account" = Option<String>, Header, description = "Acts for this organisation."), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
     responses((status = 201, body = CheckoutView), (status = 409, description = "The order of this key is paid or has expired.")), security(("session" = [])))]
 pub async fn checkout(State(app): State<App>, caller: Caller, key: Key, body: Body<CheckoutRequest>) -> Result<(StatusCode, Json<CheckoutView>)> {
     caller.require(Role::Admin)?;
@@ -111,6 +111,7 @@ pub async fn ordered(app: &App, caller: &Caller, once: &Once, buys: Buys, amount
             guest: None,
             owed_shard: None,
             next_check_at: None,
+            ttl: None,
         };
         let answer = serde_json::to_string(&Ordered { order_id }).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, answer, now);

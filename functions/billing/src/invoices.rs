@@ -19,7 +19,7 @@ pub struct PortalView {
 }
 
 /// The payment service's page for cards, invoices and the plan; the address works for some minutes.
-#[utoipa::path(post, path = "/api/v1/credits/portal", tag = "credits", responses((status = 200, body = PortalView), (status = 409, description = "Nothing was bought yet.")), security(("session" = [])))]
+#[utoipa::path(post, path = "/api/v1/credits/portal", tag = "credits", params(("Kiln-Account" = Option<String>, Header, description = "Acts for this organisation.")), responses((status = 200, body = PortalView), (status = 409, description = "Nothing was bought yet.")), security(("session" = [])))]
 pub async fn portal(State(app): State<App>, caller: Caller) -> Result<Json<PortalView>> {
     caller.require(Role::Admin)?;
     let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
@@ -61,12 +61,13 @@ pub struct InvoiceQuery {
 }
 
 /// The account's invoices, newest first.
-#[utoipa::path(get, path = "/api/v1/invoices", tag = "credits", params(InvoiceQuery), responses((status = 200, body = Page<InvoiceView>)), security(("session" = [])))]
+#[utoipa::path(get, path = "/api/v1/invoices", tag = "credits", params(InvoiceQuery), responses((status = 200, body = Page<InvoiceView>)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn invoices(
     State(app): State<App>,
-    caller: Caller,
+    caller: For<scope::CreditsRead>,
     query: std::result::Result<Query<InvoiceQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Page<InvoiceView>>> {
+    caller.require(Role::Admin)?;
     let Query(query) = query.map_err(|_| FieldError::new("limit", "a whole number from 1 to 100"))?;
     let limit = query.limit.unwrap_or(kiln_http::paging::DEFAULT_LIMIT);
     if !(1..=kiln_http::paging::MAX_LIMIT).contains(&limit) {
@@ -132,6 +133,7 @@ impl From<&Order> for PaymentView {
 /// What the account has ordered, paid or not, newest first.
 #[utoipa::path(get, path = "/api/v1/credits/payments", tag = "credits", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<PaymentView>)), security(("session" = []), ("api_key" = ["credits:read"])))]
 pub async fn payments(State(app): State<App>, caller: For<scope::CreditsRead>, paging: Paging) -> Result<Json<Page<PaymentView>>> {
+    caller.require(Role::Admin)?;
     let after = paging.after(keys::ORDER)?;
     let (orders, next) = app.table().orders(&caller.account_id, paging.limit, after.as_deref()).await?;
     Ok(Json(Page::new(orders.iter().map(PaymentView::from).collect(), next)))

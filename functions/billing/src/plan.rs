@@ -6,13 +6,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
 use kiln_core::access::Role;
-use kiln_core::billing::Buys;
+use kiln_core::billing::{Buys, OrderState};
 use kiln_core::time::rfc3339;
+use kiln_http::pay::Plan;
 use kiln_http::{App, Body, Caller, For, Key, Once, Problem, Result, pay, scope};
 use kiln_pay::Mode;
 use kiln_store::Subscription;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// Of the account's orders, the newest that are looked at for a page that is still open: one is open for an hour, and a minute makes few.
+const EARLIER: u32 = 50;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +31,7 @@ pub struct SubscribeRequest {
 
 /// A page of the payment service's where a plan is begun. Each payment grants the plan's credits.
 #[utoipa::path(post, path = "/api/v1/credits/subscribe", tag = "credits", request_body = SubscribeRequest,
-    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
+    params(("Kiln-Account" = Option<String>, Header, description = "Acts for this organisation."), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
     responses((status = 201, body = CheckoutView), (status = 409, description = "There is a plan already: change it.")), security(("session" = [])))]
 pub async fn subscribe(State(app): State<App>, caller: Caller, key: Key, body: Body<SubscribeRequest>) -> Result<(StatusCode, Json<CheckoutView>)> {
     caller.require(Role::Admin)?;
@@ -41,6 +45,15 @@ pub async fn subscribe(State(app): State<App>, caller: Caller, key: Key, body: B
     }
     let buys = Buys::Plan { plan: plan.id.clone(), millicredits: plan.millicredits };
     let order = ordered(&app, &caller, &once, buys, amount, &currency).await?;
+    // Of two pages that are open at once both could be paid: only the newest stays.
+    let client = pay::client(&app).await?;
+    let (orders, _) = app.table().orders(&caller.account_id, EARLIER, None).await?;
+    for earlier in orders.into_iter().filter(|earlier| earlier.state == OrderState::Open && earlier.order_id != order.order_id) {
+        if let (Buys::Plan { .. }, Some(session)) = (&earlier.buys, &earlier.session) {
+            client.expire_checkout(session).await.map_err(pay::problem)?;
+            app.table().order_ends(&caller.account_id, &earlier.order_id, OrderState::Expired).await?;
+        }
+    }
     let sold = Sold { list: "plan", id: &plan.id, title: &format!("Kiln: {}", plan.title), mode: Mode::Subscription { interval: plan.interval } };
     open(&app, &caller, order, sold).await.map(|view| (StatusCode::CREATED, Json(view)))
 }
@@ -93,7 +106,7 @@ pub async fn show(State(app): State<App>, caller: For<scope::CreditsRead>) -> Re
 }
 
 /// Changes the plan, or ends it.
-#[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, responses((status = 200, body = SubscriptionView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
+#[utoipa::path(patch, path = "/api/v1/credits/subscription", tag = "credits", request_body = PlanChange, params(("Kiln-Account" = Option<String>, Header, description = "Acts for this organisation.")), responses((status = 200, body = SubscriptionView), (status = 402, description = "The card did not pay the difference; the plan stays as it was."), (status = 409, description = "There is no plan.")), security(("session" = [])))]
 pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChange>) -> Result<Json<SubscriptionView>> {
     caller.require(Role::Admin)?;
     let PlanChange { plan, cancel } = body.value;
@@ -116,16 +129,17 @@ pub async fn change(State(app): State<App>, caller: Caller, body: Body<PlanChang
         }
         if wanted.id != state.plan {
             // One key for one step from this state: pressed twice it is done once.
-            let key = format!("kiln-plan-{}-{}-{}-{}", state.id, state.plan, wanted.id, app.now() / 60_000);
+            let newest = state.latest_invoice.as_deref().unwrap_or("none");
+            let key = format!("kiln-plan-{}-{}-{}-{newest}-{}", state.id, state.plan, wanted.id, app.now() / 60_000);
             client.change_plan(&state, &wanted.id, now_price.is_none_or(|now| price > now), &key).await.map_err(declined)?;
         }
     } else if let Some(end) = cancel {
         client.end_plan(&state.id, end).await.map_err(pay::problem)?;
     }
-    let state = client.plan_state(&subscription.id).await.map_err(pay::problem)?;
-    let told = kiln_http::pay::subscription(&state);
-    app.table().set_subscription(&caller.account_id, &state.customer, &told).await?;
-    Ok(Json(SubscriptionView::from(&told)))
+    match pay::keep_plan(&app, &client, &caller.account_id, &subscription.id).await?.0 {
+        Plan::Kept { now, .. } => Ok(Json(SubscriptionView::from(&now))),
+        Plan::Past | Plan::Odd(_) => Err(Problem::conflict("no_plan", "The plan has ended meanwhile; look again.")),
+    }
 }
 
 fn declined(error: kiln_pay::Error) -> Problem {

@@ -23,7 +23,15 @@ pub(crate) async fn sweep(app: &App) -> anyhow::Result<u64> {
             if app.now() > until {
                 return Ok(emptied);
             }
-            let Some(account) = app.table().owed_item::<Account>(&row).await? else { continue };
+            let account = match app.table().owed_item::<Account>(&row).await {
+                Ok(Some(account)) => account,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::error!(%error, pk = row.pk, "a row that is owed can't be read");
+                    app.table().look_later(&row, app.now() + AGAIN_AFTER).await?;
+                    continue;
+                }
+            };
             let due = account.state == Some(Leaving::Deleting) && account.next_check_at.is_some_and(|at| at <= app.now());
             if !due {
                 continue;

@@ -1,12 +1,14 @@
 //! From what was told to what is written. Each branch may run any number of times and in any order.
 
 use crate::{SOURCE, tell};
-use kiln_core::billing::{Buys, OrderState, Payment, PlanLine, invoice_credits};
+use kiln_core::billing::{Buys, Claim, OrderState, Payment, PlanLine, invoice_credits};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
+use kiln_http::flow;
 use kiln_http::guest::{self, Started};
+use kiln_http::pay::Plan;
 use kiln_http::{App, Result, kept, pay};
 use kiln_pay::{Event, FailedPayment, Invoice, Pay, Told};
-use kiln_store::Applied;
+use kiln_store::{Applied, Claimed};
 use std::collections::BTreeMap;
 
 /// Applies an event; what can't be is kept.
@@ -21,16 +23,11 @@ pub async fn apply(app: &App, event: &Event, body: &str) -> Result<()> {
             None
         }
         Told::InvoicePaid(invoice) => paid_invoice(app, invoice).await?,
-        Told::Subscription { id: subscription } => plan(app, subscription, None).await?,
-        Told::InvoiceFailed { subscription: Some(subscription), failed, .. } => plan(app, subscription, Some(failed)).await?,
+        Told::Subscription { id: subscription, account } => plan(app, subscription, account.as_deref(), None).await?,
+        Told::InvoiceFailed { subscription: Some(subscription), failed, .. } => plan(app, subscription, None, Some(failed)).await?,
         Told::InvoiceFailed { subscription: None, .. } => None,
         Told::Claim { payment: None, .. } => Some("a refund or dispute without a payment".to_owned()),
-        Told::Claim { id, payment: Some(payment), claim } => {
-            let now = app.now();
-            let claimed = app.table().apply_claim(payment, id, *claim, &EntryId::new(now, app.random()), now).await?;
-            tracing::info!(claim = id, ?claimed, "a refund or dispute was applied");
-            None
-        }
+        Told::Claim { id, payment: Some(payment), claim } => self::claim(app, id, payment, *claim).await?,
         Told::Other => None,
     };
     match odd {
@@ -59,38 +56,24 @@ async fn checkout(app: &App, told: &Told) -> Result<Option<String>> {
         let (amount, currency) = (amount.unwrap_or_default(), currency.as_deref().unwrap_or("?"));
         return Ok(Some(format!("order {order_id} costs {} {}, paid were {amount} {currency}", order.amount, order.currency)));
     }
-    let now = app.now();
-    let (Buys::Pack { millicredits, .. } | Buys::Plan { millicredits, .. } | Buys::Job { millicredits, .. }) = &order.buys;
-    let paid = Payment {
-        v: 1,
-        account_id: account_id.clone(),
-        order_id: Some(order_id.clone()),
-        cause: order_id.to_string(),
-        object: session.clone(),
-        millicredits: *millicredits,
-        amount: order.amount,
-        currency: order.currency.clone(),
-        paid_at: now,
-        claims: BTreeMap::new(),
-        taken: 0,
-        seq: 1,
-    };
     let charge = payment.as_deref().unwrap_or(session);
-    let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
-    tracing::info!(%order_id, ?applied, "a checkout was paid");
-    if matches!(order.buys, Buys::Job { .. })
-        && applied != Applied::NoAccount
-        && let Started::No(why) = guest::start(app, &order).await?
-    {
-        // The schedule gives the money back.
-        tracing::warn!(%order_id, why, "a guest paid for a job that can't be started");
+    let (paid, applied) = pay::apply_order(app, &order, session, charge).await?;
+    if applied == Applied::New {
+        flow::tell_of_credits(app, &account_id).await;
     }
-    if matches!(order.buys, Buys::Job { .. }) {
-        app.table().order_goes_on(&order, None, now).await?;
+    if matches!(order.buys, Buys::Job { .. }) && applied != Applied::NoAccount {
+        // Owed since that commit: what goes wrong here the schedule does again, or gives the money back.
+        match guest::start(app, &order).await {
+            Ok(Started::Yes) => {}
+            Ok(Started::No(why)) => tracing::warn!(%order_id, why, "a guest paid for a job that can't be started"),
+            Err(problem) => tracing::warn!(%order_id, code = problem.code, "a guest's job was not started at once; the schedule will"),
+        }
     }
-    referred(app, &account_id, applied).await?;
-    if applied == Applied::New && !matches!(order.buys, Buys::Job { .. }) {
-        tell::receipt(app, &paid, order_id.as_str()).await;
+    if !matches!(order.buys, Buys::Job { .. }) {
+        referred(app, &paid, charge, applied).await?;
+        if applied == Applied::New {
+            tell::receipt(app, &paid, order_id.as_str()).await;
+        }
     }
     Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
 }
@@ -106,23 +89,28 @@ async fn of_plan_checkout(app: &App, event: &Event, account: Option<&str>) -> Re
 }
 
 /// What a plan is now, asked of the service: its events may come in any order.
-async fn plan(app: &App, subscription: &str, failed: Option<&FailedPayment>) -> Result<Option<String>> {
-    let state = match pay::client(app).await?.plan_state(subscription).await {
-        Ok(state) => state,
-        Err(kiln_pay::Error::Refused { status: 404, .. }) => return Ok(Some(format!("no subscription {subscription}"))),
-        Err(error) => return Err(pay::problem(error)),
+async fn plan(app: &App, subscription: &str, account: Option<&str>, failed: Option<&FailedPayment>) -> Result<Option<String>> {
+    let client = pay::client(app).await?;
+    let account = match account {
+        Some(account) => Some(account.to_owned()),
+        None => match client.plan_state(subscription).await {
+            Ok(state) => state.account,
+            Err(kiln_pay::Error::Refused { status: 404, .. }) => return Ok(Some(format!("no subscription {subscription}"))),
+            Err(error) => return Err(pay::problem(error)),
+        },
     };
-    let Some(account) = state.account.as_deref().and_then(|account| account.parse::<AccountId>().ok()) else {
+    let Some(account) = account.and_then(|account| account.parse::<AccountId>().ok()) else {
         return Ok(Some(format!("subscription {subscription} names no account of ours")));
     };
-    let told = pay::subscription(&state);
-    let Some(before) = app.table().account(&account).await? else { return Ok(Some(format!("no account {account}"))) };
-    if !app.table().set_subscription(&account, &state.customer, &told).await? {
-        return Ok(Some(format!("no account {account}")));
+    match pay::keep_plan(app, &client, &account, subscription).await? {
+        (Plan::Kept { before, now }, _) => {
+            tell::plan(app, &before, &now, failed).await;
+            tracing::info!(plan = now.plan, status = now.status, "a plan changed");
+            Ok(None)
+        }
+        (Plan::Past, _) => Ok(None),
+        (Plan::Odd(why), _) => Ok(Some(why)),
     }
-    tell::plan(app, &before, &told, failed).await;
-    tracing::info!(plan = told.plan, status = told.status, "a plan changed");
-    Ok(None)
 }
 
 /// A period of a plan was paid: its credits come, in proportion to the money of each line.
@@ -135,11 +123,14 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
         return Ok(None);
     }
     let client = pay::client(app).await?;
-    let state = client.plan_state(subscription).await.map_err(pay::problem)?;
-    let account = invoice.account.as_deref().or(state.account.as_deref()).and_then(|account| account.parse::<AccountId>().ok());
+    let account = match &invoice.account {
+        Some(account) => Some(account.clone()),
+        None => client.plan_state(subscription).await.map_err(pay::problem)?.account,
+    };
+    let account = account.and_then(|account| account.parse::<AccountId>().ok());
     let Some(account_id) = account else { return Ok(Some(format!("invoice {} names no account of ours", invoice.id))) };
-    let told = pay::subscription(&state);
-    app.table().set_subscription(&account_id, &state.customer, &told).await?;
+    // Paid is paid: its credits come also where the plan is past, or one too many.
+    let (kept, state) = pay::keep_plan(app, &client, &account_id, subscription).await?;
     let millicredits = match credits(app, &client, invoice, &state.plan).await? {
         Ok(millicredits) => millicredits,
         Err(why) => return Ok(Some(why)),
@@ -156,7 +147,8 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
         cause: format!("plan:{}", state.plan),
         object: invoice.id.clone(),
         millicredits,
-        amount: invoice.amount_paid,
+        // Of what the lines cost: a part may be paid from what the service owed the customer, and a refund goes by the whole.
+        amount: if invoice.total > 0 { invoice.total } else { invoice.amount_paid },
         currency: invoice.currency.clone(),
         paid_at: now,
         claims: BTreeMap::new(),
@@ -165,12 +157,18 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
     };
     let charge = payment.as_deref().unwrap_or(&invoice.id);
     let applied = app.table().apply_payment(&paid, charge, &EntryId::new(now, app.random()), now).await?;
+    if applied == Applied::New {
+        flow::tell_of_credits(app, &paid.account_id).await;
+    }
     tracing::info!(invoice = invoice.id, millicredits, ?applied, "a plan's invoice was paid");
-    referred(app, &account_id, applied).await?;
+    if invoice.amount_paid > 0 {
+        referred(app, &paid, charge, applied).await?;
+    }
     if applied == Applied::New && millicredits > 0 {
         tell::receipt(app, &paid, &invoice.id).await;
     }
-    Ok((applied == Applied::NoAccount).then(|| format!("no account {account_id}")))
+    let no_account = (applied == Applied::NoAccount).then(|| format!("no account {account_id}"));
+    Ok(no_account.or(if let Plan::Odd(why) = kept { Some(why) } else { None }))
 }
 
 /// What an invoice grants, or why it does not agree with the price list.
@@ -185,25 +183,53 @@ async fn credits(app: &App, client: &Pay, invoice: &Invoice, plan: &str) -> Resu
     }
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in &invoice.lines {
-        let named = match &line.price {
+        let (named, sold) = match &line.price {
             Some(price) => client.plan_of_price(price).await.map_err(pay::problem)?,
-            None => None,
+            None => (None, None),
         };
         // A price made for one sale names no plan: then it is the one that the subscription was begun with.
-        lines.push(PlanLine { plan: named.unwrap_or_else(|| plan.to_owned()), amount: line.amount, prorated: line.prorated });
+        lines.push(PlanLine { plan: named.unwrap_or_else(|| plan.to_owned()), amount: line.amount, prorated: line.prorated, sold });
     }
     Ok(invoice_credits(app.prices(), &invoice.currency, &lines).map_err(|why| format!("invoice {}: {why}", invoice.id)))
 }
 
 /// Whoever brought an account that has paid now is credited, once; also where the one that applied the payment died before this.
-async fn referred(app: &App, account: &AccountId, applied: Applied) -> Result<()> {
+async fn referred(app: &App, paid: &Payment, charge: &str, applied: Applied) -> Result<()> {
     let amount = app.settings().referral_millicredits as i64;
-    if applied == Applied::NoAccount || amount == 0 {
+    if applied == Applied::NoAccount || amount == 0 || paid.amount <= 0 || paid.millicredits <= 0 {
         return Ok(());
     }
-    let Some(account) = app.table().account(account).await?.filter(|account| account.referred_by.is_some()) else { return Ok(()) };
+    let Some(account) = app.table().account(&paid.account_id).await?.filter(|account| account.referred_by.is_some()) else { return Ok(()) };
     let now = app.now();
-    let credited = app.table().credit_referral(&account, amount, &EntryId::new(now, app.random()), now).await?;
+    let credited = app.table().credit_referral(&account, charge, amount, &EntryId::new(now, app.random()), now).await?;
     tracing::info!(?credited, "a referral has paid");
+    if let (Applied::New, Some(referrer)) = (credited, &account.referred_by) {
+        flow::tell_of_credits(app, referrer).await;
+    }
     Ok(())
+}
+
+/// A refund or a dispute of one payment.
+async fn claim(app: &App, id: &str, charge: &str, claim: Claim) -> Result<Option<String>> {
+    let now = app.now();
+    let claimed = app.table().apply_claim(charge, id, claim, &EntryId::new(now, app.random()), now).await?;
+    tracing::info!(claim = id, ?claimed, "a refund or dispute was applied");
+    let Some(payment) = app.table().payment(charge).await? else { return Ok(None) };
+    flow::tell_of_credits(app, &payment.account_id).await;
+    // Also where nothing was new: whoever applied it may have died before this.
+    if payment.millicredits > 0
+        && payment.taken >= payment.millicredits
+        && let Some(referrer) = app.table().take_back_referral(&payment.account_id, charge, &EntryId::new(now, app.random()), now).await?
+    {
+        flow::tell_of_credits(app, &referrer).await;
+    }
+    if !matches!(claimed, Claimed::Returned { .. }) || !id.starts_with("re_") {
+        return Ok(None);
+    }
+    let order = match &payment.order_id {
+        Some(order) => app.table().order(&payment.account_id, order).await?,
+        None => None,
+    };
+    let guest = order.is_some_and(|order| order.guest.is_some());
+    Ok(guest.then(|| format!("the refund {id} of a guest failed: they were told that their money comes back, and it did not")))
 }

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 /// Whose messages these are, where some are kept.
 pub(crate) const SOURCE: &str = "stripe";
-/// Largest event; what can't be applied is kept in one item of the table, which holds 400 KB.
-const MAX_BYTES: usize = 256 * 1024;
+/// Largest event; Stripe's are a few kilobytes.
+const MAX_BYTES: usize = 1024 * 1024;
 /// Times longer than any real header with a few secrets.
 const MAX_SIGNATURE: usize = 4096;
 

@@ -22,6 +22,8 @@ use utoipa::ToSchema;
 
 /// For how long a guest's checkout can be paid.
 const OPEN_FOR: Millis = seconds(3600);
+/// For how long what was never paid is kept: a slow payment takes some days, and its events may be late.
+pub(crate) const UNPAID_FOR_S: i64 = 30 * 86_400;
 /// When an order is first looked at: after its checkout is over and its last event could have come.
 const LOOK_AFTER: Millis = OPEN_FOR + seconds(3600);
 
@@ -100,7 +102,7 @@ struct Ready {
 async fn ready(app: &App, caller: &Visitor, request: &JobRequest, request_id: &str) -> Result<Ready> {
     ask::check_inputs(request)?;
     let valid = ask::validate(app, request)?;
-    let found = app.table().before_submit(&caller.asked, &request.inputs, None).await?;
+    let found = app.table().before_submit(&caller.asked, &request.inputs, None, None).await?;
     let inputs = ask::inputs(request, &found.uploads)?;
     let priced = price::quote(app.prices(), &OwnPrices::default(), valid.kind.name, &valid.params, &inputs, request.priority)?;
     let tier = app.prices().guest_tier(priced.quote.quote_millicredits).map(|(name, tier)| (name.to_owned(), tier.clone()));
@@ -112,7 +114,7 @@ async fn ready(app: &App, caller: &Visitor, request: &JobRequest, request_id: &s
 #[utoipa::path(post, path = "/api/v1/studio/quote", tag = "guest", request_body = GuestRequest, responses((status = 200, body = GuestQuote)), security(("session" = [])))]
 pub async fn quote(State(app): State<App>, caller: Visitor, body: Body<GuestRequest>) -> Result<Json<GuestQuote>> {
     let GuestRequest { kind, params, inputs } = body.value;
-    let request = JobRequest { kind, params, inputs, priority: Priority::Standard };
+    let request = JobRequest { kind, params, inputs, priority: Priority::Standard, webhook: None };
     let Ready { priced, tier: (tier, of), .. } = ready(&app, &caller, &request, "").await?;
     let currency = app.prices().guest.currency.clone();
     Ok(Json(GuestQuote { tier, title: of.title, amount: of.amount, currency, lines: priced.quote.lines, expected_s: priced.quote.expected_s }))
@@ -138,7 +140,7 @@ pub async fn checkout(
     let once = Once::new("studio-checkout", key, &body.bytes);
     let GuestCheckoutRequest { kind, params, inputs, email } = body.value;
     let email = kiln_core::address::parse(&email)?;
-    let request = JobRequest { kind, params, inputs, priority: Priority::Standard };
+    let request = JobRequest { kind, params, inputs, priority: Priority::Standard, webhook: None };
     let order = ordered(&app, &caller, &once, &request, &request_id, email).await?;
     open(&app, order).await.map(|view| (StatusCode::CREATED, Json(view)))
 }
@@ -169,6 +171,7 @@ async fn ordered(app: &App, caller: &Visitor, once: &Once, request: &JobRequest,
             guest: Some(Guest { email: email.clone(), job: serde_json::to_string(&job).map_err(Problem::internal)?, settled: None }),
             owed_shard: Some(owed_shard("order", order_id.as_str())),
             next_check_at: Some(now + LOOK_AFTER),
+            ttl: Some(now / 1000 + UNPAID_FOR_S),
         };
         let answer = serde_json::to_string(&Ordered { order_id }).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, answer, now);

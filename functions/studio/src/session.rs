@@ -12,8 +12,8 @@ use kiln_store::{Account, AccountKind, Session};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Kept this much longer than the session: a checkout that was opened at its end can still be paid.
-const SWEPT_AFTER: i64 = 2 * 86_400;
+/// The session's row is kept this much longer.
+const SWEPT_AFTER: i64 = 86_400;
 
 /// A guest's session has begun.
 #[derive(Serialize, ToSchema)]
@@ -43,7 +43,8 @@ pub async fn begin(State(app): State<App>, method: Method, headers: HeaderMap) -
     let account_id = AccountId::new(now, app.random());
     let secret = new_secret(&format!("{account_id}."));
     let ttl = expires_at / 1000 + SWEPT_AFTER;
-    let account = Account { guest: true, ttl: Some(ttl), ..Account::new(account_id.clone(), AccountKind::Person, 0, now) };
+    let account =
+        Account { guest: true, ttl: Some(expires_at / 1000 + crate::checkout::UNPAID_FOR_S), ..Account::new(account_id.clone(), AccountKind::Person, 0, now) };
     let session = Session {
         session_id: SessionId::new(now, app.random()),
         account_id,

@@ -102,6 +102,7 @@ pub async fn create(State(app): State<App>, caller: For<scope::UploadsWrite>, ke
     let kept = serde_json::to_string(&Kept { id: upload.upload_id.clone(), expires_at }).map_err(Problem::internal)?;
     let record = once.record(&caller.account_id, StatusCode::CREATED, kept, now);
     for _ in 0..TRIES {
+        let now = app.now();
         let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
         let room = Room::of(&account, app.settings(), now).bytes(upload.bytes, account.kept_limits(app.settings()).bytes);
         match app.table().put_upload(&upload, &account, &room, record.as_ref()).await? {

@@ -60,11 +60,14 @@ pub struct Order {
     /// What a guest's order needs until it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<Guest>,
-    /// Present while a guest's order is not settled: its shard of the owed index, and when it is looked at next.
+    /// Present until a guest's order is forgotten: its shard of the owed index, and when it is looked at next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owed_shard: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<Millis>,
+    /// Seconds since 1970; only of a guest's order that nobody has paid, and only sweeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
 }
 
 /// A guest's order: the job that starts when it is paid, and where its result goes.
@@ -173,6 +176,20 @@ pub struct PlanLine {
     /// Negative for the unused time of a plan that was left.
     pub amount: i64,
     pub prorated: bool,
+    /// What the plan costs and grants by the price that this line is billed at, where that price says so: subscriptions that run keep the
+    /// price that they were begun at, whatever the list says today.
+    pub sold: Option<SoldPlan>,
+}
+
+/// Most millicredits that one period of a plan grants.
+pub const MAX_PLAN: i64 = 1_000_000_000_000;
+
+/// A plan as it was sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoldPlan {
+    /// In the currency's smallest unit.
+    pub amount: i64,
+    pub millicredits: i64,
 }
 
 /// What an invoice's lines grant: each in proportion to its money, so that changing plans to and fro gains nothing. Negative where more
@@ -181,16 +198,24 @@ pub struct PlanLine {
 pub fn invoice_credits(prices: &crate::prices::Prices, currency: &str, lines: &[PlanLine]) -> Result<i64, String> {
     let mut millicredits = 0i128;
     for line in lines {
-        let plan = prices.plan(&line.plan).ok_or_else(|| format!("the price list has no plan {:.64?}", line.plan))?;
-        let price = *plan.prices.get(currency).ok_or_else(|| format!("plan {} has no price in {currency:.8?}", plan.id))?;
+        let id = &line.plan;
+        let SoldPlan { amount: price, millicredits: grants } = match line.sold {
+            Some(sold) if sold.amount > 0 && (0..=MAX_PLAN).contains(&sold.millicredits) => sold,
+            Some(sold) => return Err(format!("the price of plan {id:.64?} is no price of ours: {} {currency:.8?} for {}", sold.amount, sold.millicredits)),
+            None => {
+                let plan = prices.plan(id).ok_or_else(|| format!("the price list has no plan {id:.64?}"))?;
+                let amount = *plan.prices.get(currency).ok_or_else(|| format!("plan {id} has no price in {currency:.8?}"))?;
+                SoldPlan { amount, millicredits: plan.millicredits }
+            }
+        };
         if !line.prorated && line.amount != price {
-            return Err(format!("plan {} costs {price} {currency}, the invoice says {}", plan.id, line.amount));
+            return Err(format!("plan {id} costs {price} {currency}, the invoice says {}", line.amount));
         }
         if line.prorated && line.amount.abs() > price {
-            return Err(format!("a part of plan {} costs {} {currency}, which is above its whole price", plan.id, line.amount));
+            return Err(format!("a part of plan {id} costs {} {currency}, which is above its whole price", line.amount));
         }
         // Towards less: a part's credits are never rounded to the customer's gain.
-        millicredits += (i128::from(plan.millicredits) * i128::from(line.amount)).div_euclid(i128::from(price));
+        millicredits += (i128::from(grants) * i128::from(line.amount)).div_euclid(i128::from(price));
     }
     i64::try_from(millicredits).map_err(|_| "more credits than can be counted".to_owned())
 }
@@ -268,7 +293,7 @@ mod tests {
     #[test]
     fn an_invoice_grants_in_proportion_to_its_money() {
         let prices = Prices::shipped();
-        let line = |plan: &str, amount, prorated| PlanLine { plan: plan.into(), amount, prorated };
+        let line = |plan: &str, amount, prorated| PlanLine { plan: plan.into(), amount, prorated, sold: None };
         assert_eq!(invoice_credits(&prices, "inr", &[line("maker", 50_000, false)]), Ok(120_000));
         // Up half-way through the month: half of the old plan back, half of the new one.
         assert_eq!(invoice_credits(&prices, "inr", &[line("maker", -25_000, true), line("team", 125_000, true)]), Ok(375_000 - 60_000));

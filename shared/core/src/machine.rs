@@ -195,7 +195,8 @@ pub(crate) fn queued(mut job: Job, settings: &Settings, now: Millis) -> Job {
 /// How these jobs, all of them or none, count for the account's day.
 pub(crate) fn daily(new: &[Job], counters: &Counters, settings: &Settings, now: Millis) -> Daily {
     let (inferences, edits) = daily_limits(counters, settings);
-    let day = now.div_euclid(DAY);
+    // Of two clocks around midnight the later one's day holds.
+    let day = now.div_euclid(DAY).max(counters.today.day);
     let jobs = new.len() as i64;
     let changed = new.iter().filter(|job| crate::kinds::find(&job.kind, true).is_some_and(|kind| kind.edit)).count() as i64;
     let (inferences_below, edits_below) = (inferences.map(|limit| limit - jobs + 1), edits.filter(|_| changed > 0).map(|limit| limit - changed + 1));

@@ -81,7 +81,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// A caller who may be an API key with this scope, or a session: `caller: For<scope::JobsRead>`.
+/// A caller who may be an API key with this scope, or a session of somebody whose role allows it: `caller: For<scope::JobsRead>`.
 #[derive(Debug, Clone)]
 pub struct For<S>(Caller, PhantomData<S>);
 
@@ -99,6 +99,7 @@ impl<S: scope::Named> FromRequestParts<App> for For<S> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let signed = Signed::from_request_parts(parts, app).await?;
         let caller = signed.check(app.table().prove(&signed.asked).await?, Some(S::SCOPE), app.now())?;
+        caller.require(S::LEAST)?;
         caller.note_use(app).await;
         Ok(Self(caller, PhantomData))
     }
@@ -106,22 +107,25 @@ impl<S: scope::Named> FromRequestParts<App> for For<S> {
 
 /// Scopes as types, for [`For`].
 pub mod scope {
-    use kiln_core::access::Scope;
+    use kiln_core::access::{Role, Scope};
 
     pub trait Named: Send + Sync {
         const SCOPE: Scope;
+        /// What a session's person must be in the account, for the same.
+        const LEAST: Role;
     }
 
     macro_rules! named {
-        ($($name:ident)*) => { $(
+        ($($name:ident: $role:ident)*) => { $(
             #[derive(Debug, Clone, Copy)]
             pub struct $name;
             impl Named for $name {
                 const SCOPE: Scope = Scope::$name;
+                const LEAST: Role = Role::$role;
             }
         )* };
     }
-    named!(JobsRead JobsWrite UploadsWrite SharesWrite CreditsRead WebhooksWrite);
+    named!(JobsRead: Member JobsWrite: Member UploadsWrite: Member SharesWrite: Member CreditsRead: Member WebhooksWrite: Admin);
 }
 
 /// A signed-in person, about their own things, whatever account their pages act for.
@@ -131,7 +135,7 @@ pub struct Person {
     pub session: Session,
 }
 
-/// Whoever has a session, a guest's too: for what a guest may do.
+/// A guest: for what is sold without an account. Who has an account pays with its credits, and gets a refund of none.
 #[derive(Debug, Clone)]
 pub struct Visitor {
     pub account_id: AccountId,
@@ -145,7 +149,8 @@ impl FromRequestParts<App> for Visitor {
         let signed = Signed { asked: Signed::from_request_parts(parts, app).await?.asked.of_person() };
         let proof = app.table().prove(&signed.asked).await?;
         if !proof.session.as_ref().is_some_and(|session| session.guest) {
-            return signed.check(proof, None, app.now()).map(|caller| Self { account_id: caller.account_id, asked: signed.asked });
+            signed.check(proof, None, app.now())?;
+            return Err(Problem::conflict("signed_in", "You are signed in: ask for the job itself, with your credits; this is for guests."));
         }
         let session = proof.session.filter(|session| session.expires_at > app.now()).ok_or_else(session_ended)?;
         Ok(Self { account_id: session.account_id, asked: signed.asked })

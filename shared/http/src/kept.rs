@@ -4,11 +4,16 @@
 use crate::App;
 use serde_json::json;
 
+/// Bytes of a message that are kept: one item of the table holds 400 KB.
+const MOST_KEPT: usize = 256 * 1024;
+
 /// Keeps a message of `source` (`ses`, `stripe`); `why` is for the person and names no secret. An error means that it is not kept, and
 /// the sender must be told to send it again.
 pub async fn keep(app: &App, source: &str, why: &str, body: &str) -> Result<(), kiln_store::Error> {
     let now = app.now();
-    app.table().keep(source, why, body, now).await?;
+    // Of more than an item of the table holds, the beginning, in which the thing is named.
+    let kept = &body[..body.floor_char_boundary(MOST_KEPT)];
+    app.table().keep(source, why, kept, now).await?;
     tracing::error!(source, why, "a genuine message could not be read; it is kept in the table");
     if std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some() {
         // CloudWatch's embedded metric format.

@@ -1,19 +1,19 @@
 //! Checkout: the page of Stripe's where a customer pays, for a pack, a plan, or a guest's job; and refunds.
 
 use crate::setup::lookup_key;
-use crate::{Error, Pay, Result, currency};
+use crate::{Error, Pay, Result, Told, currency};
 use kiln_core::prices::Interval;
 use kiln_core::time::Millis;
 use std::collections::HashMap;
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionInvoiceCreation, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
     CreateCheckoutSessionLineItemsPriceDataRecurring, CreateCheckoutSessionLineItemsPriceDataRecurringInterval, CreateCheckoutSessionPaymentIntentData,
-    CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ProductData,
+    CreateCheckoutSessionSubscriptionData, ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
 };
 use stripe_core::customer::CreateCustomer;
 use stripe_core::refund::CreateRefund;
 use stripe_product::price::ListPrice;
-use stripe_shared::CheckoutSessionMode;
+use stripe_shared::{CheckoutSessionMode, CheckoutSessionStatus};
 
 /// What is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,14 @@ impl Pay {
         Ok(Checkout { id: made.id.to_string(), url, amount: made.amount_total, currency: made.currency.map(|code| code.to_string()) })
     }
 
+    /// What has become of a checkout, as its event would tell it; and whether it may still be paid: its page is open, or a slow payment
+    /// is on its way.
+    pub async fn checkout_now(&self, session: &str) -> Result<(Told, bool)> {
+        let found = self.ask(&RetrieveCheckoutSession::new(session)).await?;
+        let may_come = found.status != Some(CheckoutSessionStatus::Expired);
+        Ok((crate::told::checkout(&found), may_come))
+    }
+
     /// Closes a checkout that is not paid, so that it can't be any more; one that is over already is no error.
     pub async fn expire_checkout(&self, session: &str) -> Result<()> {
         match self.ask(&ExpireCheckoutSession::new(session)).await {
@@ -130,11 +138,13 @@ impl Pay {
     }
 
     /// Gives all of a payment's money back, once: asked again it is the same refund, and a payment that is refunded already is no error.
-    pub async fn refund(&self, payment: &str, order: &str) -> Result<()> {
+    /// `Some` names why Stripe never will: the payer disputes it, say.
+    pub async fn refund(&self, payment: &str, order: &str) -> Result<Option<String>> {
         let request = CreateRefund::new().payment_intent(payment).metadata(HashMap::from([("kiln_order".to_owned(), order.to_owned())]));
         match self.make(&request, &format!("kiln-refund-{order}")).await {
-            Ok(_) => Ok(()),
-            Err(Error::Refused { code, .. }) if code == "charge_already_refunded" => Ok(()),
+            Ok(_) => Ok(None),
+            Err(Error::Refused { code, .. }) if code == "charge_already_refunded" => Ok(None),
+            Err(Error::Refused { code, .. }) if matches!(code.as_str(), "charge_disputed" | "charge_not_refundable") => Ok(Some(code)),
             Err(error) => Err(error),
         }
     }

@@ -37,6 +37,9 @@ pub fn lookup_key(list: &str, id: &str, currency: &str) -> String {
     format!("kiln_{list}_{id}_{currency}")
 }
 
+/// The metadata in which a price says what it grants.
+pub(crate) const MILLICREDITS: &str = "kiln_millicredits";
+
 /// One thing that is sold.
 struct Sold<'a> {
     list: &'static str,
@@ -44,15 +47,29 @@ struct Sold<'a> {
     title: &'a str,
     prices: &'a BTreeMap<String, i64>,
     interval: Option<Interval>,
+    millicredits: i64,
 }
 
 impl Pay {
     /// Makes what is missing and says each thing that it did, one line each.
     pub async fn set_up(&self, prices: &Prices) -> Result<Vec<String>> {
         let mut done = Vec::new();
-        let packs = prices.packs.iter().map(|pack| Sold { list: "pack", id: &pack.id, title: &pack.title, prices: &pack.prices, interval: None });
-        let plans =
-            prices.plans.iter().map(|plan| Sold { list: "plan", id: &plan.id, title: &plan.title, prices: &plan.prices, interval: Some(plan.interval) });
+        let packs = prices.packs.iter().map(|pack| Sold {
+            list: "pack",
+            id: &pack.id,
+            title: &pack.title,
+            prices: &pack.prices,
+            interval: None,
+            millicredits: pack.millicredits,
+        });
+        let plans = prices.plans.iter().map(|plan| Sold {
+            list: "plan",
+            id: &plan.id,
+            title: &plan.title,
+            prices: &plan.prices,
+            interval: Some(plan.interval),
+            millicredits: plan.millicredits,
+        });
         for sold in packs.chain(plans) {
             let product = self.set_up_product(&sold, &mut done).await?;
             for (code, amount) in sold.prices {
@@ -86,10 +103,16 @@ impl Pay {
         let found = self.ask(&ListPrice::new().lookup_keys(vec![key.clone()]).active(true)).await?.data.into_iter().next();
         let interval = |price: &stripe_shared::Price| price.recurring.as_ref().map(|recurring| recurring.interval.as_str().to_owned());
         let wanted = sold.interval.map(|interval| interval.as_str().to_owned());
-        if found.as_ref().is_some_and(|price| price.unit_amount == Some(amount) && price.currency.to_string() == code && interval(price) == wanted) {
+        let grants = sold.millicredits.to_string();
+        let same = |price: &stripe_shared::Price| {
+            let costs = price.unit_amount == Some(amount) && price.currency.to_string() == code && interval(price) == wanted;
+            costs && price.metadata.get(MILLICREDITS) == Some(&grants)
+        };
+        if found.as_ref().is_some_and(same) {
             return Ok(());
         }
-        let metadata = HashMap::from([(format!("kiln_{}", sold.list), sold.id.to_owned())]);
+        // With what it grants: a subscription that runs keeps its price, and that price's credits, when the list changes.
+        let metadata = HashMap::from([(format!("kiln_{}", sold.list), sold.id.to_owned()), (MILLICREDITS.to_owned(), grants.clone())]);
         let mut request =
             CreatePrice::new(currency(code)).product(product).unit_amount(amount).lookup_key(key.as_str()).transfer_lookup_key(true).metadata(metadata);
         if let Some(interval) = sold.interval {
@@ -100,7 +123,7 @@ impl Pay {
         }
         // Which price it follows is part of the key: back to an earlier amount is a new price too.
         let before = found.as_ref().map_or("none", |price| price.id.as_str());
-        self.make(&request, &format!("kiln-price-{key}-{amount}-{before}")).await?;
+        self.make(&request, &format!("kiln-price-{key}-{amount}-{grants}-{before}")).await?;
         done.push(format!("made price {key}: {amount}"));
         if let Some(old) = found {
             // Subscriptions that run keep the price that they have.

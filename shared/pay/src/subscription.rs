@@ -1,7 +1,8 @@
 //! Plans that run, their invoices, and the portal where a customer sees to them.
 
-use crate::setup::lookup_key;
+use crate::setup::{MILLICREDITS, lookup_key};
 use crate::{Error, Pay, Result};
+use kiln_core::billing::SoldPlan;
 use kiln_core::time::Millis;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_billing::invoice::{ListInvoice, RetrieveInvoice};
@@ -23,6 +24,8 @@ pub struct PlanState {
     pub period_end: Option<Millis>,
     pub ends_at_period_end: bool,
     item: String,
+    /// Stripe's id of the newest invoice: with each step up there is another.
+    pub latest_invoice: Option<String>,
 }
 
 /// An invoice, as its customer sees it.
@@ -55,6 +58,7 @@ impl Pay {
             period_end: Some(item.current_period_end * 1000),
             ends_at_period_end: found.cancel_at_period_end || found.cancel_at.is_some(),
             item: item.id.to_string(),
+            latest_invoice: found.latest_invoice.as_ref().and_then(|invoice| invoice.id().as_ref().map(ToString::to_string)),
         })
     }
 
@@ -80,9 +84,12 @@ impl Pay {
         self.ask(&UpdateSubscription::new(subscription).cancel_at_period_end(end)).await.map(|_| ())
     }
 
-    /// The plan of our list that a price of Stripe's stands for, if any.
-    pub async fn plan_of_price(&self, price: &str) -> Result<Option<String>> {
-        Ok(self.ask(&RetrievePrice::new(price)).await?.metadata.get("kiln_plan").cloned())
+    /// The plan that a price of Stripe's stands for, if any, and what it costs and grants by that price.
+    pub async fn plan_of_price(&self, price: &str) -> Result<(Option<String>, Option<SoldPlan>)> {
+        let found = self.ask(&RetrievePrice::new(price)).await?;
+        let millicredits = found.metadata.get(MILLICREDITS).and_then(|text| text.parse().ok());
+        let sold = found.unit_amount.zip(millicredits).map(|(amount, millicredits)| SoldPlan { amount, millicredits });
+        Ok((found.metadata.get("kiln_plan").cloned(), sold))
     }
 
     /// Stripe's name of the payment that paid an invoice.

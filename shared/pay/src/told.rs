@@ -28,9 +28,6 @@ pub enum Told {
         amount: Option<i64>,
         currency: Option<String>,
         payment: Option<String>,
-        customer: Option<String>,
-        /// The address that the payer gave on Stripe's page.
-        email: Option<String>,
     },
     /// A checkout can't be paid any more.
     CheckoutOver {
@@ -51,6 +48,7 @@ pub enum Told {
     /// A subscription changed in some way; ask what it is now.
     Subscription {
         id: String,
+        account: Option<String>,
     },
     Other,
 }
@@ -142,7 +140,7 @@ fn meta(session: &CheckoutSession, key: &str) -> Option<String> {
     session.metadata.as_ref().and_then(|metadata| metadata.get(key)).cloned()
 }
 
-fn checkout(session: &CheckoutSession) -> Told {
+pub(crate) fn checkout(session: &CheckoutSession) -> Told {
     Told::Checkout {
         session: session.id.to_string(),
         account: meta(session, "kiln_account"),
@@ -152,8 +150,6 @@ fn checkout(session: &CheckoutSession) -> Told {
         amount: session.amount_total,
         currency: session.currency.as_ref().map(ToString::to_string),
         payment: session.payment_intent.as_ref().map(|intent| intent.id().to_string()),
-        customer: session.customer.as_ref().map(|customer| customer.id().to_string()),
-        email: session.customer_details.as_ref().and_then(|details| details.email.clone()),
     }
 }
 
@@ -211,7 +207,7 @@ fn of_dispute(dispute: &Dispute) -> Told {
 }
 
 fn of_subscription(subscription: &Subscription) -> Told {
-    Told::Subscription { id: subscription.id.to_string() }
+    Told::Subscription { id: subscription.id.to_string(), account: subscription.metadata.get("kiln_account").cloned() }
 }
 
 #[cfg(test)]

@@ -62,6 +62,9 @@ pub struct Account {
     pub customer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<crate::Subscription>,
+    /// Rises with each write of the plan.
+    #[serde(default)]
+    pub plan_rev: u64,
     #[serde(flatten)]
     pub preferences: Preferences,
     #[serde(flatten)]
@@ -130,6 +133,7 @@ impl Account {
             prices: OwnPrices::default(),
             customer: None,
             subscription: None,
+            plan_rev: 0,
             preferences: Preferences::default(),
             tally: Tally::default(),
             state: None,

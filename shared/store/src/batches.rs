@@ -53,6 +53,12 @@ impl Table {
         self.get(&keys::batch(account, batch)).await
     }
 
+    /// The account's batches, newest first.
+    pub async fn batches(&self, account: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Batch>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(account), keys::BATCH, true, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
     /// Sets a new batch's credits aside, with the record of its request. Done also where this very batch is there already.
     pub async fn reserve_batch(&self, reserve: &Reserve, entry_id: &EntryId, once: Option<&Idempotent>, now: Millis) -> Result<Result<(), Why>, Error> {
         let batch = &reserve.batch;
@@ -172,7 +178,7 @@ impl Table {
             self.add_batch(&mut parts, &close.before, &close.after)?;
             if let Some(step) = close.money {
                 let Some(account) = self.account(account_id).await? else { return Ok(Closed::NoBatch) };
-                let money = Money { step, cause: batch_id.as_str(), external_id: Some("close"), entry_id, now, down_to_zero: false };
+                let money = Money { step, cause: batch_id.as_str(), external_id: Some("close"), entry_id, now, down_to_zero: false, active: false };
                 self.add_money(&mut parts, &account, money, AccountUpdate::new())?;
             }
             if matches!(self.transact(parts).await?, Written::Done) {

@@ -39,6 +39,8 @@ pub enum NoEnd {
     Unfinished,
     /// It is being deleted already.
     Gone,
+    /// It pays for a plan: the payment service would go on taking money for an account that is gone.
+    PlanRuns,
     /// It isn't what was read: another address, a member or an organisation more. Read again and decide again.
     Moved,
 }
@@ -80,11 +82,21 @@ impl Table {
         self.begin_end(parts, part).await
     }
 
+    /// Begins the end of a guest's account, whose order is settled and whose result is kept no longer.
+    pub async fn delete_guest(&self, account: &AccountId, now: Millis) -> Result<Result<(), NoEnd>, Error> {
+        let mut parts = Parts::default();
+        // What was paid and not yet used is somebody's.
+        let condition = may_end().and("guest = :yes AND available = :zero");
+        let part = self.add_update(&mut parts, &keys::account(account), ending(account, now), Some(condition))?;
+        self.begin_end(parts, part).await
+    }
+
     async fn begin_end(&self, parts: Parts, account: usize) -> Result<Result<(), NoEnd>, Error> {
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
             Written::Refused(refused) => Err(match refused.found(Some(account)).cloned().map(from_item::<Account>).transpose()? {
                 Some(found) if found.state.is_some() => NoEnd::Gone,
+                Some(found) if found.subscription.as_ref().is_some_and(crate::Subscription::runs) => NoEnd::PlanRuns,
                 Some(found) if found.counters.running != 0 || found.counters.queued != 0 || found.counters.held != 0 => NoEnd::Unfinished,
                 _ => NoEnd::Moved,
             }),
@@ -161,9 +173,15 @@ impl Table {
     }
 }
 
-/// Nothing of it is under way.
+/// Nothing of it is under way, and no plan is paid for.
 fn may_end() -> Expr {
-    crate::api_keys::active().and("running = :zero AND queued = :zero AND held = :zero").value("zero", n(0))
+    crate::api_keys::active()
+        .and("running = :zero AND queued = :zero AND held = :zero")
+        .and("(attribute_not_exists(subscription) OR subscription.#status IN (:canceled, :expired))")
+        .alias("status", "status")
+        .value("zero", n(0))
+        .value("canceled", s("canceled"))
+        .value("expired", s("incomplete_expired"))
 }
 
 /// The person goes out of the account at once, and no job comes in any more.

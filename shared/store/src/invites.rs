@@ -61,6 +61,12 @@ impl Table {
         Ok(open)
     }
 
+    /// A page of an organisation's invites, expired ones among them.
+    pub async fn invite_page(&self, org: &AccountId, limit: u32, after: Option<&str>) -> Result<(Vec<Invite>, Option<String>), Error> {
+        let (items, next) = self.page(&keys::account_pk(org), keys::INVITE, false, limit, after).await?;
+        Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
+    }
+
     /// Takes an invite back. `false` when it has been used or replaced.
     pub async fn revoke_invite(&self, invite: &Invite) -> Result<bool, Error> {
         let mut parts = Parts::default();
@@ -79,6 +85,13 @@ impl Table {
         let org_part = self.add_org(&mut parts, &invite.org_id, 1, owners)?;
         let theirs = active().and("email = :email").value("email", s(&invite.email));
         let person_part = self.add_person(&mut parts, person, 1, owners, theirs)?;
+        // Who invited may still invite: an owner who was put out leaves no way back in behind.
+        let may: Vec<Role> = Role::ALL.into_iter().filter(|role| role.may_change(None, Some(invite.role))).collect();
+        let mut still = Expr::new(&format!("#role IN ({})", (0..may.len()).map(|i| format!(":may{i}")).collect::<Vec<_>>().join(", "))).name("role");
+        for (i, role) in may.iter().enumerate() {
+            still = still.value(&format!("may{i}"), s(role.as_str()));
+        }
+        self.add_check(&mut parts, &keys::member(&invite.org_id, &invite.invited_by), still)?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(member),
             Written::Refused(refused) if refused.has(Some(invite_part)) || refused.has(Some(member_part)) => Err(NoChange::Moved),

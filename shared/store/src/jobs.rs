@@ -4,13 +4,14 @@
 use crate::accounts::{Account, account_from};
 use crate::callers::{Asked, Proof};
 use crate::fleet::{emptied, holds};
+use crate::hooks::Endpoint;
 use crate::ledger::{AccountUpdate, admit, over_today, owes, used_in_month};
 use crate::owed::Depth;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::uploads::Upload;
 use crate::{Error, keys};
 use kiln_core::hooks;
-use kiln_core::ids::{AccountId, EntryId, JobId, UploadId};
+use kiln_core::ids::{AccountId, EndpointId, EntryId, JobId, UploadId};
 use kiln_core::job::{Artifact, Counters, Job, Priority, State};
 use kiln_core::ledger::EntryKind;
 use kiln_core::machine::{AccountDelta, Change, SlotChange};
@@ -109,6 +110,8 @@ pub enum Why {
 pub struct Submitted {
     pub account: Option<Account>,
     pub uploads: Vec<Option<Upload>>,
+    /// The endpoint that was asked for.
+    pub webhook: Option<Endpoint>,
     pub depth: Option<Depth>,
     pub replay: Option<Replay>,
     pub proof: Proof,
@@ -134,20 +137,30 @@ impl Table {
         Ok((found.remove(&job_key).map(from_item).transpose()?, found.remove(&account_key).map(account_from).transpose()?))
     }
 
-    /// Everything a submit decides by: who calls, account, uploads, the queue's depth and an earlier answer to its key.
-    pub async fn before_submit(&self, asked: &Asked, uploads: &[UploadId], idempotency: Option<(&'static str, &str)>) -> Result<Submitted, Error> {
+    /// Everything a submit decides by: who calls, account, uploads, the endpoint that is to be told, the queue's depth and an earlier
+    /// answer to its key.
+    pub async fn before_submit(
+        &self,
+        asked: &Asked,
+        uploads: &[UploadId],
+        webhook: Option<&EndpointId>,
+        idempotency: Option<(&'static str, &str)>,
+    ) -> Result<Submitted, Error> {
         let account = asked.account_id();
         let account_key = keys::account(account);
         let upload_keys: Vec<_> = uploads.iter().map(|id| keys::upload(account, id)).collect();
+        let webhook_key = webhook.map(|id| keys::endpoint(account, id));
         let replay_key = idempotency.map(|(route, hash)| keys::idempotency(account, route, hash));
         let mut wanted = vec![account_key.clone(), keys::depth()];
         wanted.extend(asked.keys());
         wanted.extend(upload_keys.iter().cloned());
+        wanted.extend(webhook_key.clone());
         wanted.extend(replay_key.clone());
         let mut found = self.get_many(&wanted).await?;
         Ok(Submitted {
             account: found.remove(&account_key).map(account_from).transpose()?,
             uploads: upload_keys.iter().map(|key| found.get(key).cloned().map(from_item).transpose()).collect::<Result<_, _>>()?,
+            webhook: webhook_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
             depth: found.remove(&keys::depth()).map(from_item).transpose()?,
             proof: asked.proof(&mut found)?,
             replay: replay_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
@@ -382,7 +395,9 @@ pub(crate) fn why_account(delta: &AccountDelta, new: bool, account: Option<Accou
         Why::QueuedFull
     } else if delta.running_below.is_some_and(|cap| account.counters.running >= cap) {
         Why::RunningFull
-    } else {
+    } else if delta.needs_available.is_some_and(|needed| account.counters.available < needed) {
         Why::NoFunds { available: account.counters.available }
+    } else {
+        Why::Moved
     }
 }

@@ -12,6 +12,10 @@ pub fn account_pk(account: &AccountId) -> String {
     format!("ACC#{account}")
 }
 
+/// What the sort keys in an account's partition begin with.
+pub const OF_AN_ACCOUNT: &[&str] =
+    &["ACCOUNT", JOB, QUEUED, CREATION, LEDGER, ORDER, BATCH, UPLOAD, SHARE, IDEM, SESSION, ENDPOINT, EVENT, DELIVERY, API_KEY, MEMBER, MEMBERSHIP, INVITE];
+
 pub fn account(account: &AccountId) -> Key {
     key(account_pk(account), "ACCOUNT")
 }
@@ -64,8 +68,9 @@ pub fn audit(at: i64, id: &str) -> Key {
     key(AUDIT, format!("{at:015}#{id}"))
 }
 
+pub const BATCH: &str = "BATCH#";
 pub fn batch(account: &AccountId, batch: &BatchId) -> Key {
-    key(account_pk(account), format!("BATCH#{batch}"))
+    key(account_pk(account), format!("{BATCH}{batch}"))
 }
 
 pub fn upload(account: &AccountId, upload: &UploadId) -> Key {
@@ -82,8 +87,9 @@ pub fn share(token_hash: &str) -> Key {
     key(format!("SHARE#{token_hash}"), "SHARE")
 }
 
+pub const IDEM: &str = "IDEM#";
 pub fn idempotency(account: &AccountId, route: &str, key_hash: &str) -> Key {
-    key(account_pk(account), format!("IDEM#{route}#{key_hash}"))
+    key(account_pk(account), format!("{IDEM}{route}#{key_hash}"))
 }
 
 pub const SESSION: &str = "SESSION#";

@@ -180,7 +180,7 @@ impl Table {
     /// Posts one change of an account's credits, with the record of the request that asked for it.
     pub async fn post(&self, posting: &Posting<'_>, once: Option<&Idempotent>) -> Result<Posted, Error> {
         for _ in 0..TRIES {
-            let Some(account) = self.account(posting.account_id).await? else { return Ok(Posted::NoAccount) };
+            let Some(account) = self.account(posting.account_id).await?.filter(|account| account.state.is_none()) else { return Ok(Posted::NoAccount) };
             if posting.amount < 0 && account.counters.available + posting.amount < 0 {
                 // It may be this very posting that left too little.
                 let made = self.get_item(&keys::entry(posting.account_id, &posting.entry_id)).await?.is_some();
@@ -188,8 +188,15 @@ impl Table {
             }
             let mut parts = Parts::default();
             let step = Move::increase(posting.kind, posting.amount);
-            let money =
-                Money { step, cause: posting.cause, external_id: posting.external_id, entry_id: &posting.entry_id, now: posting.now, down_to_zero: false };
+            let money = Money {
+                step,
+                cause: posting.cause,
+                external_id: posting.external_id,
+                entry_id: &posting.entry_id,
+                now: posting.now,
+                down_to_zero: false,
+                active: true,
+            };
             let entry_part = self.add_money(&mut parts, &account, money, AccountUpdate::new())?;
             let once_part = once.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
             match self.transact(parts).await? {
@@ -206,7 +213,7 @@ impl Table {
     pub(crate) fn add_money(&self, parts: &mut Parts, account: &Account, money: Money<'_>, update: AccountUpdate) -> Result<usize, Error> {
         let counters = &account.counters;
         let mut update = update.add("available", money.step.d_available).add("held", money.step.d_held);
-        let mut condition = Expr::new("attribute_exists(pk)");
+        let mut condition = if money.active { crate::api_keys::active() } else { Expr::new("attribute_exists(pk)") };
         if money.step.d_available > 0 {
             condition = owes(condition, counters.debt);
         } else if money.down_to_zero {
@@ -269,6 +276,8 @@ pub(crate) struct Money<'a> {
     pub now: Millis,
     /// It takes all there is, because more is to be taken: what came meanwhile must be taken too before anything is owed.
     pub down_to_zero: bool,
+    /// Not for an account under deletion.
+    pub active: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What operators change of an account, each change with its line in the audit log in one transaction.
 
 use crate::ledger::AccountUpdate;
-use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
+use crate::table::{Parts, Table, Written, absent, n, to_item};
 use crate::{Error, keys};
 use kiln_core::ids::AccountId;
 use kiln_core::prices::OwnPrices;
@@ -55,7 +55,7 @@ impl Table {
             };
         }
         let mut parts = Parts::default();
-        let account = self.add_update(&mut parts, &keys::account(id), update.expr(), Some(Expr::new("attribute_exists(pk)")))?;
+        let account = self.add_update(&mut parts, &keys::account(id), update.expr(), Some(crate::api_keys::active()))?;
         #[derive(Serialize)]
         struct Row<'a> {
             #[serde(flatten)]

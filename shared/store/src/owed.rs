@@ -1,7 +1,7 @@
 //! The owed index: every unfinished job and every upload that may become an orphan, by when it is looked at next.
 //! Sixteen shards; eventually consistent, so that it only suggests and the base table decides.
 
-use crate::table::{Item, Table, n, s, to_item};
+use crate::table::{Expr, Item, Table, n, s, to_item};
 use crate::{Error, keys};
 use kiln_core::job::{OWED_SHARDS, Priority, State};
 use kiln_core::time::Millis;
@@ -111,6 +111,13 @@ impl Table {
 
     pub async fn depth(&self) -> Result<Option<Depth>, Error> {
         self.get(&keys::depth()).await
+    }
+
+    /// Looks at a row again at `at`, whatever it is: one that can't be read stands in no other's way.
+    pub async fn look_later(&self, row: &OwedRow, at: Millis) -> Result<(), Error> {
+        let update = Expr::new("SET next_check_at = :at").value("at", n(at));
+        let key = crate::table::Key { pk: row.pk.clone(), sk: row.sk.clone() };
+        self.update(&key, update, Some(Expr::new("attribute_exists(owed_shard)"))).await.map(drop)
     }
 
     /// A row's base item, read consistently, as whatever it is.

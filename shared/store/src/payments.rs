@@ -11,6 +11,7 @@ use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item
 use crate::{Error, NoRoom, Room, keys};
 use kiln_core::billing::{Claim, Order, OrderState, Payment, Settled};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
+use kiln_core::job::owed_shard;
 use kiln_core::ledger::{EntryKind, Move, TakeBack};
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -66,11 +67,20 @@ struct Waiting {
     seq: u64,
 }
 
-#[derive(Serialize)]
-struct Marker<'a> {
-    account_id: &'a AccountId,
-    payment: &'a str,
+#[derive(Clone, Serialize, Deserialize)]
+struct Marker {
+    account_id: AccountId,
+    /// The service's name of the payment that it was applied for.
+    payment: String,
     at: Millis,
+    /// What a referral was credited with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    millicredits: Option<i64>,
+}
+
+/// The business object of a referral.
+fn referral(referred: &AccountId) -> String {
+    format!("referral:{referred}")
 }
 
 impl Table {
@@ -118,16 +128,25 @@ impl Table {
     pub async fn apply_payment(&self, payment: &Payment, charge: &str, entry_id: &EntryId, now: Millis) -> Result<Applied, Error> {
         for _ in 0..TRIES {
             let Some(account) = self.account(&payment.account_id).await? else { return Ok(Applied::NoAccount) };
+            if account.state.is_some() {
+                // Credits of an account that nobody opens any more would be lost: somebody must look at that money.
+                return Ok(if self.applied(&payment.object).await? { Applied::Again } else { Applied::NoAccount });
+            }
             let mut parts = Parts::default();
-            let marker = Marker { account_id: &payment.account_id, payment: charge, at: now };
+            let marker = Marker { account_id: payment.account_id.clone(), payment: charge.to_owned(), at: now, millicredits: None };
             let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&payment.object), &marker)?, Some(absent()))?;
             let payment_part = self.add_put(&mut parts, to_item(&keys::payment(charge), payment)?, Some(absent()))?;
             if let Some(order) = &payment.order_id {
-                let update = Expr::new("SET #state = :paid, paid_at = :now, payment = :charge")
-                    .name("state")
-                    .value("paid", s(word(OrderState::Paid)))
-                    .value("now", n(now))
-                    .value("charge", s(charge));
+                let update = match account.guest {
+                    false => Expr::new("SET #state = :paid, paid_at = :now, payment = :charge"),
+                    // However late it was paid, and though it was given up: it is owed from this moment.
+                    true => {
+                        Expr::new("SET #state = :paid, paid_at = :now, payment = :charge, owed_shard = :shard, next_check_at = :now REMOVE guest.settled, #ttl")
+                            .name("ttl")
+                            .value("shard", s(owed_shard("order", order.as_str())))
+                    }
+                };
+                let update = update.name("state").value("paid", s(word(OrderState::Paid))).value("now", n(now)).value("charge", s(charge));
                 self.add_update(&mut parts, &keys::order(&payment.account_id, order), update, Some(Expr::new("attribute_exists(pk)")))?;
             }
             let back = TakeBack::of(-payment.millicredits, account.counters.available);
@@ -135,7 +154,7 @@ impl Table {
                 0.. => (Move::increase(EntryKind::Purchase, payment.millicredits), 0),
                 _ => (back.step, back.owed),
             };
-            let money = Money { step, cause: &payment.cause, external_id: Some(&payment.object), entry_id, now, down_to_zero: owed > 0 };
+            let money = Money { step, cause: &payment.cause, external_id: Some(&payment.object), entry_id, now, down_to_zero: owed > 0, active: true };
             // A guest's account would be swept: now it holds books.
             let update = AccountUpdate::new().set("paid", aws_sdk_dynamodb::types::AttributeValue::Bool(true)).remove("ttl").add("debt", owed);
             self.add_money(&mut parts, &account, money, update)?;
@@ -155,33 +174,72 @@ impl Table {
         Err(Error::Busy)
     }
 
-    /// A guest's order is looked at again at `at`, or is settled and owed no more.
-    pub async fn order_goes_on(&self, order: &Order, settled: Option<Settled>, at: Millis) -> Result<bool, Error> {
-        let update = match settled {
-            Some(settled) => Expr::new("SET guest.settled = :settled REMOVE owed_shard, next_check_at")
-                .value("settled", serde_dynamo::to_attribute_value(settled).map_err(Error::internal)?),
-            None => Expr::new("SET next_check_at = :at").value("at", n(at)),
-        };
+    /// A guest's order is looked at again at `at`.
+    pub async fn order_again(&self, order: &Order, at: Millis) -> Result<bool, Error> {
+        let update = Expr::new("SET next_check_at = :at").value("at", n(at));
         let owed = Expr::new("attribute_exists(owed_shard)");
         Ok(self.update(&keys::order(&order.account_id, &order.order_id), update, Some(owed)).await?.is_some())
     }
 
-    /// Credits whoever brought this account, once, now that it has paid. It may be called any number of times.
-    pub async fn credit_referral(&self, referred: &Account, amount: i64, entry_id: &EntryId, now: Millis) -> Result<Applied, Error> {
+    /// A paid order of a guest's came out so; at `forget_at` it is looked at for the last time. `false` when it was settled meanwhile.
+    pub async fn order_settled(&self, order: &Order, settled: Settled, forget_at: Millis) -> Result<bool, Error> {
+        let update = Expr::new("SET guest.settled = :settled, next_check_at = :at")
+            .value("settled", serde_dynamo::to_attribute_value(settled).map_err(Error::internal)?)
+            .value("at", n(forget_at));
+        let paid = Expr::new("attribute_exists(owed_shard) AND attribute_not_exists(guest.settled) AND #state = :paid")
+            .name("state")
+            .value("paid", s(word(OrderState::Paid)));
+        Ok(self.update(&keys::order(&order.account_id, &order.order_id), update, Some(paid)).await?.is_some())
+    }
+
+    /// A guest's order that was never paid is owed no more; `false` where the money came after all.
+    pub async fn order_abandoned(&self, order: &Order) -> Result<bool, Error> {
+        let update = Expr::new("SET guest.settled = :settled REMOVE owed_shard, next_check_at")
+            .value("settled", serde_dynamo::to_attribute_value(Settled::Abandoned).map_err(Error::internal)?);
+        let unpaid = Expr::new("attribute_exists(owed_shard) AND #state <> :paid").name("state").value("paid", s(word(OrderState::Paid)));
+        Ok(self.update(&keys::order(&order.account_id, &order.order_id), update, Some(unpaid)).await?.is_some())
+    }
+
+    /// Credits whoever brought this account, once, now that it has paid by `charge`. It may be called any number of times.
+    pub async fn credit_referral(&self, referred: &Account, charge: &str, amount: i64, entry_id: &EntryId, now: Millis) -> Result<Applied, Error> {
         let Some(referrer) = &referred.referred_by else { return Ok(Applied::Again) };
-        let object = format!("referral:{}", referred.account_id);
+        let object = referral(&referred.account_id);
         for _ in 0..TRIES {
-            let Some(account) = self.account(referrer).await? else { return Ok(Applied::NoAccount) };
+            let Some(account) = self.account(referrer).await?.filter(|account| account.state.is_none()) else { return Ok(Applied::NoAccount) };
             let mut parts = Parts::default();
-            let marker = Marker { account_id: referrer, payment: &object, at: now };
+            let marker = Marker { account_id: referrer.clone(), payment: charge.to_owned(), at: now, millicredits: Some(amount) };
             let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&object), &marker)?, Some(absent()))?;
             let step = Move::increase(EntryKind::Referral, amount);
             // The ledger names no other person: the object does, for us alone.
-            let money = Money { step, cause: "referral", external_id: None, entry_id, now, down_to_zero: false };
+            let money = Money { step, cause: "referral", external_id: None, entry_id, now, down_to_zero: false, active: true };
             self.add_money(&mut parts, &account, money, AccountUpdate::new().add("referrals", 1).add("referral_millicredits", amount))?;
             match self.transact(parts).await? {
                 Written::Done => return Ok(Applied::New),
                 Written::Refused(refused) if refused.has(Some(marker_part)) => return Ok(Applied::Again),
+                Written::Refused(_) => {}
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Takes back, once, what a referrer was credited for a payment whose money is all gone again. `None` where nothing was.
+    pub async fn take_back_referral(&self, referred: &AccountId, charge: &str, entry_id: &EntryId, now: Millis) -> Result<Option<AccountId>, Error> {
+        let Some(credited) = self.get::<Marker>(&keys::applied(&referral(referred))).await?.filter(|marker| marker.payment == charge) else {
+            return Ok(None);
+        };
+        let Some(amount) = credited.millicredits else { return Ok(None) };
+        let object = format!("referral-back:{referred}");
+        for _ in 0..TRIES {
+            let Some(account) = self.account(&credited.account_id).await? else { return Ok(None) };
+            let mut parts = Parts::default();
+            let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&object), &Marker { at: now, ..credited.clone() })?, Some(absent()))?;
+            let back = TakeBack::of(amount, account.counters.available);
+            let money = Money { step: back.step, cause: "referral", external_id: None, entry_id, now, down_to_zero: back.owed > 0, active: false };
+            let update = AccountUpdate::new().add("debt", back.owed).add("referrals", -1).add("referral_millicredits", -amount);
+            self.add_money(&mut parts, &account, money, update)?;
+            match self.transact(parts).await? {
+                Written::Done => return Ok(Some(credited.account_id)),
+                Written::Refused(refused) if refused.has(Some(marker_part)) => return Ok(None),
                 Written::Refused(_) => {}
             }
         }
@@ -244,7 +302,7 @@ impl Table {
             }
             _ => (Move::increase(EntryKind::Refund, -change), 0, Claimed::Returned { millicredits: -change }),
         };
-        let money = Money { step, cause: &payment.cause, external_id: Some(id), entry_id, now, down_to_zero: owed > 0 };
+        let money = Money { step, cause: &payment.cause, external_id: Some(id), entry_id, now, down_to_zero: owed > 0, active: false };
         self.add_money(parts, account, money, AccountUpdate::new().add("debt", owed))?;
         Ok(claimed)
     }
@@ -283,11 +341,19 @@ impl Table {
         self.delete(&key).await
     }
 
-    /// What the payment service last said of the account's plan.
-    pub async fn set_subscription(&self, account: &AccountId, customer: &str, subscription: &Subscription) -> Result<bool, Error> {
+    /// Writes down what the payment service says of the account's plan, if nobody has since the account was read and the account is not
+    /// under deletion: what was asked of the service before that read may be older than what is written.
+    pub async fn set_subscription(&self, account: &Account, customer: &str, subscription: &Subscription) -> Result<bool, Error> {
         let value = serde_dynamo::to_attribute_value(subscription).map_err(Error::internal)?;
-        let update = Expr::new("SET subscription = :subscription, customer = :customer").value("subscription", value).value("customer", s(customer));
-        Ok(self.update(&keys::account(account), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
+        let update = Expr::new("SET subscription = :subscription, customer = :customer, plan_rev = :next")
+            .value("subscription", value)
+            .value("customer", s(customer))
+            .value("next", n(account.plan_rev + 1));
+        let same = match account.plan_rev {
+            0 => crate::api_keys::active().and("attribute_not_exists(plan_rev)"),
+            rev => crate::api_keys::active().and("plan_rev = :seen").value("seen", n(rev)),
+        };
+        Ok(self.update(&keys::account(&account.account_id), update, Some(same)).await?.is_some())
     }
 
     /// The payment service's customer of an account, if none was noted before; gives the one that is noted then.
