@@ -53,6 +53,7 @@ impl App {
                 anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
             }
         }
+        crate::reads::limit_by(&settings);
         let sdk = kiln_store::sdk_config();
         let table = Table::new(&sdk, required(&env, "KILN_TABLE")?);
         let test_engines = env.get("KILN_TEST_ENGINES").is_some_and(|value| value == "1");
