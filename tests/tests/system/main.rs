@@ -16,5 +16,6 @@ mod local;
 mod machines;
 mod mail;
 mod orgs;
+mod prices;
 mod stored;
 mod webhooks;
