@@ -9,6 +9,7 @@ mod buying;
 mod counts;
 mod crowd;
 mod drills;
+mod fields;
 mod jobs;
 mod keys;
 mod limits;
