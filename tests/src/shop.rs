@@ -119,8 +119,12 @@ impl Shop {
 
 /// What the service would sign a body with, now.
 pub fn signature(body: &str) -> String {
+    signature_at(body, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// The same as of another time, in seconds since 1970.
+pub fn signature_at(body: &str, at: u64) -> String {
     use hmac::{Hmac, KeyInit, Mac};
-    let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
     format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))

@@ -68,7 +68,7 @@ pub async fn invoices(
     query: std::result::Result<Query<InvoiceQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Page<InvoiceView>>> {
     caller.require(Role::Admin)?;
-    let Query(query) = query.map_err(|_| FieldError::new("limit", "a whole number from 1 to 100"))?;
+    let Query(query) = query.map_err(|refused| kiln_http::paging::unreadable(&refused))?;
     let limit = query.limit.unwrap_or(kiln_http::paging::DEFAULT_LIMIT);
     if !(1..=kiln_http::paging::MAX_LIMIT).contains(&limit) {
         return Err(FieldError::new("limit", "a whole number from 1 to 100").into());

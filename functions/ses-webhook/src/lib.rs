@@ -6,7 +6,7 @@
 
 mod certificate;
 mod feedback;
-mod fetch;
+pub mod fetch;
 mod receive;
 mod sns;
 mod take;
@@ -31,8 +31,8 @@ pub fn router(app: App) -> axum::Router {
     router_with(app, Arc::new(Https::default()))
 }
 
-/// The same with another way to SNS's own hosts.
-fn router_with(app: App, fetch: Arc<dyn Fetch>) -> axum::Router {
+/// The same with another way to SNS's own hosts, for tests: those hosts' names, certificates and port can't be put on this machine.
+pub fn router_with(app: App, fetch: Arc<dyn Fetch>) -> axum::Router {
     let verifier = Arc::new(sns::Verifier::new(topic(&app).unwrap_or_default(), fetch));
     kiln_http::lambda::finish(api().with_state(app).split_for_parts().0.layer(Extension(verifier)))
 }

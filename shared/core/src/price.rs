@@ -192,6 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn rush_is_whatever_multiple_the_list_says_of_all_lines_before_it() {
+        let rush = |multiple_permille: i64, own: i64, kind: &str| {
+            let list = Prices { rush: crate::prices::Rush { multiple_permille }, ..Prices::shipped() };
+            let own = OwnPrices { all_permille: Some(own), ..OwnPrices::default() };
+            let priced = quote(&list, &own, kind, &json!({}), &[], Priority::Rush).unwrap();
+            assert_eq!(priced.quote.lines.iter().map(|line| line.millicredits).sum::<i64>(), priced.quote.quote_millicredits);
+            let last = priced.quote.lines.last().unwrap();
+            (priced.quote.quote_millicredits, last.millicredits, last.what.clone(), priced.meter)
+        };
+        assert_eq!(rush(3000, 1000, "noop"), (3000, 2000, "Rush (300 % of the price)".into(), None));
+        assert_eq!(rush(1255, 1000, "noop"), (1255, 255, "Rush (125.5 % of the price)".into(), None));
+        assert_eq!(rush(1000, 1000, "noop"), (1000, 0, "Rush (100 % of the price)".into(), None));
+        // Half as much again of 333 is a fraction, which is rounded up.
+        assert_eq!(rush(1500, 333, "noop"), (500, 167, "Rush (150 % of the price)".into(), None));
+        // A metered second is dearer by as much as the quote that caps it.
+        assert_eq!(rush(3000, 1000, "noop_metered"), (9000, 6000, "Rush (300 % of the price)".into(), Some(300)));
+    }
+
+    #[test]
     fn a_metered_job_pays_each_started_second_and_never_more_than_its_quote() {
         let priced = price("noop_metered", json!({}), &[], Priority::Rush).unwrap();
         assert_eq!((priced.quote.quote_millicredits, priced.meter), (6000, Some(200)));

@@ -40,6 +40,11 @@ struct Inner {
 impl App {
     /// Reads the settings; a missing or bad one is told by its name.
     pub async fn new(env: Env) -> anyhow::Result<Self> {
+        Self::on(env, kiln_store::sdk_config()).await
+    }
+
+    /// The same with the AWS that is told, for tests: a process has one environment, and theirs runs many systems.
+    pub async fn on(env: Env, sdk: SdkConfig) -> anyhow::Result<Self> {
         let settings = Settings::from_env(|name| env.get(name).cloned()).map_err(anyhow::Error::msg)?;
         let prices = match env.get("KILN_PRICES_FILE").filter(|path| !path.is_empty()) {
             Some(path) => Prices::parse(&std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("KILN_PRICES_FILE {path}: {error}"))?),
@@ -53,7 +58,7 @@ impl App {
                 anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
             }
         }
-        let sdk = kiln_store::sdk_config();
+        crate::reads::limit_by(&settings);
         let table = Table::new(&sdk, required(&env, "KILN_TABLE")?);
         let test_engines = env.get("KILN_TEST_ENGINES").is_some_and(|value| value == "1");
         Ok(Self(Arc::new(Inner {

@@ -41,13 +41,18 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if inner.is_syntax() || inner.is_eof() {
+        if (inner.is_syntax() || inner.is_eof()) && !is_json(bytes) {
             return Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {inner}"));
         }
         Problem::bad_field(field_of(&path, &inner.to_string()))
     })?;
     reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("The body is not JSON: {error}")))?;
     Ok(value)
+}
+
+/// Whether it is JSON by its grammar: serde_json calls it an error of syntax too where a number stands for a name, or one is out of range.
+fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
 /// Serde names an unknown or missing field in its message only; everything else by its path.
@@ -93,5 +98,35 @@ mod tests {
         assert_eq!(field(r#"{"part":[1]}"#).as_deref(), Some("part"));
         assert_eq!(field("[null]").as_deref(), Some("body"));
         assert!(parse::<Whole>(br#"{"part":{"a":1}}"#).is_ok());
+    }
+
+    #[test]
+    fn json_of_another_type_is_told_by_its_field_and_what_is_no_json_as_such() {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Colour {
+            Red,
+        }
+        #[derive(serde::Deserialize)]
+        struct Wanted {
+            #[allow(dead_code)]
+            colours: Vec<Colour>,
+            #[allow(dead_code)]
+            count: i64,
+        }
+        for (text, code, field) in [
+            (r#"{"colours":[7],"count":1}"#, "bad_field", "colours[0]"),
+            (r#"{"colours":["red",null],"count":1}"#, "bad_field", "colours[1]"),
+            (r#"{"colours":["red"],"count":1e999}"#, "bad_field", "count"),
+            (r#"{"colours":[red],"count":1}"#, "bad_json", ""),
+            (r#"{"colours":["red"],"count":NaN}"#, "bad_json", ""),
+            (r#"{"colours":[7],"count":1"#, "bad_json", ""),
+            (r#"{"colours":["red"],"count":1} 1"#, "bad_json", ""),
+        ] {
+            let problem = parse::<Wanted>(text.as_bytes()).err().expect("a refusal");
+            assert_eq!((problem.code.as_str(), problem.field.as_deref().unwrap_or_default()), (code, field), "{text}");
+        }
+        // What is no text is no JSON, wherever that shows.
+        assert_eq!(parse::<Wanted>(b"{\"colours\":[7],\"note\":\"\xff\"}").err().expect("a refusal").code, "bad_json");
     }
 }

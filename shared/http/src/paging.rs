@@ -2,6 +2,7 @@
 //! the partition always comes from who calls.
 
 use crate::problem::Problem;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use base64::Engine;
@@ -33,13 +34,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(query) =
-            Query::<PagingQuery>::from_request_parts(parts, state).await.map_err(|_| FieldError::new("limit", "a whole number from 1 to 100"))?;
+        let Query(query) = Query::<PagingQuery>::from_request_parts(parts, state).await.map_err(|refused| unreadable(&refused))?;
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(FieldError::new("limit", "a whole number from 1 to 100").into());
         }
         Ok(Self { limit, cursor: query.cursor })
+    }
+}
+
+/// What is wrong with a query that can't be read as `limit` and `cursor`. A cursor is any text, so only two of them are wrong.
+pub fn unreadable(refused: &QueryRejection) -> FieldError {
+    match refused.body_text().contains("`cursor`") {
+        true => FieldError::new("cursor", "it stands twice"),
+        false => FieldError::new("limit", "a whole number from 1 to 100"),
     }
 }
 

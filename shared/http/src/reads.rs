@@ -7,13 +7,14 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use kiln_core::settings::Settings;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Reads of one caller in a minute, by one process.
-pub const PER_MINUTE: i64 = 6000;
+/// Reads of one caller in a minute. One for the process, as the counts are: all apps of a process have the same settings.
+static PER_MINUTE: OnceLock<i64> = OnceLock::new();
 const MINUTE_S: u64 = 60;
 /// Callers that are remembered; more in one minute begin anew, which forgives and never blocks.
 const MOST_CALLERS: usize = 10_000;
@@ -27,13 +28,13 @@ struct Counts {
 
 impl Counts {
     /// Counts one read; what is left of the minute, below zero where it is used up.
-    fn take(&mut self, caller: u64, minute: u64) -> i64 {
+    fn take(&mut self, caller: u64, minute: u64, limit: i64) -> i64 {
         if self.minute != minute || self.made.len() >= MOST_CALLERS {
             *self = Self { minute, made: HashMap::new() };
         }
         let made = self.made.entry(caller).or_default();
         *made += 1;
-        PER_MINUTE - *made
+        limit - *made
     }
 }
 
@@ -41,19 +42,24 @@ static COUNTS: LazyLock<Mutex<Counts>> = LazyLock::new(Mutex::default);
 static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Refuses a caller who reads too fast, and tells the others how much is left.
+/// Takes the limit from the settings of the process's first app.
+pub(crate) fn limit_by(settings: &Settings) -> i64 {
+    *PER_MINUTE.get_or_init(|| i64::try_from(settings.reads_per_minute).unwrap_or(i64::MAX))
+}
+
+/// Refuses a caller who reads too fast, and tells each how much is left.
 pub async fn layer(request: Request, next: Next) -> Response {
     let signed = signed_with(request.headers()).filter(|_| request.method() == Method::GET).map(|signed| KEYED.hash_one(signed));
     let Some(caller) = signed else { return next.run(request).await };
     let since = BEGAN.elapsed().as_secs();
-    let left = COUNTS.lock().unwrap_or_else(PoisonError::into_inner).take(caller, since / MINUTE_S);
+    let limit = limit_by(&Settings::default());
+    let left = COUNTS.lock().unwrap_or_else(PoisonError::into_inner).take(caller, since / MINUTE_S, limit);
     let seconds = MINUTE_S - since % MINUTE_S;
-    if left < 0 {
-        let detail = format!("More than {PER_MINUTE} reads a minute; slow down.");
-        return Problem::too_many("too_fast", detail, seconds).into_response();
-    }
-    let mut response = next.run(request).await;
-    for (name, value) in (RateLimit { policy: "reads", limit: PER_MINUTE, left, seconds }).fields() {
+    let mut response = match left < 0 {
+        true => Problem::too_many("too_fast", format!("More than {limit} reads a minute; slow down."), seconds).into_response(),
+        false => next.run(request).await,
+    };
+    for (name, value) in (RateLimit { policy: "reads", limit, left: left.max(0), seconds }).fields() {
         response.headers_mut().insert(name, value);
     }
     response
@@ -70,13 +76,13 @@ mod tests {
     #[test]
     fn a_caller_who_reads_too_fast_is_stopped_until_the_next_minute_and_nobody_else() {
         let mut counts = Counts::default();
-        for _ in 0..PER_MINUTE {
-            assert!(counts.take(1, 7) >= 0);
+        for _ in 0..50 {
+            assert!(counts.take(1, 7, 50) >= 0);
         }
-        assert_eq!((counts.take(1, 7), counts.take(2, 7)), (-1, PER_MINUTE - 1));
-        assert_eq!(counts.take(1, 8), PER_MINUTE - 1);
+        assert_eq!((counts.take(1, 7, 50), counts.take(2, 7, 50)), (-1, 49));
+        assert_eq!(counts.take(1, 8, 50), 49);
         for caller in 0..2 * MOST_CALLERS as u64 {
-            counts.take(caller, 8);
+            counts.take(caller, 8, 50);
         }
         assert!(counts.made.len() <= MOST_CALLERS);
     }

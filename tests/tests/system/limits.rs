@@ -66,6 +66,35 @@ async fn what_is_made_in_a_minute_is_limited_and_the_headers_say_what_is_left() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_reads_too_fast_is_told_when_the_next_minute_begins_and_nobody_else_waits() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_READS_PER_MINUTE", "10")]).await?;
+    let (ida, jon) = (system.signed_in("ida@example.org").await?, system.signed_in("jon@example.org").await?);
+    let first = ida.get("/api/v1/credits").await?;
+    ensure!(first.status == 200 && first.headers["ratelimit-policy"] == "\"reads\";q=10;w=60", "{first:?}");
+    ensure!(first.headers["ratelimit"].to_str()?.starts_with("\"reads\";r=9;t="), "{first:?}");
+    // A minute may end in between, but no second one: of one and twenty reads eleven lie in the same.
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = ida.get("/api/v1/credits").await?;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        answer.expect(200)?;
+    }
+    let refused = refused.context("one and twenty reads, and none refused")?;
+    refused.problem(429, "too_fast", "")?;
+    let wait: u64 = refused.headers["retry-after"].to_str()?.parse()?;
+    ensure!((1..=60).contains(&wait) && refused.body["retry_after_s"] == wait, "{refused:?}");
+    ensure!(refused.headers["ratelimit-policy"] == "\"reads\";q=10;w=60", "{refused:?}");
+    ensure!(refused.headers["ratelimit"].to_str()? == format!("\"reads\";r=0;t={wait}"), "{refused:?}");
+    // What is asked by POST is no read, and each caller has a count of their own.
+    ida.post("/api/v1/jobs/quote", noop()).await?.expect(200)?;
+    jon.get("/api/v1/credits").await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_free_account_keeps_is_limited_and_deleting_makes_room() -> Result<()> {
     let system = System::start(&[("KILN_FREE_STORED_BYTES", "1000")]).await?;
     let cleo = system.signed_in("cleo@example.org").await?;

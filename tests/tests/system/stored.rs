@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
 
-async fn config(endpoint: &str) -> aws_config::SdkConfig {
+/// Past the system, to the stand-in.
+pub async fn config(endpoint: &str) -> aws_config::SdkConfig {
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region("us-east-1")
