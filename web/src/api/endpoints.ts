@@ -46,8 +46,10 @@ const id = encodeURIComponent;
 
 export const auth = {
   requestLink: (email: string) => call<void>("POST", "/auth/request-link", { body: { email } }),
-  verifyLink: (token: string) =>
-    call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", { body: { token } }),
+  verifyLink: (token: string, referral?: string) =>
+    call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", {
+      body: { token, referral },
+    }),
   logout: () => call<void>("POST", "/auth/logout"),
   me: (signal?: Signal) => call<{ account: Account; mail: Mail }>("GET", "/me", { signal }),
 };
