@@ -30,6 +30,7 @@ import type {
   Payment,
   Plan,
   Quote,
+  Referrals,
   Role,
   Scope,
   Session,
@@ -125,6 +126,7 @@ export const credits = {
   ledger: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
     call<Page<LedgerEntry>>("GET", `/credits/ledger${query(page)}`, { signal }),
   usage: (signal?: Signal) => call<Usage>("GET", "/usage", { signal }),
+  referrals: (signal?: Signal) => call<Referrals>("GET", "/referrals", { signal }),
 };
 
 export const billing = {
