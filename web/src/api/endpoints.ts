@@ -78,6 +78,7 @@ export const orgs = {
   list: (signal?: Signal) => call<Page<Org>>("GET", `/orgs${query({ limit: 50 })}`, { signal }),
   create: (name: string, idempotencyKey: string) =>
     call<Org>("POST", "/orgs", { body: { name }, idempotencyKey }),
+  rename: (orgId: string, name: string) => call<Org>("PATCH", `/orgs/${id(orgId)}`, { body: { name } }),
   remove: (orgId: string, confirm: string) =>
     call<{ deleted_at: string }>("DELETE", `/orgs/${id(orgId)}`, { body: { confirm } }),
   members: (orgId: string, signal?: Signal) =>
