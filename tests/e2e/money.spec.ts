@@ -101,6 +101,53 @@ test("a plan is begun, changed, ended and kept after all", async ({ page }) => {
   await look(page, "plan-kept");
 });
 
+test("a link that is passed on brings credits when somebody came by it and bought", async ({
+  page,
+  browser,
+  baseURL,
+}) => {
+  await signIn(page);
+  const before = await balance(page);
+  await page.getByRole("link", { name: "Credits" }).click();
+  const referrals = page.getByRole("region", { name: "Referrals" });
+  await expect(referrals.getByText("Nobody who came by your link has bought credits yet.")).toBeVisible();
+  await referrals.getByRole("button", { name: "Copy" }).click();
+  await expect(referrals.getByRole("button", { name: "Copied" })).toBeVisible();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  expect(link).toMatch(/\/sign-in\?ref=/);
+  await look(page, "referrals-none");
+
+  // The mailed link opens in another tab than the one that the referral led to.
+  const other = await stranger(browser, baseURL);
+  await other.goto(link);
+  await expect(other.getByRole("heading", { name: "Sign in" })).toBeVisible();
+  await expect(other).toHaveURL("/sign-in");
+  await signIn(other);
+  await other.getByRole("link", { name: "Credits" }).click();
+  await other.getByRole("button", { name: /^Buy 20 credits/ }).click();
+  await other.getByRole("button", { name: /^Pay/ }).first().click();
+  await expect(other.getByText("20 credits are here.")).toBeVisible();
+  await other.context().close();
+
+  await expect(async () => {
+    await page.reload();
+    await expect(referrals.getByText("Came by your link and bought")).toBeVisible({ timeout: 2_000 });
+  }).toPass();
+  await expect(referrals.getByText("1", { exact: true })).toBeVisible();
+  await expect(referrals.getByText("5", { exact: true })).toBeVisible();
+  await expect(page.getByRole("region", { name: "History" }).getByText("Thanks for a referral")).toBeVisible();
+  await expect.poll(() => balance(page)).toBe(before + 5);
+  await look(page, "referrals-some");
+
+  await page.route("**/api/v1/referrals", (route) => route.fulfill({ status: 503, body: "" }));
+  await page.reload();
+  await expect(referrals.getByRole("alert")).toContainText("Kiln is having trouble");
+  await look(page, "referrals-failed");
+  await page.unroute("**/api/v1/referrals");
+  await referrals.getByRole("button", { name: "Try again" }).click();
+  await expect(referrals.getByText("Came by your link and bought")).toBeVisible();
+});
+
 test("a guest buys one picture and downloads it, and the mailed link shows it to nobody else's account", async ({
   page,
   browser,

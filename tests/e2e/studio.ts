@@ -36,8 +36,8 @@ export function newPerson(): string {
   return `ada.${randomUUID().slice(0, 8)}@example.com`;
 }
 
-/** The sign-in links mailed to `email`, oldest first. */
-async function links(page: Page, email: string): Promise<string[]> {
+/** The links mailed to `email`, oldest first: those to sign in, and invites. */
+export async function links(page: Page, email: string): Promise<string[]> {
   const response = await page.request.get(`/local/mail?to=${encodeURIComponent(email)}`);
   expect(response.ok(), "GET /local/mail").toBe(true);
   const { items } = (await response.json()) as { items: { text: string }[] };

@@ -30,6 +30,7 @@ import type {
   Payment,
   Plan,
   Quote,
+  Referrals,
   Role,
   Scope,
   Session,
@@ -46,8 +47,10 @@ const id = encodeURIComponent;
 
 export const auth = {
   requestLink: (email: string) => call<void>("POST", "/auth/request-link", { body: { email } }),
-  verifyLink: (token: string) =>
-    call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", { body: { token } }),
+  verifyLink: (token: string, referral?: string) =>
+    call<{ account: Account; session_expires_at: string }>("POST", "/auth/verify-link", {
+      body: { token, referral },
+    }),
   logout: () => call<void>("POST", "/auth/logout"),
   me: (signal?: Signal) => call<{ account: Account; mail: Mail }>("GET", "/me", { signal }),
 };
@@ -75,6 +78,7 @@ export const orgs = {
   list: (signal?: Signal) => call<Page<Org>>("GET", `/orgs${query({ limit: 50 })}`, { signal }),
   create: (name: string, idempotencyKey: string) =>
     call<Org>("POST", "/orgs", { body: { name }, idempotencyKey }),
+  rename: (orgId: string, name: string) => call<Org>("PATCH", `/orgs/${id(orgId)}`, { body: { name } }),
   remove: (orgId: string, confirm: string) =>
     call<{ deleted_at: string }>("DELETE", `/orgs/${id(orgId)}`, { body: { confirm } }),
   members: (orgId: string, signal?: Signal) =>
@@ -123,6 +127,7 @@ export const credits = {
   ledger: (page: { limit: number; cursor?: string | null }, signal?: Signal) =>
     call<Page<LedgerEntry>>("GET", `/credits/ledger${query(page)}`, { signal }),
   usage: (signal?: Signal) => call<Usage>("GET", "/usage", { signal }),
+  referrals: (signal?: Signal) => call<Referrals>("GET", "/referrals", { signal }),
 };
 
 export const billing = {

@@ -31,6 +31,7 @@ export type LedgerEntry = Schemas["EntryView"];
 export type EntryKind = Schemas["EntryKind"];
 export type Usage = Schemas["Usage"];
 export type Used = Schemas["Used"];
+export type Referrals = Schemas["Referrals"];
 export type Pack = Schemas["PackView"];
 export type Checkout = Schemas["CheckoutView"];
 export type Payment = Schemas["PaymentView"];

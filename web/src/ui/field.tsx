@@ -1,11 +1,12 @@
 // Form controls with their label, hint and error tied together for screen readers.
-import { type InputHTMLAttributes, type ReactNode, useId } from "react";
+import { type InputHTMLAttributes, type ReactNode, type Ref, useId } from "react";
 import css from "./field.module.css";
 
 interface TextFieldProps extends InputHTMLAttributes<HTMLInputElement> {
   label: string;
   hint?: ReactNode;
   error?: string | null;
+  ref?: Ref<HTMLInputElement>;
 }
 
 export function TextField({ label, hint, error, ...input }: TextFieldProps) {

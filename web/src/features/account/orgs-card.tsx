@@ -1,4 +1,4 @@
-// Organisations: made, their members with their roles, invites, left.
+// Organisations: made, their members with their roles, invites, renamed, left, deleted.
 import { useCallback, useState } from "react";
 import { errorText, newIdempotencyKey } from "../../api/client";
 import { orgs as api } from "../../api/endpoints";
@@ -13,26 +13,41 @@ import { Progress } from "../../ui/progress";
 import { useAction, useLoad } from "../../ui/use-load";
 import { useSession } from "../sign-in/session";
 import css from "./account.module.css";
+import { DeleteOrg, RenameOrg } from "./org-settings";
 import { orgsChanged } from "./orgs-changed";
 import { mayManage, ROLE_NAMES, rolesFor, rolesToGive } from "./roles";
 
 const list = (signal: AbortSignal) => api.list(signal);
 
 export function OrgsCard() {
+  const session = useSession();
   const orgs = useLoad(list);
   const [name, setName] = useState("");
   const [open, setOpen] = useState<string | null>(null);
+  const [gone, setGone] = useState<string | null>(null);
   const create = useAction(async () => {
     const made = await api.create(name.trim(), newIdempotencyKey());
     setName("");
     setOpen(made.id);
+    setGone(null);
+    changed();
+  });
+  const changed = () => {
     orgs.reload();
     orgsChanged();
-  });
+  };
+  const deleted = (org: Org) => {
+    setOpen(null);
+    setGone(org.name);
+    // Whoever acts for it acts for themselves again: it would answer nothing any more.
+    if (session.state === "signed-in" && session.accountId === org.id) session.act(null);
+    changed();
+  };
   const error = create.error ?? orgs.error;
   return (
     <Card label="Organisations">
       <h2>Organisations</h2>
+      {gone ? <Notice tone="good">{gone} is deleted. Its files are removed within minutes.</Notice> : null}
       <ul className={css.list}>
         {(orgs.data?.items ?? []).map((org) => (
           <li key={org.id}>
@@ -46,18 +61,17 @@ export function OrgsCard() {
               <Button
                 onClick={() => setOpen(open === org.id ? null : org.id)}
                 aria-expanded={open === org.id}
+                aria-label={`${open === org.id ? "Close" : openText(org)} ${org.name}`}
               >
-                {open === org.id ? "Close" : "Members"}
+                {open === org.id ? "Close" : openText(org)}
               </Button>
             </div>
             {open === org.id ? (
-              <Members
-                org={org}
-                changed={() => {
-                  orgs.reload();
-                  orgsChanged();
-                }}
-              />
+              <div className={`${css.inside} ${css.parts}`}>
+                <Members org={org} changed={changed} />
+                {org.role === "member" ? null : <RenameOrg org={org} renamed={changed} />}
+                {org.role === "owner" ? <DeleteOrg org={org} deleted={() => deleted(org)} /> : null}
+              </div>
             ) : null}
           </li>
         ))}
@@ -84,6 +98,10 @@ export function OrgsCard() {
       {error ? <Notice tone="bad">{errorText(error)}</Notice> : null}
     </Card>
   );
+}
+
+function openText(org: Org): string {
+  return org.role === "member" ? "Members" : "Manage";
 }
 
 function Members({ org, changed }: { org: Org; changed: () => void }) {
@@ -118,7 +136,7 @@ function Members({ org, changed }: { org: Org; changed: () => void }) {
   });
   const error = invite.error ?? revoke.error ?? give.error ?? members.error ?? invites.error;
   return (
-    <div className={css.inside}>
+    <div className={css.stack}>
       {members.data || members.error ? null : <Progress label="Loading the members" value={null} />}
       <ul className={css.list}>
         {(members.data?.items ?? []).map((one) => (

@@ -1,4 +1,4 @@
-// The account's money: its balance and use, what can be bought, what was paid, and its history.
+// The account's money: its balance and use, what can be bought, what others bring, what was paid, and its history.
 import { type ReactNode, useCallback, useEffect, useId, useRef, useState } from "react";
 import { useSearchParams } from "react-router";
 import { errorText } from "../../api/client";
@@ -22,6 +22,7 @@ import { Packs } from "./packs-card";
 import { Invoices, Payments } from "./payments-card";
 import { Plans } from "./plans-card";
 import { PlayMoneyNotice } from "./play-money-notice";
+import { ReferralsCard } from "./referrals-card";
 import { LeftNotice, PaidNotice } from "./return-notice";
 import { useSubscription } from "./use-subscription";
 
@@ -64,6 +65,7 @@ function Money() {
       [],
     ),
   );
+  const referrals = useLoad(useCallback((signal: AbortSignal) => api.referrals(signal), []));
   const usage = useLoad(useCallback((signal: AbortSignal) => api.usage(signal), []));
   const currencies = currenciesOf([...prices.packs, ...prices.plans]);
   const [chosen, setChosen] = useState(() => recall(CURRENCY));
@@ -138,6 +140,9 @@ function Money() {
         ) : null}
       </Section>
 
+      <Section title="Referrals">
+        <ReferralsCard referrals={referrals} />
+      </Section>
       <Section title="Payments">
         <Payments payments={payments} titles={prices} />
       </Section>

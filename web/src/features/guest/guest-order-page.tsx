@@ -1,26 +1,22 @@
 // A guest's order, for whoever has its link: the payment, the work, and the picture to keep.
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo } from "react";
 import { useParams } from "react-router";
 import { errorText, sentence } from "../../api/client";
 import { guest as api } from "../../api/endpoints";
 import type { GuestOrder, Job } from "../../api/types";
-import { Button, ButtonLink } from "../../ui/button";
-import { fileSize, percent } from "../../ui/format";
-import { DownloadIcon } from "../../ui/icons";
+import { ButtonLink } from "../../ui/button";
 import { money } from "../../ui/money";
 import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { Progress } from "../../ui/progress";
 import { Spoken } from "../../ui/spoken";
-import { type Followed, slowing, useFollow } from "../../ui/use-follow";
-import { useAction } from "../../ui/use-load";
+import { slowing, useFollow } from "../../ui/use-follow";
 import { PlayMoneyNotice } from "../credits/play-money-notice";
-import { BeforeAfter } from "../job/before-after";
-import { saveFrom } from "../job/download";
 import css from "../job/job.module.css";
-import { doing, downloadName, mainPicture, settingsText, spoken } from "../job/job-view";
+import { JobProgress } from "../job/job-progress";
+import { mainPicture, spoken } from "../job/job-view";
+import { ResultCard } from "../job/result-card";
 import { POLL_MS } from "../job/use-job";
-import { useOriginal } from "../upload/use-original";
 import { isOver, stepOf, titleOf } from "./guest-text";
 import { takeCheckout } from "./left-checkout";
 
@@ -43,8 +39,7 @@ function OneOrder({ token }: { token: string }) {
     }),
     [token],
   );
-  const followed = useFollow<GuestOrder>(question);
-  const { value: order, error, lost, answers } = followed;
+  const { value: order, error, lost, answers, refresh } = useFollow<GuestOrder>(question);
   // Who is here has not left the checkout.
   useEffect(() => void takeCheckout(0), []);
 
@@ -75,7 +70,7 @@ function OneOrder({ token }: { token: string }) {
       {lost ? <Lost /> : null}
       {step === "paying" ? <Paying long={answers >= LONG} /> : null}
       {step === "working" ? <Working job={order.job ?? null} /> : null}
-      {step === "ready" && order.job ? <Ready token={token} job={order.job} followed={followed} /> : null}
+      {step === "ready" && order.job ? <Ready token={token} job={order.job} refresh={refresh} /> : null}
       {step === "refunded" ? <Refunded order={order} /> : null}
       {step === "expired" ? (
         <>
@@ -132,15 +127,10 @@ function Paying({ long }: { long: boolean }) {
 }
 
 function Working({ job }: { job: Job | null }) {
-  const running = job?.state === "running";
   return (
     <Card label="Progress">
       {job ? <Spoken>{spoken(job)}</Spoken> : null}
-      <div className={css.line}>
-        <strong>{job ? doing(job) : "The payment is here; the work begins"}</strong>
-        {running ? <span className={css.number}>{percent(job.progress)}</span> : null}
-      </div>
-      <Progress label="Progress of the job" value={running ? job.progress : null} />
+      <JobProgress job={job} before="The payment is here; the work begins" />
       <p className={css.hint}>
         You can close this page: the work goes on, and the link to the result comes by mail. If it does not
         work out, the money goes back by itself.
@@ -152,69 +142,23 @@ function Working({ job }: { job: Job | null }) {
 interface ReadyProps {
   token: string;
   job: Job;
-  followed: Followed<GuestOrder>;
+  refresh: () => void;
 }
 
-function Ready({ token, job, followed }: ReadyProps) {
+function Ready({ token, job, refresh }: ReadyProps) {
   const picture = mainPicture(job.artifacts);
-  const original = useOriginal(job);
-  const [broken, setBroken] = useState(false);
-  const renewed = useRef(false);
-  const download = useAction(async () => {
-    // The URL on the page may be older than it lives.
-    const fresh = await api.order(token);
-    const file = mainPicture(fresh.job?.artifacts ?? []);
-    if (file?.url) {
-      await saveFrom(file.url, downloadName(job.id, file.content_type, undefined, job.params.scale));
-    }
-  });
   if (!picture?.url) return null;
   return (
-    <Card label="The picture">
-      {broken ? (
-        <Notice
-          tone="bad"
-          action={
-            <Button
-              onClick={() => {
-                setBroken(false);
-                followed.refresh();
-              }}
-            >
-              Try again
-            </Button>
-          }
-        >
-          The picture did not load.
-        </Notice>
-      ) : (
-        <BeforeAfter
-          before={original}
-          after={picture.url}
-          onBroken={() => {
-            if (renewed.current) setBroken(true);
-            else {
-              renewed.current = true;
-              followed.refresh();
-            }
-          }}
-        />
-      )}
-      <div className={css.foot}>
-        <span>
-          {settingsText(job.params)} · {fileSize(picture.bytes)}
-        </span>
-        <div className={css.buttons}>
-          <ButtonLink to="/guest">Another photo</ButtonLink>
-          <Button look="primary" onClick={download.run} busy={download.busy}>
-            <DownloadIcon />
-            Download
-          </Button>
-        </div>
-      </div>
-      {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
+    <ResultCard
+      job={job}
+      url={picture.url}
+      bytes={picture.bytes}
+      refresh={refresh}
+      ask={async () => (await api.order(token)).job}
+      another="/guest"
+    >
       <p className={css.hint}>Whoever has this page’s address sees the picture. It was mailed to you too.</p>
-    </Card>
+    </ResultCard>
   );
 }
 

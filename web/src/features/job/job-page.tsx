@@ -1,12 +1,11 @@
 // One job, from the line it waits in to the picture to keep. Its address is all that a refresh needs.
-import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { useNavigate, useParams } from "react-router";
 import { ApiError, errorText, newIdempotencyKey, sentence } from "../../api/client";
 import { jobs, uploads } from "../../api/endpoints";
 import type { Job, JobRequest } from "../../api/types";
 import { Button, ButtonLink } from "../../ui/button";
-import { credits, fileSize, percent, when } from "../../ui/format";
-import { DownloadIcon } from "../../ui/icons";
+import { credits, when } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { Progress } from "../../ui/progress";
@@ -15,11 +14,11 @@ import { useAction, useLoad } from "../../ui/use-load";
 import { useBalance } from "../credits/balance";
 import { SharePanel } from "../share/share-panel";
 import { useOriginal } from "../upload/use-original";
-import { BeforeAfter } from "./before-after";
-import { saveFrom } from "./download";
 import css from "./job.module.css";
-import { doing, downloadName, ended, mainPicture, settingsText, spoken, title } from "./job-view";
-import { type FollowedJob, useJob } from "./use-job";
+import { JobProgress } from "./job-progress";
+import { ended, mainPicture, settingsText, spoken, title } from "./job-view";
+import { ResultCard } from "./result-card";
+import { useJob } from "./use-job";
 
 export function JobPage() {
   const { jobId = "" } = useParams();
@@ -28,8 +27,7 @@ export function JobPage() {
 }
 
 function OneJob({ jobId }: { jobId: string }) {
-  const followed = useJob(jobId);
-  const { job, error, lost } = followed;
+  const { job, error, lost, tell, refresh } = useJob(jobId);
   const { refresh: refreshBalance } = useBalance();
 
   // The hold is closed in the same write that ends the job.
@@ -62,8 +60,8 @@ function OneJob({ jobId }: { jobId: string }) {
     <Page title={gone ? "This picture is no longer kept" : title(job)}>
       <Spoken>{spoken(job)}</Spoken>
       {lost ? <Lost /> : null}
-      {job.state === "succeeded" ? <Done job={job} followed={followed} /> : null}
-      {job.state === "queued" || job.state === "running" ? <UnderWay job={job} tell={followed.tell} /> : null}
+      {job.state === "succeeded" ? <Done job={job} refresh={refresh} /> : null}
+      {job.state === "queued" || job.state === "running" ? <UnderWay job={job} tell={tell} /> : null}
       {job.state === "failed" ? (
         <>
           <Notice tone="bad">{sentence(job.error?.message ?? "the job failed without saying why")}</Notice>
@@ -131,7 +129,6 @@ function Onward(): ReactNode {
 }
 
 function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
-  const running = job.state === "running";
   const original = useOriginal(job);
 
   const cancel = useAction(async () => {
@@ -151,11 +148,7 @@ function UnderWay({ job, tell }: { job: Job; tell: (job: Job) => void }) {
           <img src={original} alt="The one being worked on" />
         </div>
       ) : null}
-      <div className={css.line}>
-        <strong data-testid="doing">{doing(job)}</strong>
-        {running ? <span className={css.number}>{percent(job.progress)}</span> : null}
-      </div>
-      <Progress label="Progress of the job" value={running ? job.progress : null} />
+      <JobProgress job={job} />
       <div className={css.foot}>
         <span>
           {settingsText(job.params)} · {credits(job.quote_millicredits)} set aside
@@ -177,23 +170,8 @@ async function photoName(job: Job): Promise<string | undefined> {
   return (await uploads.get(uploadId).catch(() => null))?.filename;
 }
 
-function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
+function Done({ job, refresh }: { job: Job; refresh: () => void }) {
   const picture = mainPicture(job.artifacts);
-  const original = useOriginal(job);
-  const [broken, setBroken] = useState(false);
-  const renewed = useRef(false);
-
-  const download = useAction(async () => {
-    // The URL on the page may be older than it lives.
-    const fresh = await jobs.get(job.id);
-    const file = mainPicture(fresh.artifacts);
-    if (file?.url)
-      await saveFrom(
-        file.url,
-        downloadName(job.id, file.content_type, await photoName(job), job.params.scale),
-      );
-  });
-
   if (!picture?.url) {
     return (
       <>
@@ -204,52 +182,19 @@ function Done({ job, followed }: { job: Job; followed: FollowedJob }) {
   }
   return (
     <>
-      <Card label="The picture">
-        {broken ? (
-          <Notice
-            tone="bad"
-            action={
-              <Button
-                onClick={() => {
-                  setBroken(false);
-                  followed.refresh();
-                }}
-              >
-                Try again
-              </Button>
-            }
-          >
-            The picture did not load.
-          </Notice>
-        ) : (
-          <BeforeAfter
-            before={original}
-            after={picture.url}
-            onBroken={() => {
-              if (renewed.current) setBroken(true);
-              else {
-                renewed.current = true;
-                followed.refresh();
-              }
-            }}
-          />
-        )}
-        <div className={css.foot}>
-          <span>
-            {settingsText(job.params)} · {fileSize(picture.bytes)}
-            {` · ${credits(job.charged_millicredits)} charged`}
-            {job.finished_at ? ` · ${when(job.finished_at)}` : ""}
-          </span>
-          <div className={css.buttons}>
-            <ButtonLink to="/">Another photo</ButtonLink>
-            <Button look="primary" onClick={download.run} busy={download.busy}>
-              <DownloadIcon />
-              Download
-            </Button>
-          </div>
-        </div>
-        {download.error ? <Notice tone="bad">{errorText(download.error)}</Notice> : null}
-      </Card>
+      <ResultCard
+        job={job}
+        url={picture.url}
+        bytes={picture.bytes}
+        refresh={refresh}
+        ask={() => jobs.get(job.id)}
+        photoName={() => photoName(job)}
+        facts={[
+          `${credits(job.charged_millicredits)} charged`,
+          ...(job.finished_at ? [when(job.finished_at)] : []),
+        ]}
+        another="/"
+      />
       <SharePanel job={job} />
     </>
   );

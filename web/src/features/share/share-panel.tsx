@@ -1,11 +1,11 @@
 // Makes a public link to one picture, and takes back all that there are. A link is shown once, here: the server
 // keeps only its hash; that links made earlier still work is said.
-import { useCallback, useRef, useState } from "react";
+import { useCallback, useState } from "react";
 import { ApiError, errorText, newIdempotencyKey } from "../../api/client";
 import { shares } from "../../api/endpoints";
 import type { Job, Share } from "../../api/types";
 import { Button } from "../../ui/button";
-import { TextField } from "../../ui/field";
+import { CopyField } from "../../ui/copy-field";
 import { onDay, when } from "../../ui/format";
 import { ShareIcon } from "../../ui/icons";
 import { Notice } from "../../ui/notice";
@@ -22,13 +22,10 @@ export function SharePanel({ job }: { job: Pick<Job, "id" | "created_at"> }) {
   );
   const [share, setShare] = useState<Share | null>(null);
   const [stopped, setStopped] = useState<readonly string[]>([]);
-  const [copied, setCopied] = useState(false);
   const [key, setKey] = useState(newIdempotencyKey);
-  const link = useRef<HTMLInputElement | null>(null);
   const earlier = (known.data ?? []).filter((one) => one.id !== share?.id && !stopped.includes(one.id));
 
   const create = useAction(async () => {
-    setCopied(false);
     let made = await shares.create(id, key);
     if (!made.url) {
       // The answer with the link was lost on the way, and a repeat may not tell it again: that link is taken
@@ -54,42 +51,22 @@ export function SharePanel({ job }: { job: Pick<Job, "id" | "created_at"> }) {
     setKey(newIdempotencyKey());
   });
 
-  const copy = async () => {
-    if (!share?.url) return;
-    try {
-      await navigator.clipboard.writeText(share.url);
-      setCopied(true);
-    } catch {
-      // No right to the clipboard (or no TLS): the link is selected, for the person to copy.
-      link.current?.select();
-    }
-  };
-
   return (
     <Card label="Share">
       {share ? (
         <>
           <h2>Shared</h2>
-          <div className={css.link}>
-            <TextField
-              label="Link to the picture"
-              value={share.url ?? ""}
-              readOnly
-              hint={
-                share.expires_at
-                  ? `It works until ${onDay(share.expires_at)}, or until you stop sharing. It is shown only now.`
-                  : "It works until you stop sharing. It is shown only now."
-              }
-              onFocus={(event) => {
-                link.current = event.target;
-                event.target.select();
-              }}
-            />
-            <Button look="primary" onClick={copy}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          </div>
-          <Spoken>{copied ? "The link is copied" : "The link is ready"}</Spoken>
+          <CopyField
+            key={share.id}
+            label="Link to the picture"
+            value={share.url ?? ""}
+            hint={
+              share.expires_at
+                ? `It works until ${onDay(share.expires_at)}, or until you stop sharing. It is shown only now.`
+                : "It works until you stop sharing. It is shown only now."
+            }
+          />
+          <Spoken>The link is ready</Spoken>
         </>
       ) : (
         <div className={css.row}>

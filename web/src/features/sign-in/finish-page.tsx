@@ -1,4 +1,4 @@
-// Where the mailed link leads. The link works once, and mail scanners open links and even run their scripts:
+// Where the mailed link leads, and a referral's. The mailed link works once, and mail scanners open links and even run their scripts:
 // so nothing is used up before a person presses the button. The token leaves the address bar at once, so that
 // it stays out of the history and of screenshots.
 import { useEffect, useState } from "react";
@@ -9,6 +9,7 @@ import { Button, ButtonLink } from "../../ui/button";
 import { Notice } from "../../ui/notice";
 import { Card, Page } from "../../ui/page";
 import { useAction } from "../../ui/use-load";
+import { forgetReferral, recallReferral, rememberReferral } from "./referral";
 import { takeReturn } from "./return-to";
 import { useSession } from "./session";
 import css from "./sign-in.module.css";
@@ -18,15 +19,25 @@ export function FinishPage() {
   const { search } = useLocation();
   const navigate = useNavigate();
   const session = useSession();
-  const [token] = useState(() => new URLSearchParams(search).get("token"));
+  const [{ token, ref }] = useState(() => {
+    const given = new URLSearchParams(search);
+    return { token: given.get("token"), ref: given.get("ref") };
+  });
 
   useEffect(() => {
     // Past the router: it would remember the old address in its state, and this page needs no second look.
     if (window.location.search) window.history.replaceState(window.history.state, "", "/sign-in");
   }, []);
 
+  // A referral is for whoever has no account yet.
+  const stranger = session.state === "signed-out" || session.state === "unreachable";
+  useEffect(() => {
+    if (ref && stranger) rememberReferral(ref);
+  }, [ref, stranger]);
+
   const finish = useAction(async (link: string) => {
-    const { account } = await auth.verifyLink(link);
+    const { account } = await auth.verifyLink(link, recallReferral());
+    forgetReferral();
     session.signedIn(account);
     navigate(takeReturn(), { replace: true });
   });
