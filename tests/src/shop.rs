@@ -89,6 +89,15 @@ impl Shop {
         Ok(request.body(body.join("&")).send().await?.error_for_status()?.json().await?)
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        Ok(self.http.delete(format!("{}/v1/{path}", self.url)).bearer_auth(KEY).send().await?.error_for_status()?.json().await?)
+    }
+
+    /// From now on events reach nobody.
+    pub fn reaches_nobody(&self) {
+        *self.target.lock().expect("unpoisoned") = "http://127.0.0.1:1/".to_owned();
+    }
+
     /// Changes fields of an object of the service's, with no event.
     pub async fn patch(&self, id: &str, fields: Value) -> Result<Value> {
         let answer = self.http.patch(format!("{}/stand-in/objects/{id}", self.url)).bearer_auth(KEY).json(&fields).send().await?;

@@ -46,7 +46,10 @@ pub(crate) async fn list(
     paging: Paging,
     query: std::result::Result<Query<DeliveryQuery>, QueryRejection>,
 ) -> Result<Json<Page<DeliveryView>>> {
-    let Query(query) = query.map_err(|_| FieldError::new("endpoint_id", "each word of the query once"))?;
+    let Query(query) = query.map_err(|refused| {
+        let field = if refused.body_text().contains("`state`") { "state" } else { "endpoint_id" };
+        FieldError::new(field, "it stands twice")
+    })?;
     let filter = query.filter()?;
     let after = paging.after(keys::DELIVERY)?;
     let (deliveries, next) = app.table().deliveries(&caller.account_id, &filter, paging.limit, after.as_deref()).await?;

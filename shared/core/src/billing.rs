@@ -260,6 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_grants_what_its_price_was_sold_with_whatever_the_list_says_now() {
+        let prices = Prices::shipped();
+        let line = |amount, prorated, sold| PlanLine { plan: "gone from the list".into(), amount, prorated, sold };
+        let sold = Some(SoldPlan { amount: 40_000, millicredits: 100_000 });
+        assert_eq!(invoice_credits(&prices, "inr", &[line(40_000, false, sold)]), Ok(100_000));
+        assert_eq!(invoice_credits(&prices, "inr", &[line(10_000, true, sold)]), Ok(25_000));
+        // Another amount than that price's is nobody's.
+        assert!(invoice_credits(&prices, "inr", &[line(39_999, false, sold)]).unwrap_err().contains("costs 40000"));
+        assert!(invoice_credits(&prices, "inr", &[line(40_001, true, sold)]).is_err());
+        assert!(invoice_credits(&prices, "inr", &[line(40_000, false, None)]).unwrap_err().contains("no plan"));
+        for odd in [SoldPlan { amount: 0, millicredits: 1 }, SoldPlan { amount: 40_000, millicredits: -1 }, SoldPlan { amount: 1, millicredits: MAX_PLAN + 1 }]
+        {
+            assert!(invoice_credits(&prices, "inr", &[line(odd.amount, false, Some(odd))]).unwrap_err().contains("no price of ours"), "{odd:?}");
+        }
+    }
+
+    #[test]
     fn parts_round_up_and_never_exceed_the_purchase() {
         let mut paid = payment();
         paid.learn("re_1", claim(100, Standing::Gone));

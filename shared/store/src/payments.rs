@@ -350,9 +350,10 @@ impl Table {
             .value("customer", s(customer))
             .value("next", n(account.plan_rev + 1));
         let same = match account.plan_rev {
-            0 => crate::api_keys::active().and("attribute_not_exists(plan_rev)"),
-            rev => crate::api_keys::active().and("plan_rev = :seen").value("seen", n(rev)),
+            0 => "(attribute_not_exists(plan_rev) OR plan_rev = :seen)",
+            _ => "plan_rev = :seen",
         };
+        let same = crate::api_keys::active().and(same).value("seen", n(account.plan_rev));
         Ok(self.update(&keys::account(&account.account_id), update, Some(same)).await?.is_some())
     }
 

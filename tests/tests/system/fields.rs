@@ -431,7 +431,6 @@ async fn a_wrong_field_of_a_webhook_endpoint_s_change_is_named() -> Result<()> {
             (json!({ "url": "http://hooks.example.com/" }), "url"),
             (json!({ "url": "https://hooks.example.com/".to_owned() + &"a".repeat(2048) }), "url"),
             (json!({ "events": "*" }), "events"),
-            (json!({ "events": [] }), "events"),
             (json!({ "events": vec!["*"; 21] }), "events"),
             (json!({ "events": [7] }), "events[0]"),
             (json!({ "events": ["job.*", "job.*"] }), "events[1]"),
@@ -602,6 +601,8 @@ async fn a_wrong_limit_cursor_id_account_or_key_is_refused_wherever_one_is_taken
         }
     }
 
+    let guest = system.client();
+    guest.post("/api/v1/studio/session", json!({})).await?.expect(201)?;
     for path in [
         "/api/v1/api-keys",
         "/api/v1/orgs",
@@ -616,9 +617,10 @@ async fn a_wrong_limit_cursor_id_account_or_key_is_refused_wherever_one_is_taken
         &format!("/api/v1/admin/accounts/acc_{NOBODY}/grant"),
     ] {
         for key in [&b""[..], b"two words", &[b'k'; 129], b"caf\xe9"] {
-            let request = ada.request(Method::POST, path).header("idempotency-key", key).json(&json!({}));
+            let client = if path.starts_with("/api/v1/studio/") { &guest } else { &ada };
+            let request = client.request(Method::POST, path).header("idempotency-key", key).json(&json!({}));
             let request = if path.starts_with("/api/v1/admin/") { request.bearer_auth(ADMIN_KEY) } else { request };
-            ada.send(request).await?.problem(400, "bad_idempotency_key", "Idempotency-Key").with_context(|| format!("{path} {key:?}"))?;
+            client.send(request).await?.problem(400, "bad_idempotency_key", "Idempotency-Key").with_context(|| format!("{path} {key:?}"))?;
         }
     }
     Ok(())

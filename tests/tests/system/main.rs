@@ -12,6 +12,7 @@ mod drills;
 mod fields;
 mod jobs;
 mod keys;
+mod late_money;
 mod limits;
 mod local;
 mod machines;

@@ -79,13 +79,9 @@ async fn an_endpoint_that_can_t_be_told_of_a_job_is_refused_by_its_field() -> Re
         ada.post(path, json!({ "kind": "noop", "webhook": null })).await?;
     }
     ensure!(ada.all("/api/v1/jobs").await?.len() == 1);
-    for (query, field) in [
-        ("endpoint_id=whe_1", "endpoint_id"),
-        ("state=lost", "state"),
-        ("limit=0", "limit"),
-        ("cursor=!", "cursor"),
-        ("state=failed&state=failed", "endpoint_id"),
-    ] {
+    for (query, field) in
+        [("endpoint_id=whe_1", "endpoint_id"), ("state=lost", "state"), ("limit=0", "limit"), ("cursor=!", "cursor"), ("state=failed&state=failed", "state")]
+    {
         ada.get(&format!("/api/v1/deliveries?{query}")).await?.problem(422, "bad_field", field).with_context(|| query)?;
     }
     // A list in the place of an object means nothing.

@@ -154,6 +154,28 @@ async fn each_role_may_what_it_may_and_the_refusal_says_who_may() -> Result<()> 
 }
 
 #[tokio::test]
+async fn an_invite_ends_with_the_right_of_who_sent_it() -> Result<()> {
+    let system = System::start(&QUIET).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let org = org(&ada, "Engines").await?;
+    let bob = join(&system, &ada, &org, "bob@example.org", "owner").await?;
+    let (owner, admin) = (invite(&bob, &org, "second@example.org", "owner").await?, invite(&bob, &org, "third@example.org", "admin").await?);
+    let second = system.signed_in("second@example.org").await?;
+    let third = system.signed_in("third@example.org").await?;
+    let accept = async |client: &Client, token: &str| client.post("/api/v1/invites/accept", json!({ "token": token })).await;
+    // An admin may not make owners; admins they may.
+    ada.patch(&format!("/api/v1/orgs/{org}/members/{}", id(&bob).await?), json!({ "role": "admin" })).await?.expect(200)?;
+    accept(&second, &owner).await?.problem(404, "invite_invalid", "token")?;
+    accept(&third, &admin).await?.expect(200)?;
+    // Who is put out leaves no way back in.
+    let back = invite(&bob, &org, "fourth@example.org", "member").await?;
+    ada.delete(&format!("/api/v1/orgs/{org}/members/{}", id(&bob).await?)).await?.expect(204)?;
+    let fourth = system.signed_in("fourth@example.org").await?;
+    accept(&fourth, &back).await?.problem(404, "invite_invalid", "token")?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_last_owner_stays_also_when_two_go_at_once() -> Result<()> {
     let system = System::start(&QUIET).await?;
     let ada = system.signed_in("ada@example.org").await?;

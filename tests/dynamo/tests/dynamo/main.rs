@@ -1,5 +1,6 @@
 //! The model of DynamoDB against what DynamoDB documents, against the stand-in of the system tests, and under the store's own code.
 
+mod admission;
 mod conflicts;
 mod crash;
 mod expressions;

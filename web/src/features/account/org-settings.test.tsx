@@ -45,7 +45,7 @@ test("a deletion says what goes, and wants the name typed", async () => {
   expect(said).toContain("Its 2 other members are out at once");
   expect(said).toContain("removed within minutes");
   expect(said).toContain("credits that it has are gone");
-  expect(said).toContain("A plan is not ended by this");
+  expect(said).toContain("while one runs");
   expect(forGood().disabled).toBe(true);
   const field = screen.getByLabelText("To confirm, type its name: Analytical Engines");
   await userEvent.type(field, "Analytical");
