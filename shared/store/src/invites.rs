@@ -87,7 +87,7 @@ impl Table {
         let person_part = self.add_person(&mut parts, person, 1, owners, theirs)?;
         // Who invited may still invite: an owner who was put out leaves no way back in behind.
         let may: Vec<Role> = Role::ALL.into_iter().filter(|role| role.may_change(None, Some(invite.role))).collect();
-        let mut still = Expr::new(&format!("#role IN ({})", (0..may.len()).map(|i| format!(":may{i}")).collect::<Vec<_>>().join(", "))).name("role");
+        let mut still = Expr::new(format!("#role IN ({})", (0..may.len()).map(|i| format!(":may{i}")).collect::<Vec<_>>().join(", "))).name("role");
         for (i, role) in may.iter().enumerate() {
             still = still.value(&format!("may{i}"), s(role.as_str()));
         }

@@ -372,7 +372,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was sent to the account's endpoints, or will be, newest first. Kept for 30 days. */
+        /**
+         * What was sent to the account's endpoints, or will be, newest first. Kept for 30 days. With a filter a page may be short before the end:
+         *     `next_cursor` says whether there is more.
+         */
         get: operations["get_deliveries"];
         put?: never;
         post?: never;
@@ -1475,10 +1478,12 @@ export interface components {
             events?: string[] | null;
             url?: string | null;
         };
+        /** @example whe_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+        EndpointId: string;
         /** @description A new endpoint: where, and what it wants to be told. */
         EndpointRequest: {
             /**
-             * @description Events by name, by group (`job.*`, `credits.*`, `batch.*`), or all (`*`).
+             * @description Events by name, by group (`job.*`, `credits.*`, `batch.*`), or all (`*`); with none, it hears only of the jobs that name it.
              * @example [
              *       "job.*"
              *     ]
@@ -1792,6 +1797,7 @@ export interface components {
             /** @description The kind's parameters; `GET jobs/kinds` has their schema. */
             params?: Record<string, never>;
             priority?: components["schemas"]["Priority"];
+            webhook?: components["schemas"]["EndpointId"] | null;
         };
         /** @description A job, as `GET jobs/{id}` shows it. */
         JobView: {
@@ -4279,6 +4285,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Acts for this organisation. */
+                "Kiln-Account"?: string | null;
                 /** @description Repeats with the same key and body get the same order for 24 hours. */
                 "Idempotency-Key"?: string | null;
             };
@@ -4666,7 +4674,10 @@ export interface operations {
     post_credits_portal: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation. */
+                "Kiln-Account"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4678,6 +4689,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PortalView"];
+                };
+            };
+            /** @description The body is not JSON, or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not signed in, or no longer. */
@@ -4700,6 +4720,15 @@ export interface operations {
             };
             /** @description Nothing was bought yet. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4740,6 +4769,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Acts for this organisation. */
+                "Kiln-Account"?: string | null;
                 /** @description Repeats with the same key and body get the same order for 24 hours. */
                 "Idempotency-Key"?: string | null;
             };
@@ -4931,7 +4962,10 @@ export interface operations {
     patch_credits_subscription: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation. */
+                "Kiln-Account"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5053,12 +5087,25 @@ export interface operations {
     get_deliveries: {
         parameters: {
             query?: {
+                /**
+                 * @description Those to this endpoint.
+                 * @example whe_01JD6Z3M8Q4V5X7Y9A2B3C4D5E
+                 */
+                endpoint_id?: string;
+                /**
+                 * @description Those in this state: `pending`, `delivered` or `failed`.
+                 * @example failed
+                 */
+                state?: string;
                 /** @description How many items at most, from 1 to 100. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5083,6 +5130,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5131,7 +5187,10 @@ export interface operations {
     get_deliveries_id: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path: {
                 id: string;
             };
@@ -5209,6 +5268,8 @@ export interface operations {
             header?: {
                 /** @description Repeats with the same key get the same answer for 24 hours. */
                 "Idempotency-Key"?: string | null;
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
             };
             path: {
                 id: string;
@@ -6190,7 +6251,10 @@ export interface operations {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6215,6 +6279,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9868,7 +9941,10 @@ export interface operations {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9893,6 +9969,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9944,6 +10029,8 @@ export interface operations {
             header?: {
                 /** @description Repeats with the same key and body get the same answer for 24 hours, without `secret`. */
                 "Idempotency-Key"?: string | null;
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9982,6 +10069,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10057,7 +10153,10 @@ export interface operations {
     get_webhook_endpoints_id: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10132,7 +10231,10 @@ export interface operations {
     delete_webhook_endpoints_id: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10205,7 +10307,10 @@ export interface operations {
     patch_webhook_endpoints_id: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
+            };
             path: {
                 id: string;
             };
@@ -10323,6 +10428,8 @@ export interface operations {
             header?: {
                 /** @description Repeats with the same key get the same answer for 24 hours, without `secret`. */
                 "Idempotency-Key"?: string | null;
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
             };
             path: {
                 id: string;
@@ -10419,6 +10526,8 @@ export interface operations {
             header?: {
                 /** @description Repeats with the same key get the same answer for 24 hours. */
                 "Idempotency-Key"?: string | null;
+                /** @description Acts for this organisation, of which the session's person is a member. */
+                "Kiln-Account"?: string;
             };
             path: {
                 id: string;
