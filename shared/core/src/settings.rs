@@ -85,7 +85,7 @@ settings! {
     reads_per_minute: "KILN_READS_PER_MINUTE" = 6000, 1..=1000000;
     #[doc = "Minutes that a guest's session lasts."]
     guest_minutes: "KILN_GUEST_MINUTES" = 120, 5..=1440;
-    #[doc = "Days that a guest's result is kept; the bucket's rule for artifacts must allow as many."]
+    #[doc = "Days that a guest's result is kept, with their address and photo; then they are forgotten. The bucket's rule for artifacts must allow as many."]
     guest_result_days: "KILN_GUEST_RESULT_DAYS" = 30, 0..=365;
     #[doc = "Guest sessions that one network address may begin in an hour."]
     guests_per_ip: "KILN_GUESTS_PER_IP" = 20, 1..=100000;

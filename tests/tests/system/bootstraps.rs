@@ -140,7 +140,7 @@ async fn every_event_is_answered_by_its_function_s_own_bootstrap() -> Result<()>
     a_worker_fails_a_job_and_its_owner_cancels_it(&mut world, &boot_token).await?;
     let picture = picture::png(64, 48);
     uploads_and_submits(&mut world, &ada, &picture).await?;
-    buys(&mut world, &shop).await?;
+    buys(&mut world, &shop, &picture).await?;
     the_worker_delivers(&mut world, &ada, &picture).await?;
     shares_and_forgets(&mut world).await?;
     ensure!(ada.check_books().await? == (109_000, 0));
@@ -167,8 +167,7 @@ async fn signs_in(world: &mut World) -> Result<Client> {
     let token = ada.mailed_token("someone@example.com", 0).await?;
     world.learn(&format!("\"token\":\"{EXAMPLE}\""), &format!("\"token\":\"{token}\""));
     let signed_in = world.play("auth-verify-link").await?;
-    let cookie = signed_in.cookies.iter().find_map(|cookie| cookie.strip_prefix("kiln_session=")?.split(';').next());
-    let cookie = cookie.context("no session cookie")?.to_owned();
+    let cookie = signed_in.cookie()?;
     world.learn(&format!("kiln_session={EXAMPLE}"), &format!("kiln_session={cookie}"));
     world.learn("acc_01KAJ3TB5X7Z9B1D3F5H7K9M1P", signed_in.text("/account/id")?);
     ada.set_cookie(Some(cookie));
@@ -231,7 +230,7 @@ async fn uploads_and_submits(world: &mut World, ada: &Client, picture: &[u8]) ->
     Ok(())
 }
 
-async fn buys(world: &mut World, shop: &Shop) -> Result<()> {
+async fn buys(world: &mut World, shop: &Shop, picture: &[u8]) -> Result<()> {
     world.play("credits-packs").await?;
     world.play("credits-plans").await?;
     let order = world.play("billing-checkout").await?;
@@ -256,7 +255,12 @@ async fn buys(world: &mut World, shop: &Shop) -> Result<()> {
     ] {
         world.play(event).await?;
     }
-    world.play("studio-session").await?;
+    let begun = world.play("studio-session").await?;
+    let cookie = begun.cookie()?;
+    world.learn("kiln_session=EXAMPLE-of-a-guest-not-a-secret-EXAMPLE-00", &format!("kiln_session={cookie}"));
+    let guest = world.system.client();
+    guest.set_cookie(Some(cookie));
+    world.learn("upl_01KAJ3TZC8E0G2J4M6P8R0T2V5", &guest.upload("photo.png", "image/png", picture).await?);
     world.play("studio-quote").await?;
     let order = world.play("studio-checkout").await?;
     let token = order.text("/result_url")?.rsplit('/').next().context("a token")?.to_owned();
@@ -554,6 +558,12 @@ struct Answer {
 }
 
 impl Answer {
+    /// The session that it begins.
+    fn cookie(&self) -> Result<String> {
+        let cookie = self.cookies.iter().find_map(|cookie| cookie.strip_prefix("kiln_session=")?.split(';').next());
+        Ok(cookie.context("no session cookie")?.to_owned())
+    }
+
     fn new(answer: Value) -> Result<Self> {
         let Some(status) = answer["statusCode"].as_u64() else {
             return Ok(Self { status: 0, raw: answer.to_string(), body: answer, cookies: vec![] });
