@@ -97,7 +97,10 @@ function DeleteDialog({ org, close, deleted }: { org: Org; close: () => void; de
         </li>
         <li>Its photos, pictures and jobs are removed within minutes. Nobody can bring them back.</li>
         <li>The credits that it has are gone.</li>
-        <li>If it pays for a plan, end that first, under Credits: while one runs, the organisation can’t be deleted.</li>
+        <li>
+          If it pays for a plan, end that first, under Credits: while one runs, the organisation can’t be
+          deleted.
+        </li>
       </ul>
       <TextField
         label={`To confirm, type its name: ${org.name}`}
