@@ -101,6 +101,8 @@ def spare(case, path, body):
         for name in ("desired_size", "max"):
             if body.get(name) == 0:
                 body[name] = 1
+        if isinstance(body.get("idle_shutdown_s"), int) and 0 < body["idle_shutdown_s"] < 3600:
+            body["idle_shutdown_s"] = 3600
     elif path.startswith("/api/v1/webhook-endpoints") and isinstance(body, dict) and "example.com" in str(body.get("url")):
         # The document's example is somebody's address, who could hear what is sent there.
         body["url"] = things.ENDPOINT

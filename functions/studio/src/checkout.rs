@@ -111,7 +111,7 @@ async fn ready(app: &App, caller: &Visitor, request: &JobRequest, request_id: &s
 }
 
 /// What a guest's job would cost.
-#[utoipa::path(post, path = "/api/v1/studio/quote", tag = "guest", request_body = GuestRequest, responses((status = 200, body = GuestQuote)), security(("session" = [])))]
+#[utoipa::path(post, path = "/api/v1/studio/quote", tag = "guest", request_body = GuestRequest, responses((status = 200, body = GuestQuote), (status = 409, description = "Somebody is signed in here: their credits buy it.")), security(("session" = [])))]
 pub async fn quote(State(app): State<App>, caller: Visitor, body: Body<GuestRequest>) -> Result<Json<GuestQuote>> {
     let GuestRequest { kind, params, inputs } = body.value;
     let request = JobRequest { kind, params, inputs, priority: Priority::Standard, webhook: None };
@@ -129,7 +129,7 @@ struct Ordered {
 /// A page of the payment service's where one job is paid. It starts when the payment has come.
 #[utoipa::path(post, path = "/api/v1/studio/checkout", tag = "guest", request_body = GuestCheckoutRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same order for 24 hours.")),
-    responses((status = 201, body = GuestCheckout), (status = 409, description = "The order of this key is paid or has expired.")), security(("session" = [])))]
+    responses((status = 201, body = GuestCheckout), (status = 409, description = "The order of this key is paid or has expired, or somebody is signed in here.")), security(("session" = [])))]
 pub async fn checkout(
     State(app): State<App>,
     caller: Visitor,

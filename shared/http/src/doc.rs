@@ -68,6 +68,8 @@ fn refusals(operation: &Operation) -> BTreeSet<u16> {
         statuses.extend(match parameter.parameter_in {
             ParameterIn::Path => [404].as_slice(),
             ParameterIn::Query | ParameterIn::QueryString => &[422],
+            // An organisation that isn't the caller's.
+            ParameterIn::Header if parameter.name == ACTS_FOR => &[404],
             ParameterIn::Header => &[400, 422],
             ParameterIn::Cookie => &[],
         });
@@ -87,13 +89,16 @@ fn refusals(operation: &Operation) -> BTreeSet<u16> {
     statuses
 }
 
+/// The header by which a session acts for an organisation, as the document writes it.
+const ACTS_FOR: &str = "Kiln-Account";
+
 /// Whatever takes API keys is about an account's things, so a session may act for an organisation there.
 fn for_organisations(operation: &mut Operation) {
     if !serde_json::to_string(&operation.security).unwrap_or_default().contains("api_key") {
         return;
     }
     let header = ParameterBuilder::new()
-        .name("Kiln-Account")
+        .name(ACTS_FOR)
         .parameter_in(ParameterIn::Header)
         .description(Some("Acts for this organisation, of which the session's person is a member."))
         .schema(Some(AccountId::schema()))

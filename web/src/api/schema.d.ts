@@ -3512,15 +3512,6 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ApiKeyView"];
                 };
             };
-            /** @description The body is not JSON, or a header is malformed. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Not signed in, or no longer. */
             401: {
                 headers: {
@@ -3541,15 +3532,6 @@ export interface operations {
             };
             /** @description There is no such thing, or it isn't yours. */
             404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `field` is wrong; `detail` says how. */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3733,15 +3715,6 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The body is not JSON, or a header is malformed. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Not signed in, or no longer. */
             401: {
                 headers: {
@@ -3762,15 +3735,6 @@ export interface operations {
             };
             /** @description There is no such thing, or it isn't yours. */
             404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `field` is wrong; `detail` says how. */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4334,6 +4298,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The order of this key is paid or has expired. */
             409: {
                 headers: {
@@ -4691,15 +4664,6 @@ export interface operations {
                     "application/json": components["schemas"]["PortalView"];
                 };
             };
-            /** @description The body is not JSON, or a header is malformed. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Not signed in, or no longer. */
             401: {
                 headers: {
@@ -4718,8 +4682,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nothing was bought yet. */
-            409: {
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4727,8 +4691,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `field` is wrong; `detail` says how. */
-            422: {
+            /** @description Nothing was bought yet. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4811,6 +4775,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5012,6 +4985,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7307,15 +7289,6 @@ export interface operations {
                     "application/json": components["schemas"]["Export"];
                 };
             };
-            /** @description The body is not JSON, or a header is malformed. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Not signed in, or no longer. */
             401: {
                 headers: {
@@ -9194,7 +9167,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The order of this key is paid or has expired. */
+            /** @description The order of this key is paid or has expired, or somebody is signed in here. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9358,6 +9331,15 @@ export interface operations {
             };
             /** @description Not allowed, or asked by a page of another site. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody is signed in here: their credits buy it. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
