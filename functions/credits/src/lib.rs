@@ -7,7 +7,7 @@ mod referrals;
 use axum::Json;
 use axum::extract::State;
 use kiln_core::ledger::{Entry, EntryKind};
-use kiln_core::time::rfc3339;
+use kiln_core::time::{Millis, next_month, rfc3339};
 use kiln_http::{App, For, Page, Paging, Problem, Result, scope};
 use kiln_store::{Account, keys};
 use serde::Serialize;
@@ -47,12 +47,24 @@ struct Balance {
     /// Owed after a refund of credits that were spent already; new credits pay it first.
     #[schema(example = 0, minimum = 0)]
     debt_millicredits: i64,
+    /// Charged in this month (UTC).
+    #[schema(example = 4_000)]
+    month_charged_millicredits: i64,
+    /// When the next month begins.
+    #[schema(example = "2026-12-01T00:00:00.000Z", format = DateTime)]
+    month_resets_at: String,
 }
 
-impl From<&Account> for Balance {
-    fn from(account: &Account) -> Self {
+impl Balance {
+    fn new(account: &Account, charged: i64, now: Millis) -> Self {
         let counters = &account.counters;
-        Self { available_millicredits: counters.available, held_millicredits: counters.held, debt_millicredits: counters.debt }
+        Self {
+            available_millicredits: counters.available,
+            held_millicredits: counters.held,
+            debt_millicredits: counters.debt,
+            month_charged_millicredits: charged,
+            month_resets_at: rfc3339(next_month(now)),
+        }
     }
 }
 
@@ -94,11 +106,12 @@ impl From<&Entry> for EntryView {
     }
 }
 
-/// What the account has: available, held for jobs, and owed.
+/// What the account has: available, held for jobs, and owed; and what this month was charged.
 #[utoipa::path(get, path = "/api/v1/credits", tag = "credits", responses((status = 200, body = Balance)), security(("session" = []), ("api_key" = ["credits:read"])))]
 async fn balance(State(app): State<App>, caller: For<scope::CreditsRead>) -> Result<Json<Balance>> {
-    let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(Balance::from(&account)))
+    let now = app.now();
+    let (account, charged) = app.table().account_with_use(&caller.account_id, now).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(Balance::new(&account, charged, now)))
 }
 
 /// The account's history, newest first.

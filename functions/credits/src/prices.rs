@@ -96,7 +96,7 @@ pub struct Usage {
     inferences: Used,
     /// Of these, jobs that change a photo.
     edits: Used,
-    /// Bytes of uploads that are kept.
+    /// Bytes of uploads, and of what jobs made, that are kept.
     stored_bytes: Used,
     projects: Used,
     /// Millicredits charged in this month (UTC).

@@ -168,6 +168,7 @@ pub(crate) async fn complete(State(app): State<App>, worker: Worker, Id(id): Id<
             params: spoken.job.params.clone(),
             created_at: now,
             artifacts,
+            counted: true,
         };
         let account = spoken.account.as_ref().map(|account| &account.counters);
         let with = Commit { entry_id: flow::entry_id(&app, &change), creation: Some(&creation), account, ..Commit::default() };

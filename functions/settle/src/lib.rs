@@ -21,6 +21,8 @@ const MOST_PER_SHARD: u32 = 100;
 const AGAIN: Millis = seconds(20);
 /// After a failure of ours or of the payment service's.
 const AFTER_FAILURE: Millis = seconds(60);
+/// A refund that is still refused so long after the payment is told to an operator.
+const LONG: Millis = seconds(3600);
 /// Between two looks at a checkout that may still be paid, and how long it may: a slow payment takes some days.
 const UNPAID_AGAIN: Millis = seconds(3600);
 const UNPAID_FOR: Millis = seconds(30 * 86_400);
@@ -107,6 +109,12 @@ async fn forget(app: &App, order: &Order) -> anyhow::Result<bool> {
     match app.table().delete_guest(&order.account_id, app.now()).await? {
         Ok(()) => tracing::info!(account_id = %order.account_id, "a guest is forgotten"),
         Err(NoEnd::Gone) => {}
+        // Their refund failed, or a dispute of an order that came to nothing was won: the money is with us and nothing was had for it. Until
+        // an operator has given it back, it must be known whose it is.
+        Err(NoEnd::Moved) => {
+            let why = format!("order {} came to nothing and its money is with us: give it back, so that the guest can be forgotten", order.order_id);
+            kept::keep(app, "stripe", &why, &json!({ "order": order.order_id, "payment": order.payment }).to_string()).await?;
+        }
         Err(why) => tracing::warn!(account_id = %order.account_id, ?why, "a guest can't be forgotten yet"),
     }
     app.table().order_again(order, app.now() + FORGET_AGAIN).await?;
@@ -138,11 +146,26 @@ async fn paid(app: &App, order: &Order) -> anyhow::Result<Option<(Settled, Milli
 async fn refund(app: &App, order: &Order, why: &str) -> anyhow::Result<Settled> {
     let payment = order.payment.as_deref().ok_or_else(|| anyhow::anyhow!("a paid order without a payment"))?;
     let client = pay::client(app).await.map_err(told)?;
-    if let Some(code) = client.refund(payment, order.order_id.as_str()).await? {
-        // A dispute has the money already, or nobody can send it back but a person.
+    let for_a_person = async |code: &str| {
         let why = format!("order {} came to nothing and its payment can't be refunded: {code}", order.order_id);
-        kept::keep(app, "stripe", &why, &format!("{{\"payment\":\"{payment}\"}}")).await?;
-        return Ok(Settled::Refunded);
+        kept::keep(app, "stripe", &why, &format!("{{\"payment\":\"{payment}\"}}")).await
+    };
+    match client.refund(payment, order.order_id.as_str()).await {
+        Ok(None) => {}
+        // A dispute has the money already, or nobody can send it back but a person.
+        Ok(Some(code)) => {
+            for_a_person(&code).await?;
+            return Ok(Settled::Refunded);
+        }
+        Err(error) => {
+            // It is tried again, for ever; and when that has gone on for long (a balance that is empty, say), somebody must know.
+            if let kiln_pay::Error::Refused { code, .. } = &error
+                && order.paid_at.is_some_and(|at| app.now() - at > LONG)
+            {
+                for_a_person(code).await?;
+            }
+            return Err(error.into());
+        }
     }
     mail(app, order, &GuestRefund { why, amount_minor: order.amount, currency: &order.currency, at: app.now() }).await;
     Ok(Settled::Refunded)

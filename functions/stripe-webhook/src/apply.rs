@@ -1,14 +1,15 @@
 //! From what was told to what is written. Each branch may run any number of times and in any order.
 
 use crate::{SOURCE, tell};
-use kiln_core::billing::{Buys, Claim, OrderState, Payment, PlanLine, invoice_credits};
+use kiln_core::billing::{Buys, Claim, OrderState, Payment, PlanLine, Standing, invoice_credits};
 use kiln_core::ids::{AccountId, EntryId, OrderId};
 use kiln_http::flow;
 use kiln_http::guest::{self, Started};
 use kiln_http::pay::Plan;
 use kiln_http::{App, Result, kept, pay};
 use kiln_pay::{Event, FailedPayment, Invoice, Pay, Told};
-use kiln_store::{Applied, Claimed};
+use kiln_store::Applied;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Applies an event; what can't be is kept.
@@ -119,7 +120,12 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
         // The invoice of a single purchase: its checkout is what is credited.
         return Ok(None);
     };
-    if app.table().applied(&invoice.id).await? {
+    if let Some(charge) = app.table().charge_of(&invoice.id).await? {
+        // Whoever applied it may have died before what follows from it.
+        app.table().settle_waiting(&charge, app.now()).await?;
+        if let Some(paid) = app.table().payment(&charge).await?.filter(|_| invoice.amount_paid > 0) {
+            referred(app, &paid, &charge, Applied::Again).await?;
+        }
         return Ok(None);
     }
     let client = pay::client(app).await?;
@@ -131,7 +137,7 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
     let Some(account_id) = account else { return Ok(Some(format!("invoice {} names no account of ours", invoice.id))) };
     // Paid is paid: its credits come also where the plan is past, or one too many.
     let (kept, state) = pay::keep_plan(app, &client, &account_id, subscription).await?;
-    let millicredits = match credits(app, &client, invoice, &state.plan).await? {
+    let millicredits = match credits(app, &client, invoice, state.begun.as_ref().unwrap_or(&state.plan)).await? {
         Ok(millicredits) => millicredits,
         Err(why) => return Ok(Some(why)),
     };
@@ -167,12 +173,19 @@ async fn paid_invoice(app: &App, invoice: &Invoice) -> Result<Option<String>> {
     if applied == Applied::New && millicredits > 0 {
         tell::receipt(app, &paid, &invoice.id).await;
     }
-    let no_account = (applied == Applied::NoAccount).then(|| format!("no account {account_id}"));
-    Ok(no_account.or(if let Plan::Odd(why) = kept { Some(why) } else { None }))
+    if applied == Applied::NoAccount {
+        return Ok(Some(format!("no account {account_id}")));
+    }
+    if let Plan::Odd(why) = kept {
+        return Ok(Some(why));
+    }
+    // Paid past the service, say. It is credited; but a refund names a payment, and would not find it.
+    let nameless = payment.is_none() && invoice.amount_paid > 0;
+    Ok(nameless.then(|| format!("invoice {} was paid by no payment that the service names: its refund would find no credits to take back", invoice.id)))
 }
 
-/// What an invoice grants, or why it does not agree with the price list.
-async fn credits(app: &App, client: &Pay, invoice: &Invoice, plan: &str) -> Result<std::result::Result<i64, String>> {
+/// What an invoice grants, or why it does not agree with the price list. `begun` is the plan that the subscription was begun with.
+async fn credits(app: &App, client: &Pay, invoice: &Invoice, begun: &str) -> Result<std::result::Result<i64, String>> {
     if !invoice.complete {
         return Ok(Err(format!("invoice {} has more lines than its event", invoice.id)));
     }
@@ -188,7 +201,7 @@ async fn credits(app: &App, client: &Pay, invoice: &Invoice, plan: &str) -> Resu
             None => (None, None),
         };
         // A price made for one sale names no plan: then it is the one that the subscription was begun with.
-        lines.push(PlanLine { plan: named.unwrap_or_else(|| plan.to_owned()), amount: line.amount, prorated: line.prorated, sold });
+        lines.push(PlanLine { plan: named.unwrap_or_else(|| begun.to_owned()), amount: line.amount, prorated: line.prorated, sold });
     }
     Ok(invoice_credits(app.prices(), &invoice.currency, &lines).map_err(|why| format!("invoice {}: {why}", invoice.id)))
 }
@@ -206,6 +219,22 @@ async fn referred(app: &App, paid: &Payment, charge: &str, applied: Applied) -> 
     if let (Applied::New, Some(referrer)) = (credited, &account.referred_by) {
         flow::tell_of_credits(app, referrer).await;
     }
+    // A refund that was applied between the payment and this found no referral to take back: of the two, the later one sees the other.
+    match app.table().payment(charge).await? {
+        Some(payment) => take_back_referral(app, &payment, charge).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes back what was credited for a payment, if all its money is gone again. Harmless at any time and any number of times.
+async fn take_back_referral(app: &App, payment: &Payment, charge: &str) -> Result<()> {
+    if payment.millicredits <= 0 || payment.taken < payment.millicredits {
+        return Ok(());
+    }
+    let now = app.now();
+    if let Some(referrer) = app.table().take_back_referral(&payment.account_id, charge, &EntryId::new(now, app.random()), now).await? {
+        flow::tell_of_credits(app, &referrer).await;
+    }
     Ok(())
 }
 
@@ -214,22 +243,27 @@ async fn claim(app: &App, id: &str, charge: &str, claim: Claim) -> Result<Option
     let now = app.now();
     let claimed = app.table().apply_claim(charge, id, claim, &EntryId::new(now, app.random()), now).await?;
     tracing::info!(claim = id, ?claimed, "a refund or dispute was applied");
+    // It waits for its payment, and whoever applies that sees to it.
     let Some(payment) = app.table().payment(charge).await? else { return Ok(None) };
     flow::tell_of_credits(app, &payment.account_id).await;
     // Also where nothing was new: whoever applied it may have died before this.
-    if payment.millicredits > 0
-        && payment.taken >= payment.millicredits
-        && let Some(referrer) = app.table().take_back_referral(&payment.account_id, charge, &EntryId::new(now, app.random()), now).await?
-    {
-        flow::tell_of_credits(app, &referrer).await;
-    }
-    if !matches!(claimed, Claimed::Returned { .. }) || !id.starts_with("re_") {
-        return Ok(None);
-    }
-    let order = match &payment.order_id {
-        Some(order) => app.table().order(&payment.account_id, order).await?,
-        None => None,
+    take_back_referral(app, &payment, charge).await?;
+    let Some(stands) = payment.claims.get(id) else {
+        return Ok(Some(format!("payment {charge} has more refunds and disputes than are kept: {id} is not among them")));
     };
-    let guest = order.is_some_and(|order| order.guest.is_some());
-    Ok(guest.then(|| format!("the refund {id} of a guest failed: they were told that their money comes back, and it did not")))
+    match (id.starts_with("re_"), stands.standing) {
+        (true, Standing::Kept) if of_guest(app, &payment).await? => {
+            // However many events tell of it, and in whatever order, it is one thing for an operator.
+            let why = format!("the refund {id} of a guest failed: they were told that their money comes back, and it did not");
+            kept::keep(app, SOURCE, &why, &json!({ "refund": id, "payment": charge }).to_string()).await?;
+            Ok(None)
+        }
+        (false, Standing::Kept) if claim.standing == Standing::Gone => Ok(Some(format!("the dispute {id} was won, and now it is told as lost"))),
+        _ => Ok(None),
+    }
+}
+
+async fn of_guest(app: &App, payment: &Payment) -> Result<bool> {
+    let Some(order) = &payment.order_id else { return Ok(false) };
+    Ok(app.table().order(&payment.account_id, order).await?.is_some_and(|order| order.guest.is_some()))
 }

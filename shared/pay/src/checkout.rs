@@ -5,6 +5,7 @@ use crate::{Error, Pay, Result, Told, currency};
 use kiln_core::prices::Interval;
 use kiln_core::time::Millis;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionInvoiceCreation, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
     CreateCheckoutSessionLineItemsPriceDataRecurring, CreateCheckoutSessionLineItemsPriceDataRecurringInterval, CreateCheckoutSessionPaymentIntentData,
@@ -134,7 +135,10 @@ impl Pay {
         if let Some(name) = name {
             request = request.name(name);
         }
-        Ok(self.make(&request, &format!("kiln-customer-{account}")).await?.id.to_string())
+        // What is sent is part of the key: the address may have changed since an earlier try, and one key takes one request.
+        let mut sent = DefaultHasher::new();
+        (email, name).hash(&mut sent);
+        Ok(self.make(&request, &format!("kiln-customer-{account}-{:x}", sent.finish())).await?.id.to_string())
     }
 
     /// Gives all of a payment's money back, once: asked again it is the same refund, and a payment that is refunded already is no error.

@@ -19,6 +19,8 @@ pub struct PlanState {
     pub customer: String,
     /// Of our price list.
     pub plan: String,
+    /// The plan that it was begun with, which a price made for that one sale stands for.
+    pub begun: Option<String>,
     pub status: String,
     pub currency: String,
     pub period_end: Option<Millis>,
@@ -53,6 +55,7 @@ impl Pay {
             account: found.metadata.get("kiln_account").cloned(),
             customer: found.customer.id().to_string(),
             plan,
+            begun: found.metadata.get("kiln_plan").cloned(),
             status: found.status.as_str().to_owned(),
             currency: found.currency.to_string(),
             period_end: Some(item.current_period_end * 1000),

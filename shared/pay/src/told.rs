@@ -173,7 +173,8 @@ fn invoice(invoice: &stripe_shared::Invoice) -> Invoice {
         subtotal: invoice.subtotal,
         lines: lines.collect(),
         complete: !invoice.lines.has_more,
-        payment: payments.iter().find_map(payment_name),
+        // Of a payment that failed there is one too; none here has the caller ask.
+        payment: payments.iter().filter(|payment| payment.status == "paid").find_map(payment_name),
     }
 }
 
@@ -196,9 +197,15 @@ fn of_refund(refund: &Refund) -> Told {
 fn of_dispute(dispute: &Dispute) -> Told {
     let standing = match dispute.status {
         DisputeStatus::Lost => Standing::Gone,
-        // A warning is a question: no money has moved.
-        DisputeStatus::Won | DisputeStatus::WarningClosed | DisputeStatus::Prevented => Standing::Kept,
-        DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => return Told::Other,
+        DisputeStatus::Won => Standing::Kept,
+        // A warning is a question: no money has moved. Nor is its end an answer for good, should the same dispute go on.
+        DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview | DisputeStatus::WarningClosed => return Told::Other,
+        // Prevented either by blocking it, which moves nothing, or by giving the payer the money: the money says which.
+        DisputeStatus::Prevented => match dispute.balance_transactions.iter().map(|moved| moved.amount).sum::<i64>() {
+            ..0 => Standing::Gone,
+            _ if dispute.balance_transactions.is_empty() => return Told::Other,
+            _ => Standing::Kept,
+        },
         _ => Standing::Pending,
     };
     let payment = dispute.payment_intent.as_ref().map(|intent| intent.id().to_string());

@@ -53,6 +53,16 @@ pub struct Creation {
     pub params: String,
     pub created_at: Millis,
     pub artifacts: Vec<Artifact>,
+    /// Its files' bytes are among those that the account keeps; not of creations that are older than that count.
+    #[serde(default)]
+    pub counted: bool,
+}
+
+impl Creation {
+    /// Of all its files.
+    fn bytes(&self) -> i64 {
+        self.artifacts.iter().map(|artifact| artifact.bytes as i64).sum()
+    }
 }
 
 /// A queued job's place in its account's queue.
@@ -215,7 +225,8 @@ impl Table {
         loop {
             let mut parts = Parts::default();
             let job_part = self.add_put(&mut parts, item.clone(), Some(guard.clone()))?;
-            let account_part = self.add_account(&mut parts, change, debt, now)?;
+            let kept = with.creation.filter(|creation| creation.counted).map_or(0, Creation::bytes);
+            let account_part = self.add_account(&mut parts, change, debt, kept, now)?;
             self.add_marker(&mut parts, change)?;
             let slot_part = self.add_slot(&mut parts, change, &with, free_slot)?;
             if let (Some(money), Some(id)) = (change.money, &with.entry_id) {
@@ -265,13 +276,17 @@ impl Table {
         }
     }
 
-    fn add_account(&self, parts: &mut Parts, change: &Change, debt: i64, now: Millis) -> Result<Option<usize>, Error> {
+    /// `kept`: bytes that the account keeps from now on. What is paid for is kept however much that is; the next upload finds no room.
+    fn add_account(&self, parts: &mut Parts, change: &Change, debt: i64, kept: i64, now: Millis) -> Result<Option<usize>, Error> {
         let delta = &change.account;
         if *delta == Default::default() && change.money.is_none() {
             return Ok(None);
         }
         let mut condition = Expr::new("attribute_exists(pk)");
         let mut update = AccountUpdate::new();
+        if kept > 0 {
+            update = update.add("stored_bytes", kept);
+        }
         if let Some(step) = change.money {
             update = update.add("available", step.d_available).add("held", step.d_held);
             if let Some((paid, shrinks)) = step.pays(debt) {
@@ -358,8 +373,17 @@ impl Table {
         Ok((items.into_iter().map(from_item).collect::<Result<_, _>>()?, next))
     }
 
+    /// A creation goes, and its bytes are free again, once.
     pub async fn forget_creation(&self, creation: &Creation) -> Result<(), Error> {
-        self.delete(&keys::creation(&creation.account_id, &creation.job_id)).await
+        let key = keys::creation(&creation.account_id, &creation.job_id);
+        if !creation.counted {
+            return self.delete(&key).await;
+        }
+        let mut parts = Parts::default();
+        self.add_delete(&mut parts, &key, Some(Expr::new("attribute_exists(pk)")))?;
+        self.add_freed_bytes(&mut parts, &creation.account_id, creation.bytes() as u64)?;
+        // Refused: it went meanwhile, or all of its account did.
+        self.transact(parts).await.map(drop)
     }
 
     /// The account's queued jobs that are due, `limit` at most, rush before standard and then the oldest: by base-table key, consistently.

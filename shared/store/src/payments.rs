@@ -83,6 +83,11 @@ fn referral(referred: &AccountId) -> String {
     format!("referral:{referred}")
 }
 
+/// What the ledger calls a referral: the same when it is taken back, and no name of the other person.
+fn referral_id(referred: &AccountId) -> String {
+    format!("ref_{}", &crate::hash(&referral(referred))[..32])
+}
+
 impl Table {
     /// Writes a new order, with the record of its request; `Ok(Ok(false))` when that record's key was used meanwhile.
     pub async fn put_order(&self, order: &Order, account: &Account, room: &Room, once: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
@@ -211,7 +216,8 @@ impl Table {
             let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&object), &marker)?, Some(absent()))?;
             let step = Move::increase(EntryKind::Referral, amount);
             // The ledger names no other person: the object does, for us alone.
-            let money = Money { step, cause: "referral", external_id: None, entry_id, now, down_to_zero: false, active: true };
+            let money =
+                Money { step, cause: "referral", external_id: Some(&referral_id(&referred.account_id)), entry_id, now, down_to_zero: false, active: true };
             self.add_money(&mut parts, &account, money, AccountUpdate::new().add("referrals", 1).add("referral_millicredits", amount))?;
             match self.transact(parts).await? {
                 Written::Done => return Ok(Applied::New),
@@ -234,7 +240,15 @@ impl Table {
             let mut parts = Parts::default();
             let marker_part = self.add_put(&mut parts, to_item(&keys::applied(&object), &Marker { at: now, ..credited.clone() })?, Some(absent()))?;
             let back = TakeBack::of(amount, account.counters.available);
-            let money = Money { step: back.step, cause: "referral", external_id: None, entry_id, now, down_to_zero: back.owed > 0, active: false };
+            let money = Money {
+                step: back.step,
+                cause: "referral-back",
+                external_id: Some(&referral_id(referred)),
+                entry_id,
+                now,
+                down_to_zero: back.owed > 0,
+                active: false,
+            };
             let update = AccountUpdate::new().add("debt", back.owed).add("referrals", -1).add("referral_millicredits", -amount);
             self.add_money(&mut parts, &account, money, update)?;
             match self.transact(parts).await? {
@@ -252,7 +266,12 @@ impl Table {
 
     /// Whether the object has been applied.
     pub async fn applied(&self, object: &str) -> Result<bool, Error> {
-        Ok(self.get::<serde_json::Value>(&keys::applied(object)).await?.is_some())
+        Ok(self.charge_of(object).await?.is_some())
+    }
+
+    /// The service's name of the payment that an object was applied for.
+    pub async fn charge_of(&self, object: &str) -> Result<Option<String>, Error> {
+        Ok(self.get::<Marker>(&keys::applied(object)).await?.map(|marker| marker.payment))
     }
 
     /// Learns of a refund or a dispute (`id`) of the payment `charge`, and takes back or gives again what follows from it.
@@ -330,7 +349,7 @@ impl Table {
     }
 
     /// Applies the claims that came before their payment. It may be done any number of times.
-    async fn settle_waiting(&self, charge: &str, now: Millis) -> Result<(), Error> {
+    pub async fn settle_waiting(&self, charge: &str, now: Millis) -> Result<(), Error> {
         let key = keys::waiting(charge);
         let Some(waiting) = self.get::<Waiting>(&key).await? else { return Ok(()) };
         for (id, claim) in &waiting.claims {
