@@ -16,6 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 MOST_ALARMS = 10
 MOST_ALARM_METRICS = 10  # what an account has free each month; an eleventh costs ten cents
+# Watched over all of an account: a function of another deployment that fails is worth a look, and one metric for each function is not.
+ACCOUNT_WIDE = {("AWS/Lambda", "Errors")}
 RUNTIME = "provided.al2023"
 # HTTP APIs give up after 30 s, so a function behind a route must have answered before.
 MOST_HTTP_TIMEOUT_S = 29
@@ -361,6 +363,8 @@ def check_alarms(p):
         metrics += len(watched)
         for m in watched:
             dimensions = m.get("Dimensions", [])
+            if not dimensions and (m.get("Namespace"), m.get("MetricName")) in ACCOUNT_WIDE:
+                continue
             if not dimensions or not all(refs(d.get("Value")) for d in dimensions):
                 yield f"{name}: {m.get('MetricName')} must be bound to a resource of this deployment"
         if not watched:

@@ -12,8 +12,8 @@ use kiln_core::profile;
 use kiln_core::time::{Millis, parse_rfc3339, rfc3339};
 use kiln_http::caller::KEY_PREFIX;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, Body, Caller, Id, Key, Once, Page, Problem, Result, new_secret};
-use kiln_store::{ApiKey, NoKey};
+use kiln_http::{App, Body, Caller, Id, Key, Once, Page, Problem, Result, new_secret, pace};
+use kiln_store::{ApiKey, NoKey, NoRoom, Room};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -40,6 +40,9 @@ pub struct ApiKeyView {
     id: String,
     name: String,
     scopes: Vec<Scope>,
+    /// The person who made it: an organisation's key goes on when they have left.
+    #[schema(example = "acc_01JD6Z3M8Q4V5X7Y9A2B3C4D5E")]
+    created_by: String,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(format = DateTime)]
@@ -55,6 +58,7 @@ impl ApiKeyView {
             id: key.key_id.to_string(),
             name: key.name.clone(),
             scopes: key.scopes.clone(),
+            created_by: key.created_by.to_string(),
             created_at: rfc3339(key.created_at),
             expires_at: key.expires_at.map(rfc3339),
             last_used_at: last_used_at.map(rfc3339),
@@ -113,16 +117,19 @@ pub async fn create(State(app): State<App>, caller: Caller, key: Key, body: Body
         let mut answer = NewApiKeyView { view: ApiKeyView::new(&key, None), key: None };
         let stored = serde_json::to_string(&answer).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, stored, now);
-        match app.table().put_api_key(&key, record.as_ref()).await? {
+        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+        let room = Room::of(&account, app.settings(), now);
+        match app.table().put_api_key(&key, &room, record.as_ref()).await? {
             Ok(()) => {
                 tracing::info!(key_id = %key.key_id, account_id = %key.account_id, "API key made");
                 answer.key = Some(secret.token);
-                return Ok((StatusCode::CREATED, Json(answer)).into_response());
+                return Ok((StatusCode::CREATED, pace::headers(room.step, now), Json(answer)).into_response());
             }
             Err(NoKey::TooMany) => return Err(Problem::conflict("too_many_keys", format!("An account has {MOST_KEYS} API keys at most; revoke one first."))),
             Err(NoKey::Gone) => return Err(Problem::not_found()),
             // Another request with this key was first; its answer is this one's too.
-            Err(NoKey::Repeated) => {}
+            Err(NoKey::Repeated | NoKey::NoRoom(NoRoom::Moved)) => {}
+            Err(NoKey::NoRoom(why)) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())
@@ -182,6 +189,6 @@ mod tests {
         };
         let stored = serde_json::to_value(NewApiKeyView { view: ApiKeyView::new(&key, None), key: None }).unwrap();
         let names: Vec<_> = stored.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(names, ["created_at", "expires_at", "id", "last_used_at", "name", "scopes"]);
+        assert_eq!(names, ["created_at", "created_by", "expires_at", "id", "last_used_at", "name", "scopes"]);
     }
 }

@@ -153,7 +153,7 @@ async fn leave_all(app: &App, orgs: &[(Account, Member)]) -> Result<bool> {
             shut(app, &org.account_id).await?;
             continue;
         }
-        match app.table().remove_member(member, member).await?.map_err(refused) {
+        match app.table().remove_member(member, member).await?.map_err(|why| refused(app, why)) {
             Ok(()) => {}
             Err(Some(problem)) => return Err(problem),
             Err(None) => return Ok(false),

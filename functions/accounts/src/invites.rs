@@ -13,8 +13,8 @@ use kiln_core::time::rfc3339;
 use kiln_http::caller::equal;
 use kiln_http::idempotency::replay_response;
 use kiln_http::mail::Invitation;
-use kiln_http::{App, Body, Id, Key, Once, Page, Person, Problem, Result, limits, new_secret};
-use kiln_store::{Invite, NoChange};
+use kiln_http::{App, Body, Id, Key, Once, Page, Person, Problem, Result, limits, new_secret, pace};
+use kiln_store::{Invite, NoChange, Room};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,6 +59,7 @@ impl From<&Invite> for InviteView {
 pub async fn create(State(app): State<App>, person: Person, Id(id): Id<AccountId>, key: Key, body: Body<NewInvite>) -> Result<Response> {
     let once = Once::new("invites", key, &body.bytes);
     let (email, role) = (kiln_core::address::parse(&body.value.email)?, body.value.role);
+    let mut counted = false;
     for _ in 0..TRIES {
         let (org, actor) = place(&app, &person, &id).await?;
         if !actor.role.may_change(None, Some(role)) {
@@ -67,8 +68,9 @@ pub async fn create(State(app): State<App>, person: Person, Id(id): Id<AccountId
         if let Some(replayed) = once.earlier(&app, &id).await? {
             return Ok(replay_response(replayed));
         }
-        may_be_invited(&app, &id, &email).await?;
+        may_be_invited(&app, &id, &email, &mut counted).await?;
         let now = app.now();
+        let room = Room::of(&org, app.settings(), now);
         let invite_id = InviteId::new(now, app.random());
         let secret = new_secret(&format!("{id}."));
         let expires_at = now + INVITE_FOR;
@@ -86,7 +88,7 @@ pub async fn create(State(app): State<App>, person: Person, Id(id): Id<AccountId
         let view = InviteView::from(&invite);
         let stored = serde_json::to_string(&view).map_err(Problem::internal)?;
         let record = once.record(&id, StatusCode::CREATED, stored, now);
-        match app.table().put_invite(&invite, &actor, record.as_ref()).await?.map_err(refused) {
+        match app.table().put_invite(&invite, &actor, &room, record.as_ref()).await?.map_err(|why| refused(&app, why)) {
             Ok(()) => {}
             Err(Some(problem)) => return Err(problem),
             Err(None) => continue,
@@ -100,12 +102,13 @@ pub async fn create(State(app): State<App>, person: Person, Id(id): Id<AccountId
             tracing::error!(%error, "an invite could not be mailed");
         }
         tracing::info!(org_id = %id, invite_id = %invite.invite_id, "invite sent");
-        return Ok((StatusCode::CREATED, Json(view)).into_response());
+        return Ok((StatusCode::CREATED, pace::headers(room.step, now), Json(view)).into_response());
     }
     Err(kiln_store::Error::Busy.into())
 }
 
-async fn may_be_invited(app: &App, org: &AccountId, email: &str) -> Result<()> {
+/// `counted`: whether this request's mail counts already, so that a write that is tried again is no other mail.
+async fn may_be_invited(app: &App, org: &AccountId, email: &str, counted: &mut bool) -> Result<()> {
     let open = app.table().invites(org, app.now()).await?;
     if open.iter().filter(|invite| invite.email != email).count() >= MOST_INVITES as usize {
         return Err(Problem::conflict("too_many_invites", format!("An organisation has {MOST_INVITES} open invites at most; take one back first.")));
@@ -117,10 +120,11 @@ async fn may_be_invited(app: &App, org: &AccountId, email: &str) -> Result<()> {
         return Err(Problem::conflict("already_member", "This address belongs to a member already."));
     }
     // Also what keeps many requests at once from sending more than that many mails.
-    if !limits::take(app, "mail-account", org.as_str(), app.settings().mails_per_account).await? {
+    if !*counted && !limits::take(app, "mail-account", org.as_str(), app.settings().mails_per_account).await? {
         let wait = limits::until_next(app.now());
         return Err(Problem::too_many("too_many_mails", "The organisation has sent as many mails as it may in an hour; try again later.", wait));
     }
+    *counted = true;
     Ok(())
 }
 
@@ -187,7 +191,7 @@ pub async fn accept(State(app): State<App>, person: Person, body: Body<InviteTok
                 return Ok(Json(OrgView::new(&org, member.role)));
             }
             Err(NoChange::Gone) => return Err(invalid()),
-            Err(why) => match refused(why) {
+            Err(why) => match refused(&app, why) {
                 Some(problem) => return Err(problem),
                 None => continue,
             },

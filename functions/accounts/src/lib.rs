@@ -55,10 +55,11 @@ async fn place(app: &App, person: &Person, org: &AccountId) -> Result<(Account, 
 }
 
 /// The refusal that no further try will change; `None` asks for another.
-fn refused(why: NoChange) -> Option<Problem> {
+fn refused(app: &App, why: NoChange) -> Option<Problem> {
     use kiln_core::access::{MOST_MEMBERS, MOST_ORGS, MOST_OWNED};
     Some(match why {
-        NoChange::Moved | NoChange::Repeated => return None,
+        NoChange::Moved | NoChange::Repeated | NoChange::NoRoom(kiln_store::NoRoom::Moved) => return None,
+        NoChange::NoRoom(why) => kiln_http::pace::no_room(why, app.settings(), app.now()),
         NoChange::Gone => Problem::not_found(),
         NoChange::LastOwner => Problem::conflict("last_owner", "An organisation has an owner, always: make somebody else one first."),
         NoChange::OrgFull => Problem::conflict("org_full", format!("An organisation has {MOST_MEMBERS} members at most.")),

@@ -89,7 +89,7 @@ pub async fn change(State(app): State<App>, person: Person, Two(id, member_id): 
             return Err(not_by(&actor));
         }
         let done = if to == member.role { Ok(()) } else { app.table().change_role(&member, to, &actor).await? };
-        match done.map_err(refused) {
+        match done.map_err(|why| refused(&app, why)) {
             Ok(()) => {
                 tracing::info!(org_id = %id, member_id = %member_id, role = to.as_str(), "a member has another role");
                 let account = app.table().account(&member_id).await?;
@@ -110,7 +110,7 @@ pub async fn remove(State(app): State<App>, person: Person, Two(id, member_id): 
         if actor.account_id != member.account_id && !actor.role.may_change(Some(member.role), None) {
             return Err(not_by(&actor));
         }
-        match app.table().remove_member(&member, &actor).await?.map_err(refused) {
+        match app.table().remove_member(&member, &actor).await?.map_err(|why| refused(&app, why)) {
             Ok(()) => {
                 tracing::info!(org_id = %id, member_id = %member_id, "a member is out");
                 return Ok(StatusCode::NO_CONTENT);

@@ -11,8 +11,8 @@ use kiln_core::ids::AccountId;
 use kiln_core::profile;
 use kiln_core::time::rfc3339;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, Body, Id, Key, Once, Page, Paging, Person, Problem, Result};
-use kiln_store::{Account, AccountKind, Member, NoChange, Tally, keys};
+use kiln_http::{App, Body, Id, Key, Once, Page, Paging, Person, Problem, Result, pace};
+use kiln_store::{Account, AccountKind, Member, NoChange, Room, Tally, keys};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -65,19 +65,22 @@ pub async fn create(State(app): State<App>, person: Person, key: Key, body: Body
             return Ok(replay_response(replayed));
         }
         let now = app.now();
+        let person_account = app.table().account(&person.account_id).await?.ok_or_else(|| Problem::unauthorized("The account is gone."))?;
+        let room = Room::of(&person_account, app.settings(), now);
         let tally = Tally { n_members: 1, n_owners: 1, ..Tally::default() };
         let empty = Account::new(AccountId::new(now, app.random()), AccountKind::Organisation, 0, now);
         let org = Account { name: Some(name.clone()), tally, ..empty };
         let view = OrgView::new(&org, Role::Owner);
         let stored = serde_json::to_string(&view).map_err(Problem::internal)?;
         let record = once.record(&person.account_id, StatusCode::CREATED, stored, now);
-        match app.table().create_org(&org, &person.account_id, record.as_ref()).await? {
+        match app.table().create_org(&org, &person.account_id, &room, record.as_ref()).await? {
             Ok(()) => {
                 tracing::info!(org_id = %org.account_id, "organisation made");
-                return Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/orgs/{}", view.id))], Json(view)).into_response());
+                let location = [(header::LOCATION, format!("/api/v1/orgs/{}", view.id))];
+                return Ok((StatusCode::CREATED, pace::headers(room.step, now), location, Json(view)).into_response());
             }
             Err(NoChange::Gone) => return Err(Problem::unauthorized("The account is gone.")),
-            Err(why) => match refused(why) {
+            Err(why) => match refused(&app, why) {
                 Some(problem) => return Err(problem),
                 None => continue,
             },

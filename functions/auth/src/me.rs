@@ -148,8 +148,9 @@ fn too_many_mails(app: &App) -> Problem {
 }
 
 async fn ask(app: &App, person: &Person, from: String, to: &str) -> Result<()> {
-    // The limit of each address is kept in silence, as for sign-in links: who asks need not be who owns it.
-    if !limits::take(app, "link-address", to, app.settings().links_per_address).await? {
+    // The limit of each address is kept in silence, as for sign-in links: who asks need not be who owns it. It is a count of its own, or
+    // anybody could use up the links by which the owner signs in.
+    if !limits::take(app, "change-address", to, app.settings().links_per_address).await? {
         tracing::info!("an address has had its links of this hour");
         return Ok(());
     }

@@ -81,7 +81,7 @@ settings! {
     free_projects: "KILN_FREE_PROJECTS" = 3, 0..=1000000;
     #[doc = "Things (jobs, uploads, orders, …) that one account may make in a minute."]
     creates_per_minute: "KILN_CREATES_PER_MINUTE" = 1200, 1..=1000000;
-    #[doc = "Reads that one caller may make in a minute, counted by each process for itself."]
+    #[doc = "Reads that one caller may make in a minute, and as many calls of other methods, counted by each process for itself."]
     reads_per_minute: "KILN_READS_PER_MINUTE" = 6000, 1..=1000000;
     #[doc = "Minutes that a guest's session lasts."]
     guest_minutes: "KILN_GUEST_MINUTES" = 120, 5..=1440;

@@ -1,10 +1,11 @@
-//! How fast one caller may read: counted in the memory of the process, by what it signs with. A Lambda answers one request at a time, and
+//! How fast one caller may read, and how fast it may ask for all else: counted in the memory of the process, by what it signs with. A Lambda answers one request at a time, and
 //! each process counts for itself, so this stops a loop that runs away and nothing finer; the gateway throttles all callers together.
 
 use crate::Problem;
+use crate::caller::{KEY_PREFIX, bearer, session_token};
 use crate::pace::RateLimit;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kiln_core::settings::Settings;
@@ -13,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Reads of one caller in a minute. One for the process, as the counts are: all apps of a process have the same settings.
+/// Reads of one caller in a minute, and as many other calls. One for the process, as the counts are: all apps of a process have the same settings.
 static PER_MINUTE: OnceLock<i64> = OnceLock::new();
 const MINUTE_S: u64 = 60;
 /// Callers that are remembered; more in one minute begin anew, which forgives and never blocks.
@@ -49,24 +50,31 @@ pub(crate) fn limit_by(settings: &Settings) -> i64 {
 
 /// Refuses a caller who reads too fast, and tells each how much is left.
 pub async fn layer(request: Request, next: Next) -> Response {
-    let signed = signed_with(request.headers()).filter(|_| request.method() == Method::GET).map(|signed| KEYED.hash_one(signed));
-    let Some(caller) = signed else { return next.run(request).await };
+    let read = request.method() == Method::GET;
+    let (policy, what) = if read { ("reads", "reads") } else { ("calls", "calls that are no reads") };
+    let Some(caller) = signed_with(request.headers(), read).map(|token| KEYED.hash_one((read, token))) else { return next.run(request).await };
     let since = BEGAN.elapsed().as_secs();
     let limit = limit_by(&Settings::default());
     let left = COUNTS.lock().unwrap_or_else(PoisonError::into_inner).take(caller, since / MINUTE_S, limit);
     let seconds = MINUTE_S - since % MINUTE_S;
     let mut response = match left < 0 {
-        true => Problem::too_many("too_fast", format!("More than {limit} reads a minute; slow down."), seconds).into_response(),
+        true => Problem::too_many("too_fast", format!("More than {limit} {what} a minute; slow down."), seconds).into_response(),
         false => next.run(request).await,
     };
-    for (name, value) in (RateLimit { policy: "reads", limit, left: left.max(0), seconds }).fields() {
-        response.headers_mut().insert(name, value);
+    for (name, value) in (RateLimit { policy, limit, left: left.max(0), seconds }).fields() {
+        // What a creating call says of its account's own limit is nearer.
+        response.headers_mut().entry(name).or_insert(value);
     }
     response
 }
 
-fn signed_with(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE)).map(|value| value.as_bytes())
+/// The token alone: with what else stands in those headers a caller could be as many callers as it likes. Of calls that are no reads only
+/// customers' count: a worker speaks as often as its jobs want, and the operator is trusted.
+fn signed_with(headers: &HeaderMap, read: bool) -> Option<String> {
+    match bearer(headers) {
+        Some(token) => Some(token.to_owned()).filter(|token| read || token.starts_with(KEY_PREFIX)),
+        None => session_token(headers),
+    }
 }
 
 #[cfg(test)]

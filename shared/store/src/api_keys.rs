@@ -1,7 +1,9 @@
 //! API keys: a secret of one account, kept by its hash in one item of the account's partition. Deleting the item revokes the key at once.
 
+use crate::ledger::AccountUpdate;
+use crate::room::with_room;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, to_item};
-use crate::{Error, Idempotent, keys};
+use crate::{Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::access::{MOST_KEYS, Scope, USE_NOTED_EVERY};
 use kiln_core::ids::{AccountId, KeyId};
 use kiln_core::time::Millis;
@@ -31,6 +33,8 @@ pub enum NoKey {
     TooMany,
     /// The account is gone.
     Gone,
+    /// It makes too much at once, or may make nothing.
+    NoRoom(NoRoom),
     /// The same idempotency key has been used; read its record.
     Repeated,
 }
@@ -41,19 +45,22 @@ struct Used {
 }
 
 impl Table {
-    pub async fn put_api_key(&self, key: &ApiKey, idempotent: Option<&Idempotent>) -> Result<Result<(), NoKey>, Error> {
+    pub async fn put_api_key(&self, key: &ApiKey, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<(), NoKey>, Error> {
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::api_key(&key.account_id, &key.key_id), key)?, Some(absent()))?;
-        let room = active().and("(attribute_not_exists(n_keys) OR n_keys < :most)").value("most", n(MOST_KEYS));
-        let account = self.add_update(&mut parts, &keys::account(&key.account_id), Expr::new("ADD n_keys :one").value("one", n(1)), Some(room))?;
+        let below = active().and("(attribute_not_exists(n_keys) OR n_keys < :most)").value("most", n(MOST_KEYS));
+        let (update, condition) = with_room(AccountUpdate::new().add("n_keys", 1), below, room);
+        let account = self.add_update(&mut parts, &keys::account(&key.account_id), update.expr(), Some(condition))?;
         let repeat = idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
             Written::Refused(refused) if refused.has(repeat) => Err(NoKey::Repeated),
-            Written::Refused(refused) => match refused.found(Some(account)) {
-                Some(found) if !found.contains_key("state") => Err(NoKey::TooMany),
-                _ => Err(NoKey::Gone),
-            },
+            Written::Refused(refused) => Err(match refused.found(Some(account)).cloned().map(crate::accounts::account_from).transpose()? {
+                Some(found) if found.state.is_some() => NoKey::Gone,
+                Some(found) if found.tally.n_keys >= MOST_KEYS => NoKey::TooMany,
+                Some(_) => self.no_room(&refused, account, room)?.map_or(NoKey::Repeated, NoKey::NoRoom),
+                None => NoKey::Gone,
+            }),
         })
     }
 

@@ -5,7 +5,9 @@ use crate::accounts::address_hash;
 use crate::api_keys::active;
 use crate::orgs::{is, why_person};
 use crate::table::{Expr, Parts, Table, Written, from_item, n, s, to_item};
-use crate::{Error, Idempotent, Member, NoChange, keys};
+use crate::ledger::AccountUpdate;
+use crate::room::with_room;
+use crate::{Error, Idempotent, Member, NoChange, Room, keys};
 use kiln_core::access::{MOST_INVITES, MOST_MEMBERS, Role};
 use kiln_core::ids::{AccountId, InviteId};
 use kiln_core::time::Millis;
@@ -27,18 +29,28 @@ pub struct Invite {
 
 impl Table {
     /// Records an invite in place of an earlier one to the same address, by the word of `actor`.
-    pub async fn put_invite(&self, invite: &Invite, actor: &Member, idempotent: Option<&Idempotent>) -> Result<Result<(), NoChange>, Error> {
+    pub async fn put_invite(
+        &self,
+        invite: &Invite,
+        actor: &Member,
+        room: &Room,
+        idempotent: Option<&Idempotent>,
+    ) -> Result<Result<(), NoChange>, Error> {
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::invite(&invite.org_id, &address_hash(&invite.email)), invite)?, None)?;
         let actor_part = self.add_check(&mut parts, &keys::member(&actor.org_id, &actor.account_id), is(actor))?;
-        let org_part = self.add_check(&mut parts, &keys::account(&invite.org_id), active())?;
+        let (update, condition) = with_room(AccountUpdate::new(), active(), room);
+        let org_part = self.add_update(&mut parts, &keys::account(&invite.org_id), update.expr(), Some(condition))?;
         let repeat = idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
             Written::Refused(refused) if refused.has(repeat) => Err(NoChange::Repeated),
             Written::Refused(refused) if refused.has(Some(actor_part)) => Err(NoChange::Moved),
-            Written::Refused(refused) if refused.has(Some(org_part)) => Err(NoChange::Gone),
-            Written::Refused(_) => Err(NoChange::Moved),
+            Written::Refused(refused) => Err(match refused.found(Some(org_part)) {
+                Some(org) if !org.contains_key("state") => self.no_room(&refused, org_part, room)?.map_or(NoChange::Moved, NoChange::NoRoom),
+                _ if refused.has(Some(org_part)) => NoChange::Gone,
+                _ => NoChange::Moved,
+            }),
         })
     }
 

@@ -6,7 +6,9 @@
 
 use crate::api_keys::active;
 use crate::table::{Expr, Item, Parts, Refused, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Account, Error, Idempotent, keys};
+use crate::ledger::AccountUpdate;
+use crate::room::with_room;
+use crate::{Account, Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::access::{MOST_MEMBERS, MOST_ORGS, MOST_OWNED, Role};
 use kiln_core::ids::AccountId;
 use kiln_core::time::Millis;
@@ -36,23 +38,28 @@ pub enum NoChange {
     TooManyOwned,
     /// The organisation, or the account, is gone.
     Gone,
+    /// Who acts makes too much at once, or may make nothing.
+    NoRoom(NoRoom),
     /// The same idempotency key has been used; read its record.
     Repeated,
 }
 
 impl Table {
     /// Makes an organisation whose only member, its owner, is this person.
-    pub async fn create_org(&self, org: &Account, owner: &AccountId, idempotent: Option<&Idempotent>) -> Result<Result<(), NoChange>, Error> {
+    pub async fn create_org(&self, org: &Account, owner: &AccountId, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<(), NoChange>, Error> {
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::account(&org.account_id), org)?, Some(absent()))?;
         let member = Member { org_id: org.account_id.clone(), account_id: owner.clone(), role: Role::Owner, joined_at: org.created_at };
         self.add_member(&mut parts, &member)?;
-        let person = self.add_person(&mut parts, owner, 1, 1, active())?;
+        let person = self.add_person_with(&mut parts, owner, 1, 1, active(), Some(room))?;
         let repeat = idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
             Written::Refused(refused) if refused.has(repeat) => Err(NoChange::Repeated),
-            Written::Refused(refused) => Err(why_person(&refused, person, true)),
+            Written::Refused(refused) => Err(match why_person(&refused, person, true) {
+                NoChange::Moved => self.no_room(&refused, person, room)?.map_or(NoChange::Moved, NoChange::NoRoom),
+                why => why,
+            }),
         })
     }
 
@@ -165,15 +172,31 @@ impl Table {
     }
 
     /// Moves a person's counters; those that rise stay within their limits.
-    pub(crate) fn add_person(&self, parts: &mut Parts, person: &AccountId, orgs: i64, owned: i64, mut condition: Expr) -> Result<usize, Error> {
-        let update = Expr::new("ADD n_orgs :orgs, n_owned :owned").value("orgs", n(orgs)).value("owned", n(owned));
+    pub(crate) fn add_person(&self, parts: &mut Parts, person: &AccountId, orgs: i64, owned: i64, condition: Expr) -> Result<usize, Error> {
+        self.add_person_with(parts, person, orgs, owned, condition, None)
+    }
+
+    /// The same, where the person makes something by it.
+    fn add_person_with(
+        &self,
+        parts: &mut Parts,
+        person: &AccountId,
+        orgs: i64,
+        owned: i64,
+        mut condition: Expr,
+        room: Option<&Room>,
+    ) -> Result<usize, Error> {
+        let mut update = AccountUpdate::new().add("n_orgs", orgs).add("n_owned", owned);
         if orgs > 0 {
             condition = condition.and("(attribute_not_exists(n_orgs) OR n_orgs < :most_orgs)").value("most_orgs", n(MOST_ORGS));
         }
         if owned > 0 {
             condition = condition.and("(attribute_not_exists(n_owned) OR n_owned < :most_owned)").value("most_owned", n(MOST_OWNED));
         }
-        self.add_update(parts, &keys::account(person), update, Some(condition))
+        if let Some(room) = room {
+            (update, condition) = with_room(update, condition, room);
+        }
+        self.add_update(parts, &keys::account(person), update.expr(), Some(condition))
     }
 
     /// Moves an organisation's counters: owners never to none, members never above their limit.

@@ -62,6 +62,12 @@ impl Room {
     }
 }
 
+/// Takes the room in a part that changes the account anyway: an account is in a transaction once.
+pub(crate) fn with_room(update: AccountUpdate, condition: Expr, room: &Room) -> (AccountUpdate, Expr) {
+    let condition = condition.and("suspended = :no").value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
+    count_step(update, condition, room.step)
+}
+
 impl Table {
     /// Takes the room; gives its part's index.
     pub(crate) fn add_room(&self, parts: &mut Parts, account: &Account, room: &Room) -> Result<usize, Error> {

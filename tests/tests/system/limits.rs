@@ -88,8 +88,21 @@ async fn who_reads_too_fast_is_told_when_the_next_minute_begins_and_nobody_else_
     ensure!((1..=60).contains(&wait) && refused.body["retry_after_s"] == wait, "{refused:?}");
     ensure!(refused.headers["ratelimit-policy"] == "\"reads\";q=10;w=60", "{refused:?}");
     ensure!(refused.headers["ratelimit"].to_str()? == format!("\"reads\";r=0;t={wait}"), "{refused:?}");
-    // What is asked by POST is no read, and each caller has a count of their own.
-    ida.post("/api/v1/jobs/quote", noop()).await?.expect(200)?;
+    // Another cookie beside it makes no other caller.
+    let disguised = system.client();
+    disguised.set_cookie(ida.cookie().map(|cookie| format!("{cookie}; n=1")));
+    disguised.get("/api/v1/credits").await?.problem(429, "too_fast", "")?;
+    // What is asked by POST is no read, but has its own count; and each caller has theirs.
+    let quote = ida.post("/api/v1/jobs/quote", noop()).await?;
+    ensure!(quote.status == 200 && quote.headers["ratelimit-policy"] == "\"calls\";q=10;w=60", "{quote:?}");
+    let mut slowed = None;
+    for _ in 0..20 {
+        slowed = Some(ida.post("/api/v1/jobs/quote", noop()).await?).filter(|answer| answer.status == 429);
+        if slowed.is_some() {
+            break;
+        }
+    }
+    slowed.context("one and twenty quotes, and none refused")?.problem(429, "too_fast", "")?;
     jon.get("/api/v1/credits").await?.expect(200)?;
     Ok(())
 }
