@@ -11,8 +11,9 @@ use kiln_core::time::rfc3339;
 use kiln_http::flow::{self, TRIES};
 use kiln_http::idempotency::replay_response;
 use kiln_http::{Admin, App, Body, Id, Key, Once, Page, Paging, Problem, Result};
-use kiln_store::{Posted, Posting};
+use kiln_store::{Audit, Posted, Posting};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 /// More at once is a slip of the finger.
@@ -62,7 +63,9 @@ pub async fn grant(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, key:
         let view = GrantView { entry_id: entry_id.to_string(), millicredits };
         let record = once.record(&id, StatusCode::CREATED, serde_json::to_string(&view).map_err(Problem::internal)?, now);
         let posting = Posting { account_id: &id, kind, amount: millicredits, cause: &cause, external_id: None, entry_id, now };
-        match app.table().post(&posting, record.as_ref()).await? {
+        let facts = json!({ "millicredits": millicredits, "reason": reason }).to_string();
+        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "account.grant".into(), subject: id.to_string(), facts };
+        match app.table().post(&posting, record.as_ref(), Some(&audit)).await? {
             Posted::Done | Posted::Again => {
                 tracing::info!(account_id = %id, millicredits, "an operator changed an account's credits");
                 flow::tell_of_credits(&app, &id).await;

@@ -3,10 +3,10 @@
 
 use crate::accounts::address_hash;
 use crate::api_keys::active;
-use crate::orgs::{is, why_person};
-use crate::table::{Expr, Parts, Table, Written, from_item, n, s, to_item};
 use crate::ledger::AccountUpdate;
+use crate::orgs::{is, why_person};
 use crate::room::with_room;
+use crate::table::{Expr, Parts, Table, Written, from_item, n, s, to_item};
 use crate::{Error, Idempotent, Member, NoChange, Room, keys};
 use kiln_core::access::{MOST_INVITES, MOST_MEMBERS, Role};
 use kiln_core::ids::{AccountId, InviteId};
@@ -29,13 +29,7 @@ pub struct Invite {
 
 impl Table {
     /// Records an invite in place of an earlier one to the same address, by the word of `actor`.
-    pub async fn put_invite(
-        &self,
-        invite: &Invite,
-        actor: &Member,
-        room: &Room,
-        idempotent: Option<&Idempotent>,
-    ) -> Result<Result<(), NoChange>, Error> {
+    pub async fn put_invite(&self, invite: &Invite, actor: &Member, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<(), NoChange>, Error> {
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::invite(&invite.org_id, &address_hash(&invite.email)), invite)?, None)?;
         let actor_part = self.add_check(&mut parts, &keys::member(&actor.org_id, &actor.account_id), is(actor))?;

@@ -177,8 +177,9 @@ pub enum Posted {
 }
 
 impl Table {
-    /// Posts one change of an account's credits, with the record of the request that asked for it.
-    pub async fn post(&self, posting: &Posting<'_>, once: Option<&Idempotent>) -> Result<Posted, Error> {
+    /// Posts one change of an account's credits, with the record of the request that asked for it, and the audit log's line where that was an
+    /// operator's.
+    pub async fn post(&self, posting: &Posting<'_>, once: Option<&Idempotent>, audit: Option<&crate::Audit>) -> Result<Posted, Error> {
         for _ in 0..TRIES {
             let Some(account) = self.account(posting.account_id).await?.filter(|account| account.state.is_none()) else { return Ok(Posted::NoAccount) };
             if posting.amount < 0 && account.counters.available + posting.amount < 0 {
@@ -199,6 +200,9 @@ impl Table {
             };
             let entry_part = self.add_money(&mut parts, &account, money, AccountUpdate::new())?;
             let once_part = once.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
+            if let Some(audit) = audit {
+                self.add_audit(&mut parts, audit)?;
+            }
             match self.transact(parts).await? {
                 Written::Done => return Ok(Posted::Done),
                 Written::Refused(refused) if refused.has(Some(entry_part)) => return Ok(Posted::Again),

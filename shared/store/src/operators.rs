@@ -56,6 +56,16 @@ impl Table {
         }
         let mut parts = Parts::default();
         let account = self.add_update(&mut parts, &keys::account(id), update.expr(), Some(crate::api_keys::active()))?;
+        self.add_audit(&mut parts, audit)?;
+        Ok(match self.transact(parts).await? {
+            Written::Done => Some(true),
+            Written::Refused(refused) if refused.has(Some(account)) => Some(false),
+            Written::Refused(_) => None,
+        })
+    }
+
+    /// The line of the audit log, beside what it tells of.
+    pub(crate) fn add_audit(&self, parts: &mut Parts, audit: &Audit) -> Result<usize, Error> {
         #[derive(Serialize)]
         struct Row<'a> {
             #[serde(flatten)]
@@ -63,11 +73,6 @@ impl Table {
             ttl: i64,
         }
         let row = Row { audit, ttl: audit.at / 1000 + KEPT_S };
-        self.add_put(&mut parts, to_item(&keys::audit(audit.at, &audit.id), &row)?, Some(absent()))?;
-        Ok(match self.transact(parts).await? {
-            Written::Done => Some(true),
-            Written::Refused(refused) if refused.has(Some(account)) => Some(false),
-            Written::Refused(_) => None,
-        })
+        self.add_put(parts, to_item(&keys::audit(audit.at, &audit.id), &row)?, Some(absent()))
     }
 }

@@ -5,9 +5,9 @@
 //! have when the transaction commits; the limits of [`kiln_core::access`] hold.
 
 use crate::api_keys::active;
-use crate::table::{Expr, Item, Parts, Refused, Table, Written, absent, from_item, n, s, to_item};
 use crate::ledger::AccountUpdate;
 use crate::room::with_room;
+use crate::table::{Expr, Item, Parts, Refused, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Account, Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::access::{MOST_MEMBERS, MOST_ORGS, MOST_OWNED, Role};
 use kiln_core::ids::AccountId;
@@ -177,15 +177,7 @@ impl Table {
     }
 
     /// The same, where the person makes something by it.
-    fn add_person_with(
-        &self,
-        parts: &mut Parts,
-        person: &AccountId,
-        orgs: i64,
-        owned: i64,
-        mut condition: Expr,
-        room: Option<&Room>,
-    ) -> Result<usize, Error> {
+    fn add_person_with(&self, parts: &mut Parts, person: &AccountId, orgs: i64, owned: i64, mut condition: Expr, room: Option<&Room>) -> Result<usize, Error> {
         let mut update = AccountUpdate::new().add("n_orgs", orgs).add("n_owned", owned);
         if orgs > 0 {
             condition = condition.and("(attribute_not_exists(n_orgs) OR n_orgs < :most_orgs)").value("most_orgs", n(MOST_ORGS));

@@ -174,7 +174,7 @@ impl World {
                 };
                 let entry_id = EntryId::new(BEGIN, (*post as u128 + 1) << 50);
                 let posting = Posting { account_id: &self.accounts[account], kind, amount, cause: "operator", external_id: None, entry_id, now };
-                match self.table.post(&posting, None).await? {
+                match self.table.post(&posting, None, None).await? {
                     Posted::Done => Saw::Done,
                     Posted::Again => Saw::Again,
                     Posted::TooLittle { available } => Saw::Lacking(available),

@@ -22,6 +22,11 @@ async fn kept(client: &Client) -> Result<Vec<String>> {
     Ok(kept["items"].as_array().into_iter().flatten().filter_map(|item| item["why"].as_str().map(str::to_owned)).collect())
 }
 
+/// The next look at an order of a guest's is due.
+pub async fn due(system: &System, token: &str) -> Result<()> {
+    Ordered { url: String::new(), token: token.to_owned() }.due(system).await
+}
+
 /// A guest's order: its page at the payment service, and what its link ends in.
 struct Ordered {
     url: String,

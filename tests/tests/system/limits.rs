@@ -178,6 +178,20 @@ async fn an_operator_limits_prices_suspends_and_grants_and_each_wrong_field_is_n
     let kinds: Vec<_> = dora.all("/api/v1/credits/ledger").await?.iter().map(|entry| entry["kind"].as_str().unwrap_or_default().to_owned()).collect();
     ensure!(kinds[0] == "adjustment" && kinds[1] == "grant", "{kinds:?}");
     dora.check_books().await?;
+    // Each of these has its line in the audit log, and what was refused or repeated has none.
+    let audit = super::stored::items(&system.stand_in()?).await?.into_iter().filter(|item| super::stored::text(item, "pk") == "AUDIT");
+    let mut lines: Vec<_> = audit.map(|item| (super::stored::text(&item, "sk"), super::stored::text(&item, "action"))).collect();
+    lines.sort();
+    let actions: Vec<_> = lines.iter().map(|(_, action)| action.as_str()).collect();
+    ensure!(actions == ["account.change", "account.change", "account.change", "account.grant", "account.grant"], "{actions:?}");
+    // Who is suspended makes nothing else either; and it can be lifted.
+    dora.post("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] })).await?.problem(403, "account_suspended", "")?;
+    dora.post("/api/v1/orgs", json!({ "name": "Engines" })).await?.problem(403, "account_suspended", "")?;
+    patch(json!({ "suspended": false, "limits": { "inferences_day": 50, "stored_bytes": 10 } })).await?.expect(200)?;
+    dora.post("/api/v1/uploads", json!({ "filename": "a.png", "content_type": "image/png", "bytes": 11 })).await?.problem(403, "storage_full", "bytes")?;
+    let key = dora.post("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] })).await?;
+    ensure!(key.status == 201 && key.headers["ratelimit-policy"].to_str()?.contains("creates"), "{key:?}");
+    dora.ended(&dora.job(noop()).await?, SOON).await?;
     Ok(())
 }
 

@@ -61,7 +61,7 @@ async fn a_refund_that_is_applied_twice_is_caught() -> Result<()> {
         entry_id: EntryId::new(BEGIN, 77),
         now: BEGIN,
     };
-    world.table.post(&twice, None).await?;
+    world.table.post(&twice, None, None).await?;
     ensure!(world.wrong().is_empty(), "{:?}", world.wrong());
     let again = [(Act::Claimed { payment: 0, id: 1, money: 500, standing: 1 }, Saw::Unknown)];
     let books = world.books();
