@@ -1,7 +1,8 @@
 //! Endpoints: addresses outside that are told of an account's events.
 //!
 //! The account's item sums up what its enabled endpoints want, so that a commit knows without reading them. Whatever changes
-//! an endpoint writes that sum in the same transaction, on the condition that no other change came in between (`hooks_rev`).
+//! an endpoint writes that sum in the same transaction, or checks that it stands, on the condition that no other change of it came in
+//! between (`hooks_rev`).
 
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, Idempotent, keys};
@@ -174,19 +175,20 @@ impl Table {
         self.save(parts, None).await
     }
 
-    /// The sum is written where it changes, and where the number of endpoints does: so two at once can't pass the limit.
+    /// The sum is written where it changes, and where the number of endpoints does: so two at once can't pass the limit. Where it
+    /// stays, it must still be the one that was read: somebody else may have taken out of it what this change relies on.
     fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, counted: bool) -> Result<(), Error> {
+        let same = match read.rev {
+            0 => Expr::new("attribute_exists(pk) AND attribute_not_exists(hooks_rev)"),
+            rev => Expr::new("hooks_rev = :seen").value("seen", n(rev)),
+        };
         if wanted == read.wanted && !counted {
-            return Ok(());
+            return self.add_check(parts, &keys::account(account), same).map(drop);
         }
         let lines = wanted.as_slice().iter().map(s).collect();
         let update = Expr::new("SET hooks_rev = :next, hook_events = :events")
             .value("next", n(read.rev + 1))
             .value("events", aws_sdk_dynamodb::types::AttributeValue::L(lines));
-        let same = match read.rev {
-            0 => Expr::new("attribute_exists(pk) AND attribute_not_exists(hooks_rev)"),
-            rev => Expr::new("hooks_rev = :seen").value("seen", n(rev)),
-        };
         self.add_update(parts, &keys::account(account), update, Some(same)).map(|_| ())
     }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod conflicts;
 mod crash;
+mod endpoints;
 mod expressions;
 mod faults;
 mod generator;
