@@ -82,6 +82,32 @@ async fn a_change_that_relies_on_a_sum_which_is_gone_is_refused() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_sum_that_leaves_out_an_endpoint_enabled_since_is_refused() -> Result<()> {
+    let table = world(&Memory::new(1)).await?;
+    let read = table.endpoints(&account_id()).await?;
+    // It changes nothing in the sum, and yet the other one may not write what it has added up without it.
+    switch(&table, 2, true).await?;
+    let mut first = read.find(&EndpointId::new(NOW, 1)).context("the first")?.clone();
+    first.enabled = false;
+    ensure!(table.save_endpoint(&read, first, None).await? == Saved::Moved);
+    switch(&table, 1, false).await?;
+    ensure!(wants_jobs(&table).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_leaves_an_endpoint_s_events_as_they_are_is_in_no_other_s_way() -> Result<()> {
+    let table = world(&Memory::new(1)).await?;
+    let read = table.endpoints(&account_id()).await?;
+    switch(&table, 2, true).await?;
+    let mut moved = read.find(&EndpointId::new(NOW, 1)).context("the first")?.clone();
+    moved.url = "https://hooks.example.com/moved".into();
+    ensure!(table.save_endpoint(&read, moved, None).await? == Saved::Done);
+    ensure!(wants_jobs(&table).await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_endpoint_disabled_and_another_enabled_at_once_leave_the_events_wanted() -> Result<()> {
     for seed in 0..64 {
         let memory = Memory::new(seed);
