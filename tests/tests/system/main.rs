@@ -21,4 +21,6 @@ mod named_hooks;
 mod orgs;
 mod prices;
 mod stored;
+mod told;
+mod told;
 mod webhooks;
