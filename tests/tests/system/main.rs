@@ -22,5 +22,4 @@ mod orgs;
 mod prices;
 mod stored;
 mod told;
-mod told;
 mod webhooks;

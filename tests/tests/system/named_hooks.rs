@@ -11,12 +11,12 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(60);
 const ADMIN_KEY: &str = "an admin key of this test";
 
-pub(crate) async fn endpoint(client: &Client, receiver: &Receiver, events: &[&str]) -> Result<String> {
+async fn endpoint(client: &Client, receiver: &Receiver, events: &[&str]) -> Result<String> {
     let made = client.post("/api/v1/webhook-endpoints", json!({ "url": receiver.url, "events": events })).await?.expect(201)?;
     Ok(made["id"].as_str().context("id")?.to_owned())
 }
 
-pub(crate) fn kinds(receiver: &Receiver) -> Vec<String> {
+fn kinds(receiver: &Receiver) -> Vec<String> {
     let bodies = receiver.hooks().into_iter().map(|hook| serde_json::from_str::<Value>(&hook.body).unwrap_or_default());
     // In no order: none is promised.
     let mut kinds: Vec<_> = bodies.map(|body| body["type"].as_str().unwrap_or_default().to_owned()).collect();
