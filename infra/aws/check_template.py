@@ -16,8 +16,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 MOST_ALARMS = 10
 MOST_ALARM_METRICS = 10  # what an account has free each month; an eleventh costs ten cents
-# Watched over all of an account: a function of another deployment that fails is worth a look, and one metric for each function is not.
-ACCOUNT_WIDE = {("AWS/Lambda", "Errors")}
 RUNTIME = "provided.al2023"
 # HTTP APIs give up after 30 s, so a function behind a route must have answered before.
 MOST_HTTP_TIMEOUT_S = 29
@@ -77,6 +75,12 @@ def load():
         "events": events,
         "crates": crates,
     }
+
+
+def kept_by(function):
+    """The queues that Lambda puts what this function failed at into, where nobody waits for an answer."""
+    on_failure = function["Properties"].get("EventInvokeConfig", {}).get("DestinationConfig", {}).get("OnFailure", {})
+    return refs(on_failure.get("Destination", {})) if on_failure.get("Type") == "SQS" else set()
 
 
 def as_list(value):
@@ -363,14 +367,28 @@ def check_alarms(p):
         metrics += len(watched)
         for m in watched:
             dimensions = m.get("Dimensions", [])
-            if not dimensions and (m.get("Namespace"), m.get("MetricName")) in ACCOUNT_WIDE:
-                continue
             if not dimensions or not all(refs(d.get("Value")) for d in dimensions):
                 yield f"{name}: {m.get('MetricName')} must be bound to a resource of this deployment"
         if not watched:
             yield f"{name}: it watches nothing"
     if metrics > MOST_ALARM_METRICS:
         yield f"the alarms watch {metrics} metrics; each above {MOST_ALARM_METRICS} costs money while nobody is using Kiln"
+
+
+def check_runs(p):
+    """What is called and not waited for fails in silence: it must be kept, and somebody called."""
+    t = p["template"]
+    watched = set()
+    for a in of_type(t, "AWS::CloudWatch::Alarm").values():
+        watched |= {name for d in a["Properties"].get("Dimensions", []) for name in refs(d.get("Value"))}
+    for name, f in functions(t).items():
+        if not events_of(f, "Schedule") and not events_of(f, "SNS"):
+            continue
+        queues = kept_by(f) & set(of_type(t, "AWS::SQS::Queue"))
+        if not queues:
+            yield f"{name}: nobody keeps what it failed at; EventInvokeConfig.DestinationConfig.OnFailure must be a queue of the template"
+        for queue in queues - watched:
+            yield f"{name}: no alarm watches {queue}, where its failed runs are kept"
 
 
 def check_topics(p):
@@ -408,9 +426,13 @@ def check_queues(p):
     targets = set()
     for q in queues.values():
         targets |= refs(q["Properties"].get("RedrivePolicy", {}).get("deadLetterTargetArn", {}))
+    failed = set().union(*(kept_by(f) for f in functions(t).values()))
     for name, q in queues.items():
         own = q["Properties"]
-        if name not in targets and not ("RedrivePolicy" in own and targets & set(queues)):
+        # An operator reads what is kept of failed runs; check_runs sees that they are called.
+        if name in failed and own.get("MessageRetentionPeriod") != 1209600:
+            yield f"{name}: what failed is kept for 14 days"
+        if name not in targets | failed and not ("RedrivePolicy" in own and targets & set(queues)):
             yield f"{name}: a message that nobody can use stays in it; it needs a RedrivePolicy"
         if not own.get("SqsManagedSseEnabled"):
             yield f"{name}: SqsManagedSseEnabled is missing"
@@ -628,7 +650,7 @@ def check_environment(p):
         if role_of(f) not in t["Resources"]:
             continue
         told = set().union(*(refs(v) for v in own.values()), *(refs(v) for v in everyone.values()))
-        sources = set().union(set(), *(refs(e["Queue"]) for e in events_of(f, "SQS").values()))
+        sources = kept_by(f).union(*(refs(e["Queue"]) for e in events_of(f, "SQS").values()))
         for _, resource, _, _ in flat_rights(statements(t, role_of(f))):
             target = resource.split("/")[0]
             if t["Resources"].get(target, {}).get("Type") in ("AWS::S3::Bucket", "AWS::SQS::Queue") and target not in told | sources:
@@ -776,6 +798,10 @@ def faults():
         ("an alarm that watches nothing", "alarms", drop(*props("SpendAlarm"), "MetricName")),
         ("an eleventh alarm", "alarms", lambda p: at(p, res).update({f"Alarm{n}": copy.deepcopy(at(p, (*res, "SpendAlarm"))) for n in range(9)})),
         ("an alarm that is switched off", "alarms", put(*props("SpendAlarm"), "ActionsEnabled", False)),
+        ("a tick that fails in silence", "runs", drop(*props("WarmPoolFunction"), "EventInvokeConfig", "DestinationConfig")),
+        ("a bounce that is lost in silence", "runs", drop(*props("SesWebhookFunction"), "EventInvokeConfig")),
+        ("failed runs that nobody is called for", "runs", drop(*res, "FailedRunsAlarm")),
+        ("failed runs that are kept for a day", "queues", put(*props("FailedRunsQueue"), "MessageRetentionPeriod", 86400)),
         ("a topic that signs by SHA-1", "topics", drop(*props("MailFeedbackTopic"), "SignatureVersion")),
         ("a topic that nobody hears", "topics", drop(*props("SesWebhookFunction"), "Events", "Feedback")),
         ("a topic that the account may publish to", "topics", drop(*res, "MailFeedbackTopicPolicy")),

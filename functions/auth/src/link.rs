@@ -104,7 +104,7 @@ pub async fn verify_link(State(app): State<App>, method: Method, headers: Header
         let session = begin(&app, account_id.clone(), secret.hash, user_agent.clone(), now);
         let session_expires_at = rfc3339(session.expires_at);
         let entry_id = EntryId::new(now, app.random());
-        let granted_before = new_account && app.table().was_granted(&limits::address(&app, &email).await?).await?;
+        let granted_before = new_account && limits::was_granted(&app, &email).await?;
         let grant = if granted_before { 0 } else { app.settings().signup_millicredits as i64 };
         let referred_by = if new_account { referrer(&app, body.value.referral.as_deref()).await? } else { None };
         let wanted = SignIn { link_hash: link_hash.clone(), email, session, now, grant, entry_id, referred_by };

@@ -36,9 +36,10 @@ struct Done {
 
 /// One run: an SQS event looks at what its messages name, anything else (the schedule) walks the index.
 pub async fn handle(app: &App, net: &Net, event: Value) -> anyhow::Result<Value> {
+    let began = Instant::now();
     if let Some(records) = event["Records"].as_array() {
         let hints: Vec<DeliveryHint> = records.iter().filter_map(hint).collect();
-        let done = all(hints.into_iter().map(|hint| one::hinted(app, net, hint))).await;
+        let done = all(began, hints.into_iter().map(|hint| one::hinted(app, net, hint, began))).await;
         tracing::debug!(tried = done.tried, failed = done.failed, "hints");
         // None comes again: what could not be done now is in the index.
         return Ok(json!({ "batchItemFailures": [] }));
@@ -48,7 +49,7 @@ pub async fn handle(app: &App, net: &Net, event: Value) -> anyhow::Result<Value>
         rows.extend(app.table().owed(OWED, shard, app.now(), MOST_PER_SHARD).await?);
     }
     let due = rows.len();
-    let done = all(fair(rows).into_iter().map(|row| one::found(app, net, row))).await;
+    let done = all(began, fair(rows).into_iter().map(|row| one::found(app, net, row))).await;
     if done.failed > 0 {
         tracing::warn!(due, tried = done.tried, failed = done.failed, "deliveries");
     }
@@ -78,10 +79,9 @@ fn fair(mut rows: Vec<OwedRow>) -> Vec<OwedRow> {
     turns.into_iter().map(|(_, row)| row).collect()
 }
 
-/// Does them, several at a time; one that fails stops no other.
-async fn all<F: Future<Output = anyhow::Result<bool>>>(work: impl IntoIterator<Item = F>) -> Done {
+/// Does them, several at a time and none begun once the run, which began then, has had its time; one that fails stops no other.
+async fn all<F: Future<Output = anyhow::Result<bool>>>(began: Instant, work: impl IntoIterator<Item = F>) -> Done {
     use futures::stream::{FuturesUnordered, StreamExt};
-    let began = Instant::now();
     let mut done = Done::default();
     let mut waiting = work.into_iter();
     let mut running = FuturesUnordered::new();
@@ -117,5 +117,13 @@ mod tests {
         assert_eq!(order.len(), MOST_PER_ACCOUNT + 1);
         assert_eq!((order[0].pk.as_str(), order[1].pk.as_str()), ("many", "few"));
         assert!(order.windows(2).all(|pair| pair[0].pk != pair[1].pk || pair[0].next_check_at < pair[1].next_check_at));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_has_had_its_time_begins_nothing_more() {
+        let work = || (0..3).map(|_| async { anyhow::Ok(true) });
+        assert_eq!(all(Instant::now(), work()).await.tried, 3);
+        let long_ago = Instant::now().checked_sub(BEGIN_FOR).unwrap();
+        assert_eq!(all(long_ago, work()).await.tried, 0);
     }
 }

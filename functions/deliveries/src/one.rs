@@ -1,8 +1,7 @@
 //! What becomes of one row that is owed: an event becomes deliveries, a delivery is tried, an owner is told.
 
-use crate::MOST_PER_ACCOUNT;
 use crate::net::{Message, Net, Reply};
-use crate::tell;
+use crate::{BEGIN_FOR, MOST_PER_ACCOUNT, all, tell};
 use kiln_core::hooks::schedule::{MOST_AGE, Next, Outcome, after_try, retry_after};
 use kiln_core::hooks::sign::{Secret, signatures};
 use kiln_core::ids::{AccountId, DeliveryId, EndpointId, EventId};
@@ -11,6 +10,7 @@ use kiln_http::App;
 use kiln_http::sealed::Sealer;
 use kiln_store::hooks::{Delivery, DeliveryState, Endpoint, Saved, Try, WhyDisabled};
 use kiln_store::{DeliveryHint, OwedRow, keys};
+use std::time::Instant;
 
 /// A lease outlives the try by this, for what is read and written around it.
 const LEASE_MARGIN: Millis = seconds(15);
@@ -23,24 +23,30 @@ const MOST_HINTED: Millis = seconds(900);
 /// How often "read, decide, write" is repeated.
 const TRIES: usize = 5;
 
-/// Does what a message names. Whether something was sent.
-pub(crate) async fn hinted(app: &App, net: &Net, hint: DeliveryHint) -> anyhow::Result<bool> {
+/// Does what a message names, in a run that began then. Whether something was sent.
+pub(crate) async fn hinted(app: &App, net: &Net, hint: DeliveryHint, began: Instant) -> anyhow::Result<bool> {
     if let Some(id) = &hint.event_id {
         return event(app, net, &hint.account_id, id).await;
     }
     match &hint.delivery_id {
         Some(id) => delivery(app, net, &hint.account_id, id).await,
-        None => account(app, net, &hint.account_id).await,
+        None => account(app, net, &hint.account_id, began).await,
     }
 }
 
-/// Sends what is owed to the endpoints of one account.
-async fn account(app: &App, net: &Net, id: &AccountId) -> anyhow::Result<bool> {
-    let mut sent = false;
+/// Sends what is owed to the endpoints of one account: first all of it becomes deliveries, then these are tried, several at a time and
+/// none begun after the run's time. So an endpoint that keeps silent holds up no event but its own; what isn't begun is in the index.
+async fn account(app: &App, net: &Net, id: &AccountId, began: Instant) -> anyhow::Result<bool> {
+    let mut made = Vec::new();
     for owed in app.table().owed_events(id, MOST_PER_ACCOUNT as u32).await? {
-        sent |= event(app, net, id, &owed.event_id).await?;
+        if began.elapsed() >= BEGIN_FOR {
+            break;
+        }
+        made.extend(fan_out(app, id, &owed.event_id).await?);
     }
-    Ok(sent)
+    let done = all(began, made.into_iter().map(|delivery_id| async move { delivery(app, net, id, &delivery_id).await })).await;
+    anyhow::ensure!(done.failed == 0, "{} deliveries of an account could not be handled", done.failed);
+    Ok(done.tried > 0)
 }
 
 /// Does what a row of the index names: the index only suggests, so the base table is read.
@@ -57,17 +63,23 @@ pub(crate) async fn found(app: &App, net: &Net, row: OwedRow) -> anyhow::Result<
 
 /// An event becomes a delivery for each endpoint that wants it, and each is tried at once.
 async fn event(app: &App, net: &Net, account: &AccountId, id: &EventId) -> anyhow::Result<bool> {
-    let Some(event) = app.table().owed_event(account, id).await? else { return Ok(false) };
+    let made = fan_out(app, account, id).await?;
+    let tries = made.iter().map(|delivery_id| delivery(app, net, account, delivery_id));
+    let tried = futures::future::join_all(tries).await.into_iter().collect::<anyhow::Result<Vec<bool>>>()?;
+    Ok(tried.contains(&true))
+}
+
+/// Makes the event's deliveries; none where another has made them.
+async fn fan_out(app: &App, account: &AccountId, id: &EventId) -> anyhow::Result<Vec<DeliveryId>> {
+    let Some(event) = app.table().owed_event(account, id).await? else { return Ok(vec![]) };
     let endpoints = app.table().endpoints(account).await?;
     let now = app.now();
     let told = endpoints.all.iter().filter(|endpoint| event.goes_to(endpoint));
     let deliveries: Vec<_> = told.map(|endpoint| event.delivery(endpoint, now)).collect();
     if !app.table().fan_out(&event, &deliveries).await? {
-        return Ok(false);
+        return Ok(vec![]);
     }
-    let tries = deliveries.iter().map(|made| delivery(app, net, account, &made.delivery_id));
-    let tried = futures::future::join_all(tries).await.into_iter().collect::<anyhow::Result<Vec<bool>>>()?;
-    Ok(tried.contains(&true))
+    Ok(deliveries.into_iter().map(|made| made.delivery_id).collect())
 }
 
 /// Tries a delivery, if it is due and nobody else does.
@@ -187,8 +199,7 @@ async fn hint(app: &App, delivery: &Delivery, wait: Millis) {
 async fn disable(app: &App, endpoint: &Endpoint, why: WhyDisabled) -> anyhow::Result<()> {
     for _ in 0..TRIES {
         let endpoints = app.table().endpoints(&endpoint.account_id).await?;
-        // Deleted or disabled meanwhile; or changed by its owner to another address, which has not failed.
-        let Some(found) = endpoints.find(&endpoint.endpoint_id).filter(|found| found.enabled && found.url == endpoint.url) else { return Ok(()) };
+        let Some(found) = endpoints.find(&endpoint.endpoint_id).filter(|found| still_to_disable(endpoint, found, why)) else { return Ok(()) };
         let disabled = found.clone().disabled(why, app.now());
         if app.table().save_endpoint(&endpoints, disabled, None).await? == Saved::Done {
             tracing::warn!(endpoint_id = %endpoint.endpoint_id, ?why, "webhook endpoint disabled");
@@ -200,3 +211,17 @@ async fn disable(app: &App, endpoint: &Endpoint, why: WhyDisabled) -> anyhow::Re
     }
     anyhow::bail!("{} changes faster than it can be disabled", endpoint.endpoint_id)
 }
+
+/// Whether what was seen in an endpoint before the try holds for it as it is `found` after it. Not where it was disabled meanwhile, or
+/// changed by its owner to another address, which has not failed; nor, for its failures, where another try has succeeded since.
+fn still_to_disable(seen: &Endpoint, found: &Endpoint, why: WhyDisabled) -> bool {
+    let holds = match why {
+        WhyDisabled::Gone => true,
+        WhyDisabled::Failing => found.failing_since == seen.failing_since,
+    };
+    found.enabled && found.url == seen.url && holds
+}
+
+#[cfg(test)]
+#[path = "one_tests.rs"]
+mod tests;

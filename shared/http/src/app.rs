@@ -51,8 +51,8 @@ impl App {
             None => Prices::parse(kiln_core::prices::DEFAULT),
         };
         let prices = prices.map_err(anyhow::Error::msg)?;
-        let stage = required(&env, "KILN_STAGE")?;
-        let deployed = stage == "staging" || stage == "production";
+        // A laptop says so itself (kiln-local sets it): a stage of any other name, or one that is mistyped, is a deployment.
+        let deployed = required(&env, "KILN_STAGE")? != "local";
         for name in ["KILN_DEMO", "KILN_TEST_ENGINES", ALLOW_LOOPBACK] {
             if deployed && env.get(name).is_some_and(|value| value == "1") {
                 anyhow::bail!("{name}=1 is for a laptop; a deployed function refuses to start with it");
@@ -204,4 +204,27 @@ pub fn new_secret(prefix: &str) -> Secret {
     use base64::Engine;
     let token = format!("{prefix}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random_bytes::<32>()));
     Secret { hash: kiln_store::hash(&token), token }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn started(stage: &str, more: &[&str]) -> anyhow::Result<App> {
+        let mut env: Env = [("KILN_STAGE", stage), ("KILN_TABLE", "none")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        env.extend(more.iter().map(|name| ((*name).to_owned(), "1".to_owned())));
+        App::new(env).await
+    }
+
+    #[tokio::test]
+    async fn what_is_for_a_laptop_is_refused_under_any_stage_but_local() {
+        for name in ["KILN_DEMO", "KILN_TEST_ENGINES", ALLOW_LOOPBACK] {
+            assert!(started("local", &[name]).await.is_ok(), "{name}");
+            for stage in ["staging", "production", "prod", "Local", "local ", "test"] {
+                let refused = started(stage, &[name]).await.err().map(|error| error.to_string()).unwrap_or_default();
+                assert!(refused.starts_with(name), "{stage}: {refused}");
+            }
+        }
+        assert!(started("prod", &[]).await.is_ok());
+    }
 }

@@ -53,24 +53,60 @@ pub async fn start(app: &App, order: &Order) -> Result<Started> {
 
 /// The token of the link to an order's result: the order's own name and a keyed fingerprint of it, so that it need not be stored.
 pub async fn token(app: &App, account: &AccountId, order: &OrderId) -> Result<String> {
-    let key = app.secrets().get("hmac-key").await?;
+    Ok(token_by(limits::Keys::read(app).await?.present(), account, order))
+}
+
+fn token_by(key: &str, account: &AccountId, order: &OrderId) -> String {
     // No dot: what has one in its last part is a file to whoever serves pages.
     let name = format!("{account}-{order}");
-    Ok(format!("{name}-{}", limits::fingerprint(&key, "guest-result", &name)))
+    format!("{name}-{}", limits::fingerprint(key, "guest-result", &name))
 }
 
 /// The order that a token names, if it is ours.
 pub async fn order_of(app: &App, given: &str) -> Result<Option<Order>> {
-    let mut parts = given.splitn(3, '-');
-    let (Some(account), Some(order), Some(_)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };
-    let (Ok(account), Ok(order)) = (account.parse::<AccountId>(), order.parse::<OrderId>()) else { return Ok(None) };
-    if !crate::caller::equal(given, &token(app, &account, &order).await?) {
+    let Some((account, order)) = named(given) else { return Ok(None) };
+    if !is_ours(&limits::Keys::read(app).await?, given, &account, &order) {
         return Ok(None);
     }
     Ok(app.table().order(&account, &order).await?)
 }
 
+fn named(token: &str) -> Option<(AccountId, OrderId)> {
+    let mut parts = token.splitn(3, '-');
+    let (account, order, _) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((account.parse().ok()?, order.parse().ok()?))
+}
+
+/// Whether any of our keys has made this token: a mailed link outlives the rotation of the key that made it.
+fn is_ours(keys: &limits::Keys, given: &str, account: &AccountId, order: &OrderId) -> bool {
+    keys.all().iter().any(|key| crate::caller::equal(given, &token_by(key, account, order)))
+}
+
 /// Where the result of an order is seen.
 pub fn page(app: &App, token: &str) -> String {
     format!("{}/guest/{token}", app.public_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_s_link_outlives_the_rotation_of_the_key_that_made_it() {
+        let (account, order) = (AccountId::new(1_763_721_600_000, 1), OrderId::new(1_763_721_600_000, 2));
+        let keys = |parameter: &str| limits::Keys::parse(parameter).unwrap();
+        let link = token_by(keys("old").present(), &account, &order);
+        assert_eq!(named(&link), Some((account.clone(), order.clone())));
+        assert!(is_ours(&keys("new,old"), &link, &account, &order));
+        assert!(is_ours(&keys("new,old"), &token_by(keys("new,old").present(), &account, &order), &account, &order));
+        assert!(!is_ours(&keys("new"), &link, &account, &order), "no key of ours");
+        assert!(!is_ours(&keys("new,old"), &format!("{link}0"), &account, &order));
+    }
+
+    #[test]
+    fn what_is_no_token_names_nothing() {
+        for bad in ["", "a-b-c", "acc_00000000000000000000000001", "-", "--"] {
+            assert_eq!(named(bad), None, "{bad}");
+        }
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! Promises (invariants 1 to 3): reservation and entry change together; a row becomes one job however often it is asked for, by whomever
 //! and in whatever chunk; what a chunk releases it holds for its jobs in the same transaction, so that nobody else can spend it between;
-//! a batch closes once, and what it gives back pays the account's debt first.
+//! a batch closes once, and what it gives back pays the account's debt first. Its first start and its close are events for the account's
+//! webhook endpoints, written in the same transaction; after the commit send `Queues::deliver` a hint for the account, or the sender's
+//! schedule finds them.
 
 use crate::accounts::{Account, account_from};
 use crate::jobs::{Idempotent, Why, why_account};
@@ -10,6 +12,7 @@ use crate::ledger::{AccountUpdate, Money, TRIES, admit};
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, keys};
 use kiln_core::batch::{self, Batch, Chunk, NoBatch, Reserve, Row};
+use kiln_core::hooks::{self, Wanted};
 use kiln_core::ids::{AccountId, BatchId, EntryId, UploadId};
 use kiln_core::job::Job;
 use kiln_core::ledger::Move;
@@ -121,7 +124,7 @@ impl Table {
                 Ok(chunk) => chunk,
                 Err(why) => return Ok(Started::Refused(why)),
             };
-            match self.commit_chunk(&chunk, entry_id, now).await? {
+            match self.commit_chunk(&chunk, &account.counters.hook_events, entry_id, now).await? {
                 Ok(()) => return Ok(Started::New { jobs: chunk.rows.into_iter().map(|row| row.job).collect(), left }),
                 Err(Why::Moved) => {}
                 Err(why) => return Ok(Started::Account(why)),
@@ -130,7 +133,7 @@ impl Table {
         Err(Error::Busy)
     }
 
-    async fn commit_chunk(&self, chunk: &Chunk, entry_id: &EntryId, now: Millis) -> Result<Result<(), Why>, Error> {
+    async fn commit_chunk(&self, chunk: &Chunk, wanted: &Wanted, entry_id: &EntryId, now: Millis) -> Result<Result<(), Why>, Error> {
         let (before, after) = (&chunk.before, &chunk.after);
         let account_id = &after.account_id;
         let mut parts = Parts::default();
@@ -155,6 +158,9 @@ impl Table {
                 upload_parts.push(self.add_use(&mut parts, account_id, &input.upload_id, now)?);
             }
         }
+        if let Some(event) = hooks::of_chunk(chunk, now) {
+            self.add_owed_event(&mut parts, account_id, wanted, &event)?;
+        }
         let refused = match self.transact(parts).await? {
             Written::Done => return Ok(Ok(())),
             Written::Refused(refused) => refused,
@@ -174,10 +180,11 @@ impl Table {
         for _ in 0..TRIES {
             let Some(batch) = self.batch(account_id, batch_id).await? else { return Ok(Closed::NoBatch) };
             let Some(close) = batch::close(&batch, now) else { return Ok(Closed::Again) };
+            let Some(account) = self.account(account_id).await? else { return Ok(Closed::NoBatch) };
             let mut parts = Parts::default();
             self.add_batch(&mut parts, &close.before, &close.after)?;
+            self.add_owed_event(&mut parts, account_id, &account.counters.hook_events, &hooks::of_close(&close, now))?;
             if let Some(step) = close.money {
-                let Some(account) = self.account(account_id).await? else { return Ok(Closed::NoBatch) };
                 let money = Money { step, cause: batch_id.as_str(), external_id: Some("close"), entry_id, now, down_to_zero: false, active: false };
                 self.add_money(&mut parts, &account, money, AccountUpdate::new())?;
             }
@@ -194,9 +201,10 @@ impl Table {
     }
 }
 
-/// How many of the rows, from the first, one transaction has room for: job, marker and entry each, and each upload once.
+/// How many of the rows, from the first, one transaction has room for: job, marker and entry each, and each upload once; beside them
+/// batch, account, the release's entry and an event.
 fn fitting(rows: &[Row]) -> usize {
-    let mut parts = 3;
+    let mut parts = 4;
     let mut used: BTreeSet<&UploadId> = BTreeSet::new();
     rows.iter()
         .take_while(|row| {

@@ -23,4 +23,5 @@ mod orgs;
 mod prices;
 mod same_key;
 mod stored;
+mod told;
 mod webhooks;

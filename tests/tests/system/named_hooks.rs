@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use kiln_tests::system::wait_for;
-use kiln_tests::{Client, Receiver, System};
+use kiln_tests::{Client, Receiver, System, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -107,5 +108,37 @@ async fn a_change_of_credits_is_told_at_once() -> Result<()> {
     grant(-200).await?.expect(201)?;
     receiver.wait(2, WITHIN).await?;
     ensure!(kinds(&receiver) == ["credits.adjusted", "credits.granted"], "{:?}", kinds(&receiver));
+    Ok(())
+}
+
+/// Two hints are lost, so that the third one finds all three changes owed; the endpoint answers to none of them. Were they sent one after
+/// the other, each would wait for the time-out of the one before, and the function would be over before the last.
+#[tokio::test]
+async fn a_silent_endpoint_holds_up_none_of_the_account_s_other_events() -> Result<()> {
+    const TIME_OUT: Duration = Duration::from_secs(15);
+    let system =
+        System::start_watched(&[("KILN_WEBHOOK_ALLOW_LOOPBACK", "1"), ("KILN_POOL_MAX", "0"), ("KILN_TICK_S", "3600"), ("KILN_ADMIN_KEY", ADMIN_KEY)]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let receiver = Receiver::start().await?;
+    endpoint(&ada, &receiver, &["credits.*"]).await?;
+    let account = ada.get("/api/v1/me").await?.expect(200)?["account"]["id"].as_str().context("id")?.to_owned();
+    let (hints, of) = (AtomicUsize::new(0), account.clone());
+    system.faults.clone().context("watched")?.rule(move |call| {
+        let ours = call.name == "SendMessage" && String::from_utf8_lossy(&call.body).contains(&of);
+        if ours && hints.fetch_add(1, Ordering::SeqCst) < 2 { Verdict::Swallow } else { Verdict::Pass }
+    });
+    receiver.hold(true);
+    let operator = system.client();
+    for millicredits in [100, 200, 300] {
+        let request = operator.request(Method::POST, &format!("/api/v1/admin/accounts/{account}/grant")).bearer_auth(ADMIN_KEY);
+        operator.send(request.json(&json!({ "millicredits": millicredits, "reason": "sorry" }))).await?.expect(201)?;
+    }
+    let hooks = receiver.wait(3, WITHIN).await?;
+    receiver.hold(false);
+    ensure!(hooks[2].at.duration_since(hooks[0].at) < TIME_OUT, "{:?} between the first and the third", hooks[2].at.duration_since(hooks[0].at));
+    let mut ids: Vec<&str> = hooks[..3].iter().map(|hook| hook.header("webhook-id")).collect::<Result<_>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    ensure!(ids.len() == 3, "{ids:?}");
     Ok(())
 }

@@ -5,9 +5,12 @@
 //! - [`sign`]: signatures as the Standard Webhooks specification has them
 
 pub mod address;
+mod batches;
 pub mod schedule;
 pub mod sign;
 pub mod target;
+
+pub use batches::{of_chunk, of_close};
 
 use crate::FieldError;
 use crate::ids::{EndpointId, EventId};

@@ -95,6 +95,17 @@ mod tests {
         assert_eq!(after_try(TRIES, ANSWERED_500, BASE, 7), Next::GivenUp);
     }
 
+    /// INTEGRATORS.md promises these to customers; the tests around this one are of the same first wait.
+    #[test]
+    fn what_customers_are_promised_is_what_is_set_by_default() {
+        let settings = crate::settings::Settings::default();
+        assert_eq!(settings.hook_retry_ms, BASE);
+        assert_eq!(settings.hook_timeout_s, 15, "seconds for an answer");
+        assert_eq!(settings.hook_disable_s, 5 * 24 * 3600, "five days of failures disable");
+        assert_eq!(MOST_AGE, seconds(5 * 24 * 3600), "five days to deliver");
+        assert_eq!((TRIES, wait(1, ANSWERED_500, 100)), (8, 5_000), "eight tries, the second after 5 s");
+    }
+
     #[test]
     fn the_jitter_stays_within_a_tenth() {
         for random in 0..1000 {

@@ -1,7 +1,8 @@
 //! Endpoints: addresses outside that are told of an account's events.
 //!
 //! The account's item sums up what its enabled endpoints want, so that a commit knows without reading them. Whatever changes
-//! an endpoint writes that sum in the same transaction, on the condition that no other change came in between (`hooks_rev`).
+//! what an endpoint adds to that sum writes it in the same transaction, on the condition that no other change came in between
+//! (`hooks_rev`).
 
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, Idempotent, keys};
@@ -153,15 +154,14 @@ impl Table {
     pub async fn save_endpoint(&self, read: &Endpoints, mut endpoint: Endpoint, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
         let mut parts = Parts::default();
         let key = keys::endpoint(&endpoint.account_id, &endpoint.endpoint_id);
-        let guard = match read.find(&endpoint.endpoint_id) {
-            Some(before) => unchanged(before),
-            None => absent(),
-        };
+        let before = read.find(&endpoint.endpoint_id);
+        let guard = before.map_or_else(absent, unchanged);
+        let changed = before.is_none_or(|before| (before.enabled, &before.events) != (endpoint.enabled, &endpoint.events));
         endpoint.rev += 1;
         let others = read.all.iter().filter(|other| other.endpoint_id != endpoint.endpoint_id);
         let wanted = union(others.chain([&endpoint]));
         self.add_put(&mut parts, to_item(&key, &endpoint)?, Some(guard))?;
-        self.add_sum(&mut parts, read, &endpoint.account_id, wanted, read.find(&endpoint.endpoint_id).is_none())?;
+        self.add_sum(&mut parts, read, &endpoint.account_id, wanted, changed)?;
         self.save(parts, idempotent).await
     }
 
@@ -174,9 +174,11 @@ impl Table {
         self.save(parts, None).await
     }
 
-    /// The sum is written where it changes, and where the number of endpoints does: so two at once can't pass the limit.
-    fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, counted: bool) -> Result<(), Error> {
-        if wanted == read.wanted && !counted {
+    /// The sum is written where it changes, and where an endpoint comes, goes or adds something else to it, even if the sum stays the
+    /// same: two changes at once each rely on what the other one takes away or brings, so the later must be refused, whichever it is.
+    /// By this two at once can't pass the limit of endpoints either.
+    fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, changed: bool) -> Result<(), Error> {
+        if wanted == read.wanted && !changed {
             return Ok(());
         }
         let lines = wanted.as_slice().iter().map(s).collect();

@@ -1,8 +1,10 @@
 //! The model of DynamoDB against what DynamoDB documents, against the stand-in of the system tests, and under the store's own code.
 
 mod admission;
+mod batch_events;
 mod conflicts;
 mod crash;
+mod endpoints;
 mod expressions;
 mod faults;
 mod generator;
