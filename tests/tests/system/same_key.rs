@@ -19,7 +19,7 @@ async fn at_once(system: &System, who: &Client, path: &str, body: &Value) -> Res
     for _ in 0..AT_ONCE {
         let (client, path, body) = (system.client(), path.to_owned(), body.clone());
         client.set_cookie(who.cookie());
-        tasks.spawn(async move { client.post_once(&path, body, "the same key").await });
+        tasks.spawn(async move { client.post_once(&path, body, "the-same-key").await });
     }
     let mut answers = Vec::new();
     while let Some(answer) = tasks.join_next().await {
