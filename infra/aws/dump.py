@@ -11,17 +11,16 @@ import json
 import os
 import random
 import sys
+import tempfile
 import time
 
 import boto3
 from botocore.config import Config
 
-from books import Books
 from inspect_item import Failed, local_endpoint
 
 VERSION = 1
 TRIES = 12
-READS = 8  # of one account that changes while it is read
 
 
 def add_place(parser):
@@ -58,25 +57,6 @@ def pages(call, **arguments):
         if "LastEvaluatedKey" not in page:
             return
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-
-def partition(client, table, key):
-    return [item for page in pages(client.query, TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": key}}) for item in page]
-
-
-def read_account(client, table, key):
-    """An account's items, and what is wrong with its books. A scan is no snapshot: an account that was written while it was read shows
-    books that never were, so it is read again."""
-    for tries in range(READS):
-        items = partition(client, table, key)
-        books = Books(key.removeprefix("ACC#"))
-        for item in items:
-            books.add(item)
-        wrong = books.wrong()
-        if not wrong:
-            break
-        time.sleep(0.05 * 2**tries)
-    return items, wrong
 
 
 def expired(item, now):
@@ -116,6 +96,32 @@ def opened(path, mode):
     return gzip.open(path, mode) if str(path).endswith((".gz", ".gz.part")) else open(path, mode)
 
 
+def as_line(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+class Spool:
+    """Items wait here under a name until all are known to agree; what comes under the same name again takes the place of what was there. It has
+    no name on the disk, so nothing of it is left behind, whatever ends us."""
+
+    def __init__(self, path):
+        self.file = tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(path)))
+        self.places, self.expired = {}, {}
+
+    def put(self, name, items):
+        now = time.time()
+        kept = [item for item in items if not expired(item, now)]
+        start = self.file.seek(0, os.SEEK_END)
+        self.file.writelines(as_line(plain(item)) for item in kept)
+        self.places[name], self.expired[name] = (start, len(kept)), len(items) - len(kept)
+
+    def lines(self, name):
+        start, count = self.places[name]
+        self.file.seek(start)
+        for _ in range(count):
+            yield self.file.readline()
+
+
 class Writer:
     """Writes a dump beside its name and moves it there when it is whole. Readable by its owner alone: it holds people's addresses."""
 
@@ -128,13 +134,16 @@ class Writer:
         self.line({"kiln_backup": VERSION, "table": table, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "segments": segments})
 
     def line(self, value):
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        self.text(as_line(value))
+
+    def text(self, text):
         self.hash.update(text)
         self.file.write(text)
 
-    def item(self, item):
-        self.line(plain(item))
-        self.items += 1
+    def items_of(self, spool, name):
+        for text in spool.lines(name):
+            self.text(text)
+            self.items += 1
 
     def end(self):
         self.line({"kiln_backup_end": VERSION, "items": self.items, "sha256": self.hash.hexdigest()})
@@ -181,6 +190,13 @@ def read_items(path):
             line = json.loads(text)
             if "kiln_backup" not in line and "kiln_backup_end" not in line:
                 yield {name: typed(value) for name, value in line.items()}
+
+
+def pause(name):
+    """For tests: where this variable names a pipe, waits until whoever opens it for writing closes it. Unset, as everywhere else, it is nothing."""
+    if pipe := os.environ.get(name):
+        with open(pipe, "rb") as held:
+            held.read()
 
 
 # ---------------------------------------------------------------- writing a table

@@ -49,6 +49,9 @@ pub const QUICK: [(&str, &str); 10] = [
     ("KILN_LINKS_PER_ADDRESS", "1000"),
 ];
 
+/// What of a system's data folder keeps its secrets.
+const SECRETS: &str = "secrets.json";
+
 /// The top folder of the project.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
@@ -64,19 +67,28 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 impl System {
     /// A system of its own, with quick clocks; `extra` overrides.
     pub async fn start(extra: &[(&str, &str)]) -> Result<Self> {
-        Self::begin(extra, false).await
+        Self::begin(extra, false, None).await
+    }
+
+    /// The same with the secrets of another system, as an operator carries them over to where its backup is restored.
+    pub async fn start_with_secrets_of(other: &System, extra: &[(&str, &str)]) -> Result<Self> {
+        Self::begin(extra, false, Some(&other.data.join(SECRETS))).await
     }
 
     /// The same with every AWS call going through a [`Faults`] proxy.
     pub async fn start_watched(extra: &[(&str, &str)]) -> Result<Self> {
-        Self::begin(extra, true).await
+        Self::begin(extra, true, None).await
     }
 
-    async fn begin(extra: &[(&str, &str)], watched: bool) -> Result<Self> {
+    async fn begin(extra: &[(&str, &str)], watched: bool, secrets: Option<&Path>) -> Result<Self> {
         // Whoever built with reqwest must name the one TLS provider; a second naming is no error.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("kiln-test-").tempdir()?;
         let data = folder.path().join("data");
+        if let Some(secrets) = secrets {
+            std::fs::create_dir_all(&data)?;
+            std::fs::copy(secrets, data.join(SECRETS))?;
+        }
         let mut env: Vec<(String, String)> = QUICK.iter().chain(extra).map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let (mut standin, mut faults) = (None, None);
         if watched {

@@ -14,7 +14,7 @@ use kiln_core::time::{Millis, rfc3339};
 use kiln_http::caller::cookie;
 use kiln_http::mail::AccountDeleted;
 use kiln_http::{App, Body, Id, Person, Problem, Result, limits};
-use kiln_store::{Account, Member, NoEnd};
+use kiln_store::{Account, Member, NoEnd, Places};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -80,18 +80,19 @@ pub async fn delete_me(State(app): State<App>, person: Person, body: Body<Confir
         }
         let orgs = all_orgs(&app, id).await?;
         orgs.iter().try_for_each(|(org, member)| may_leave(org, member))?;
-        if !leave_all(&app, &orgs).await? {
-            continue;
-        }
+        let Some(places) = places(&app, &orgs).await? else { continue };
         let now = app.now();
         let fingerprint = limits::address(&app, &email).await?;
-        match app.table().delete_person(&account, &email, &fingerprint, now).await? {
+        match app.table().delete_person(&account, &email, &fingerprint, &places, now).await? {
             Ok(()) => {}
             Err(NoEnd::Unfinished) => return Err(unfinished()),
             Err(NoEnd::PlanRuns) => return Err(plan_runs()),
             Err(NoEnd::Gone | NoEnd::Moved) => continue,
         }
         shut(&app, id).await?;
+        for org in places.ended.iter().map(|member| &member.org_id).chain(orgs.iter().filter(|(org, _)| org.state.is_some()).map(|(org, _)| &org.account_id)) {
+            shut(&app, org).await?;
+        }
         if let Err(error) = app.send_mail(&email, &AccountDeleted { account: None, at: now }).await {
             tracing::error!(%error, "a mail about a deleted account could not be sent");
         }
@@ -137,29 +138,27 @@ fn may_leave(org: &Account, member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Leaves or ends each; `false` when one has changed meanwhile.
-async fn leave_all(app: &App, orgs: &[(Account, Member)]) -> Result<bool> {
-    for (org, member) in orgs {
-        let alone = org.tally.n_members <= 1;
-        if org.state.is_none() && alone {
-            match app.table().delete_org(&org.account_id, member, true, app.now()).await? {
-                Ok(()) | Err(NoEnd::Gone) => {}
-                Err(NoEnd::Unfinished) => return Err(unfinished()),
-                Err(NoEnd::PlanRuns) => return Err(plan_runs()),
-                Err(NoEnd::Moved) => return Ok(false),
-            }
-        }
-        if org.state.is_some() || alone {
-            shut(app, &org.account_id).await?;
-            continue;
-        }
-        match app.table().remove_member(member, member).await?.map_err(|why| refused(app, why)) {
-            Ok(()) => {}
-            Err(Some(problem)) => return Err(problem),
-            Err(None) => return Ok(false),
+/// What ends and what is left together with the person's account. Places beyond what fits into one transaction are left before; `None` when
+/// one has changed meanwhile.
+async fn places(app: &App, orgs: &[(Account, Member)]) -> Result<Option<Places>> {
+    let mut places = Places::default();
+    for (org, member) in orgs.iter().filter(|(org, _)| org.state.is_none()) {
+        if org.tally.n_members <= 1 {
+            places.ended.push(member.clone());
+        } else {
+            places.left.push(member.clone());
         }
     }
-    Ok(true)
+    if places.left.len() <= Places::MOST_LEFT {
+        return Ok(Some(places));
+    }
+    for member in places.left.split_off(Places::MOST_LEFT) {
+        if let Err(Some(problem)) = app.table().remove_member(&member, &member).await?.map_err(|why| refused(app, why)) {
+            return Err(problem);
+        }
+    }
+    // What the account says of its places has changed by that.
+    Ok(None)
 }
 
 /// Ends what opens an account; what is more than fits into a request is maintenance's.
@@ -180,7 +179,7 @@ pub async fn delete_org(State(app): State<App>, person: Person, Id(id): Id<Accou
         }
         check(&body.value.confirm, org.name.as_deref().unwrap_or_default(), "the organisation's name, to confirm that it is to be deleted")?;
         let now = app.now();
-        match app.table().delete_org(&id, &member, false, now).await? {
+        match app.table().delete_org(&member, now).await? {
             Ok(()) => {}
             Err(NoEnd::Unfinished) => return Err(unfinished()),
             Err(NoEnd::PlanRuns) => return Err(plan_runs()),

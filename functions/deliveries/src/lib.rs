@@ -10,7 +10,7 @@ mod tell;
 pub use net::{Lookup, Net};
 
 use kiln_core::job::OWED_SHARDS;
-use kiln_http::App;
+use kiln_http::{App, restoring};
 use kiln_store::hooks::OWED;
 use kiln_store::{DeliveryHint, OwedRow};
 use serde_json::{Value, json};
@@ -37,6 +37,9 @@ struct Done {
 /// One run: an SQS event looks at what its messages name, anything else (the schedule) walks the index.
 pub async fn handle(app: &App, net: &Net, event: Value) -> anyhow::Result<Value> {
     let began = Instant::now();
+    if let Some(answer) = restoring::stands_still(app, "deliveries", &event).await? {
+        return Ok(answer);
+    }
     if let Some(records) = event["Records"].as_array() {
         let hints: Vec<DeliveryHint> = records.iter().filter_map(hint).collect();
         let done = all(began, hints.into_iter().map(|hint| one::hinted(app, net, hint, began))).await;

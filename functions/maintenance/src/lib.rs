@@ -8,11 +8,14 @@ mod dead_letters;
 mod jobs;
 mod uploads;
 
-use kiln_http::App;
+use kiln_http::{App, restoring};
 use serde_json::{Value, json};
 
 /// One run: an SQS event re-arms its jobs, anything else (the schedule) walks the index.
 pub async fn handle(app: &App, event: Value) -> anyhow::Result<Value> {
+    if let Some(answer) = restoring::stands_still(app, "maintenance", &event).await? {
+        return Ok(answer);
+    }
     if event.get("Records").is_some() {
         return dead_letters::rearm(app, &event).await;
     }

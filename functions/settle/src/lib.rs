@@ -10,7 +10,7 @@ use kiln_core::job::{Job, OWED_SHARDS, State};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::guest::{self, Started};
 use kiln_http::mail::{GuestRefund, GuestResult, Message};
-use kiln_http::{App, kept, pay};
+use kiln_http::{App, kept, pay, restoring};
 use kiln_pay::Told;
 use kiln_store::{Applied, NoEnd, OwedRow};
 use serde_json::{Value, json};
@@ -30,7 +30,10 @@ const UNPAID_FOR: Millis = seconds(30 * 86_400);
 const FORGET_AGAIN: Millis = seconds(86_400);
 
 /// One run over what is owed to guests. One row that fails stops no other.
-pub async fn handle(app: &App, _event: Value) -> anyhow::Result<Value> {
+pub async fn handle(app: &App, event: Value) -> anyhow::Result<Value> {
+    if let Some(answer) = restoring::stands_still(app, "settle", &event).await? {
+        return Ok(answer);
+    }
     let (mut settled, mut failed) = (0, 0);
     for shard in 0..OWED_SHARDS {
         for row in app.table().owed("order", shard, app.now(), MOST_PER_SHARD).await? {

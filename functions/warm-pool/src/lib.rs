@@ -11,7 +11,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::{self, Decision, Observation, Seen};
 use kiln_core::time::{Millis, seconds};
-use kiln_http::{App, new_secret};
+use kiln_http::{App, new_secret, restoring};
 use kiln_store::{Fleet, Instance};
 use serde_json::{Value, json};
 
@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 pub const POOL: &str = "main";
 
 /// One run.
-pub async fn handle(app: &App, provider: &dyn Provider, _event: Value) -> anyhow::Result<Value> {
+pub async fn handle(app: &App, provider: &dyn Provider, event: Value) -> anyhow::Result<Value> {
+    if let Some(answer) = restoring::stands_still(app, "warm-pool", &event).await? {
+        return Ok(answer);
+    }
     let Fleet { instances, state, .. } = app.table().fleet(POOL).await?;
     let policy = state.map_or_else(|| app.settings().policy(), |state| state.policy);
     let instances = reconcile::close_the_gone(app, provider, instances).await?;

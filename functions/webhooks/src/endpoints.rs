@@ -14,6 +14,7 @@ use kiln_core::time::{Millis, seconds};
 use kiln_http::caller::scope;
 use kiln_http::idempotency::replay_response;
 use kiln_http::{App, Body, Caller, For, Id, Key, Once, Page, Paging, Problem, Result, random_bytes};
+use kiln_store::Room;
 use kiln_store::hooks::{Endpoint, MAX_ENDPOINTS, OwedEvent, Replayed, Saved};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -75,6 +76,8 @@ pub(crate) async fn create(State(app): State<App>, caller: For<scope::WebhooksWr
             return Ok(answer);
         }
         let (url, events) = (url(&app, &body.value.url)?, Wanted::parse(body.value.events.clone())?);
+        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+        let room = Room::of(&account, app.settings(), now);
         let read = app.table().endpoints(&caller.account_id).await?;
         if read.all.len() >= MAX_ENDPOINTS {
             return Err(Problem::conflict("too_many_endpoints", format!("An account has {MAX_ENDPOINTS} endpoints at most; delete one first.")));
@@ -105,10 +108,14 @@ pub(crate) async fn create(State(app): State<App>, caller: For<scope::WebhooksWr
         let stored = serde_json::to_string(&answer).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::CREATED, stored, now);
         let id = endpoint.endpoint_id.clone();
-        if app.table().save_endpoint(&read, endpoint, record.as_ref()).await? == Saved::Done {
-            tracing::info!(endpoint_id = %id, "webhook endpoint made");
-            answer.secret = Some(secret);
-            return Ok((StatusCode::CREATED, Json(answer)).into_response());
+        match app.table().create_endpoint(&read, endpoint, &room, record.as_ref()).await? {
+            Saved::Done => {
+                tracing::info!(endpoint_id = %id, "webhook endpoint made");
+                answer.secret = Some(secret);
+                return Ok((StatusCode::CREATED, Json(answer)).into_response());
+            }
+            Saved::Moved | Saved::Repeated => {}
+            Saved::NoRoom(why) => return Err(kiln_http::pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())

@@ -4,6 +4,7 @@
 
 use crate::batch::Batch;
 use crate::ids::{AccountId, EntryId, JobId};
+use crate::job::State;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,22 @@ pub fn audit(account: Sums, entries: &[Entry], open_holds: &[(JobId, i64, bool)]
     wrong
 }
 
+/// What is wrong with the counters of an account that go by the states of its jobs, one line each. A claim moves them without an entry, so
+/// sums of credits alone don't show that an account was read while it changed.
+pub fn audit_counts(running: i64, queued: i64, jobs: impl IntoIterator<Item = State>) -> Vec<String> {
+    let (mut are_running, mut are_queued) = (0_i64, 0_i64);
+    for state in jobs {
+        match state {
+            State::Running => are_running += 1,
+            State::Queued => are_queued += 1,
+            State::Succeeded | State::Failed | State::Cancelled => {}
+        }
+    }
+    let counters = [("running", running, are_running), ("queued", queued, are_queued)];
+    let wrong = counters.into_iter().filter(|(_, says, are)| says != are);
+    wrong.map(|(name, says, are)| format!("the account says {says} {name}, {are} of its jobs are")).collect()
+}
+
 /// The entries of one hold.
 #[derive(Default)]
 struct Hold {
@@ -214,6 +231,14 @@ mod tests {
         let entries = [entry(1, Move::grant(10_000), "signup"), entry(2, Move::hold(1000), job.as_str()), entry(3, Move::capture(1000, 1000), job.as_str())];
         assert_eq!(audit(Sums { available: 9000, held: 0 }, &entries, &[], &[]), Vec::<String>::new());
         assert_eq!(audit(Sums { available: 9000, held: 1000 }, &entries[..2], &[(job, 1000, false)], &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn counters_that_are_not_the_jobs_states_are_caught() {
+        let jobs = [State::Running, State::Queued, State::Queued, State::Succeeded, State::Failed, State::Cancelled];
+        assert_eq!(audit_counts(1, 2, jobs), Vec::<String>::new());
+        assert_eq!(audit_counts(2, 1, jobs).len(), 2);
+        assert!(audit_counts(0, 2, jobs)[0].contains("0 running"));
     }
 
     /// The canary: the audit must catch each planted fault.

@@ -3,14 +3,20 @@
 //!
 //! Units: credits in millicredits, money in the currency's smallest unit, multiples in permille.
 
+use crate::price::MAX_OUTPUT_PIXELS;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The list that ships with Kiln.
 pub const DEFAULT: &str = include_str!("prices.toml");
 
-/// Above this no single price makes sense; it also keeps every sum far from overflow.
-const MOST: i64 = 1_000_000_000_000;
+/// Above this no single price makes sense (a million credits). It keeps every sum far from overflow: the dearest job is the most of it
+/// for each second of a day, a hundredfold in a rush, of a hundredfold own price: under 10^18 millicredits.
+const MOST: i64 = 1_000_000_000;
+/// What all further blocks of the largest picture may cost together, for the same reason.
+const MOST_BLOCKS: i128 = 1_000_000_000_000;
+/// Sides of a picture are in these steps: what diffusion models compute on is smaller by 8, in patches of two.
+const SIDE_STEP: u32 = 16;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,7 +162,14 @@ impl Interval {
 impl Prices {
     /// Reads and validates a list; the error names the entry that is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let prices: Self = toml::from_str(text).map_err(|error| format!("the price list can't be read: {error}"))?;
+        let unread = |error: &dyn std::fmt::Display| format!("the price list can't be read: {error}");
+        let prices: Self = toml::from_str(text).map_err(|error| unread(&error))?;
+        // A kind's fields depend on its rule, so serde can't refuse one that is misspelt; what was read says what is known.
+        let given: toml::Table = toml::from_str(text).map_err(|error| unread(&error))?;
+        let known = toml::Table::try_from(&prices).map_err(|error| unread(&error))?;
+        if let Some(field) = beyond("", &given, &known) {
+            return Err(format!("the price list is wrong: {field} is no field of a price list"));
+        }
         prices.validate().map_err(|error| format!("the price list is wrong: {error}"))?;
         Ok(prices)
     }
@@ -195,8 +208,12 @@ impl Prices {
         for (name, tier) in &self.tiers {
             let at = format!("tiers.{name}");
             price(&format!("{at}.millicredits"), tier.millicredits, 0)?;
-            if !(64..=8192).contains(&tier.width) || !(64..=8192).contains(&tier.height) {
-                return Err(format!("{at}: width and height are from 64 to 8192"));
+            let sound = |side: u32| (64..=8192).contains(&side) && side.is_multiple_of(SIDE_STEP);
+            if !sound(tier.width) || !sound(tier.height) {
+                return Err(format!("{at}: width and height are from 64 to 8192, in steps of {SIDE_STEP}"));
+            }
+            if tier.engines.is_empty() {
+                return Err(format!("{at}.engines has none"));
             }
             // Every engine must know what each tier asks of it.
             for engine in self.tiers.values().flat_map(|tier| tier.engines.keys()) {
@@ -259,7 +276,13 @@ impl KindPrice {
             Rule::Pixels { millicredits, block_pixels, block_millicredits, .. } => {
                 price("millicredits", *millicredits, 0)?;
                 price("block_millicredits", *block_millicredits, 0)?;
-                if *block_pixels == 0 { Err("block_pixels is 0".into()) } else { Ok(()) }
+                if *block_pixels == 0 {
+                    return Err("block_pixels is 0".into());
+                }
+                if i128::from(MAX_OUTPUT_PIXELS.div_ceil(*block_pixels)) * i128::from(*block_millicredits) > MOST_BLOCKS {
+                    return Err("block_millicredits is too much for so small block_pixels".into());
+                }
+                Ok(())
             }
             Rule::Tier {} => Ok(()),
             Rule::Views { view_millicredits, least_views, most_views, quality } => {
@@ -275,6 +298,15 @@ impl KindPrice {
             }
         }
     }
+}
+
+/// The first field of `given` that `known` lacks, by its path.
+fn beyond(at: &str, given: &toml::Table, known: &toml::Table) -> Option<String> {
+    given.iter().find_map(|(name, value)| match (value, known.get(name)) {
+        (_, None) => Some(format!("{at}{name}")),
+        (toml::Value::Table(given), Some(toml::Value::Table(known))) => beyond(&format!("{at}{name}."), given, known),
+        _ => None,
+    })
 }
 
 fn price(what: &str, amount: i64, least: i64) -> Result<(), String> {
@@ -333,7 +365,13 @@ mod tests {
         let prices = Prices::parse(DEFAULT).unwrap();
         let tier = |name: &str| prices.tiers[name].millicredits;
         assert_eq!((tier("standard"), tier("premium_3x2"), tier("premium_16x9")), (1000, 2000, 4000));
-        assert_eq!((prices.tiers["standard"].width, prices.tiers["standard"].height), (1024, 1024));
+        let side = |name: &str| (prices.tiers[name].width, prices.tiers[name].height);
+        assert_eq!([side("standard"), side("premium_3x2"), side("premium_16x9")], [(1024, 1024), (1536, 1024), (2048, 1152)]);
+        // Each tier fixes steps and guidance for every engine.
+        let does = |tier: &str, engine: &str| prices.tiers[tier].engines[engine];
+        let work = |steps, guidance_permille| EngineTier { steps, guidance_permille };
+        assert_eq!(["standard", "premium_3x2", "premium_16x9"].map(|tier| does(tier, "sdxl")), [work(30, 7000), work(40, 7000), work(50, 7500)]);
+        assert_eq!(["standard", "premium_3x2", "premium_16x9"].map(|tier| does(tier, "flux_schnell")), [work(4, 0), work(4, 0), work(6, 0)]);
         assert_eq!((prices.guest.tiers["standard"].amount, prices.guest.tiers["high"].amount), (200, 300));
         // One credit is ₹5: 500 paise for 1000 millicredits.
         for pack in &prices.packs {
@@ -358,12 +396,35 @@ mod tests {
             ("block_pixels = 4_000_000", "block_pixels = 0", "kinds.upscale.block_pixels"),
             ("least_views = 1", "least_views = 0", "kinds.model3d.least_views"),
             ("[rush]", "[hurry]", "hurry"),
+            ("width = 1024", "width = 1000", "tiers.standard: width and height"),
+            ("included_pixels = 4_000_000", "included_pixels = 4_000_000\nincluded_pixel = 1", "kinds.upscale.included_pixel is no field"),
+            ("block_pixels = 4_000_000\nblock_millicredits = 1000", "block_pixels = 1\nblock_millicredits = 1_000_000", "kinds.upscale.block_millicredits is too much"),
+            ("view_millicredits = 1000", "view_millicredits = 1_000_000_001", "kinds.model3d.view_millicredits"),
         ];
         for (from, to, named) in cases {
             assert!(DEFAULT.contains(from), "{from}");
             let error = Prices::parse(&DEFAULT.replacen(from, to, 1)).unwrap_err();
             assert!(error.contains(named), "{from} → {to}: {error}");
         }
+    }
+
+    #[test]
+    fn a_tier_without_engines_is_refused_also_where_none_has_any() {
+        let mut prices = Prices::shipped();
+        prices.tiers.values_mut().for_each(|tier| tier.engines.clear());
+        assert_eq!(prices.validate().unwrap_err(), "tiers.premium_16x9.engines has none");
+    }
+
+    #[test]
+    fn the_dearest_list_overflows_nothing() {
+        use crate::job::Priority;
+        let mut prices = Prices::shipped();
+        prices.rush.multiple_permille = 100_000;
+        prices.kinds.get_mut("noop_metered").unwrap().rule = Rule::Metered { second_millicredits: MOST, most_s: 86_400 };
+        prices.validate().unwrap();
+        let own = OwnPrices { all_permille: Some(100_000), ..OwnPrices::default() };
+        let priced = crate::price::quote(&prices, &own, "noop_metered", &serde_json::json!({}), &[], Priority::Rush).unwrap();
+        assert_eq!(i128::from(priced.quote.quote_millicredits), i128::from(MOST) * 86_400 * 10_000);
     }
 
     #[test]

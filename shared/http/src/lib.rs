@@ -20,6 +20,7 @@ pub mod path;
 pub mod pay;
 pub mod problem;
 pub mod reads;
+pub mod restoring;
 pub mod sealed;
 pub mod telemetry;
 pub mod view;

@@ -10,6 +10,7 @@ use crate::profile::Granted;
 use crate::table::{Expr, Item, Key, Parts, Table, Written, from_item, key_of, n, s, to_item};
 use crate::{Account, ApiKey, Error, Member, Session, Share, keys};
 use aws_sdk_dynamodb::types::AttributeValue;
+use kiln_core::access::Role;
 use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::owed_shard;
 use kiln_core::time::Millis;
@@ -45,6 +46,20 @@ pub enum NoEnd {
     Moved,
 }
 
+/// What a person leaves with the end of their account: at most [`Places::MOST_LEFT`] places, and no more organisations than one may own.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Organisations that end, by their one member.
+    pub ended: Vec<Member>,
+    /// Places in organisations that go on.
+    pub left: Vec<Member>,
+}
+
+impl Places {
+    /// So many fit, three parts each, into the one transaction beside all else.
+    pub const MOST_LEFT: usize = 25;
+}
+
 /// What remains of an account under deletion: one item, and the job whose files go before it.
 #[derive(Debug, Clone)]
 pub struct Leftover {
@@ -62,24 +77,47 @@ impl Leftover {
 }
 
 impl Table {
-    /// Begins the end of a person's account. `fingerprint` is of their address, which may sign up again, without a second grant.
-    pub async fn delete_person(&self, account: &Account, email: &str, fingerprint: &str, now: Millis) -> Result<Result<(), NoEnd>, Error> {
+    /// Begins the end of a person's account, of the organisations that end with it (the person, their owner, is their one member) and of the
+    /// person's place in others, all or nothing. `fingerprint` is of their address, which may sign up again, without a second grant.
+    pub async fn delete_person(&self, account: &Account, email: &str, fingerprint: &str, places: &Places, now: Millis) -> Result<Result<(), NoEnd>, Error> {
         let mut parts = Parts::default();
-        let condition = may_end().and("email = :email AND (attribute_not_exists(n_orgs) OR n_orgs = :zero)").value("email", s(email));
-        let part = self.add_update(&mut parts, &keys::account(&account.account_id), ending(&account.account_id, now), Some(condition))?;
+        // A place that came since they were read has moved the number; one that went is refused by its own part.
+        let same = match account.tally.n_orgs {
+            0 => "(attribute_not_exists(n_orgs) OR n_orgs = :orgs)",
+            _ => "n_orgs = :orgs",
+        };
+        let condition = may_end().and("email = :email").and(same).value("email", s(email)).value("orgs", n(account.tally.n_orgs));
+        let mut end = ending(&account.account_id, now);
+        if !places.left.is_empty() {
+            let owned = places.left.iter().filter(|member| member.role == Role::Owner).count();
+            end = end.adding(&[("n_orgs".to_owned(), -(places.left.len() as i64)), ("n_owned".to_owned(), -(owned as i64))]);
+        }
+        let part = self.add_update(&mut parts, &keys::account(&account.account_id), end, Some(condition))?;
         let theirs = Expr::new("account_id = :id").value("id", s(account.account_id.as_str()));
         self.add_delete(&mut parts, &keys::address(&address_hash(email)), Some(theirs))?;
         self.add_put(&mut parts, to_item(&keys::granted(fingerprint), &Granted {})?, None)?;
+        for member in &places.ended {
+            self.add_end_of_org(&mut parts, member, true, now)?;
+        }
+        for member in &places.left {
+            self.add_leave(&mut parts, member)?;
+        }
         self.begin_end(parts, part).await
     }
 
-    /// Begins the end of an organisation, by the word of an owner. `alone`: only if that owner is its one member.
-    pub async fn delete_org(&self, org: &AccountId, owner: &Member, alone: bool, now: Millis) -> Result<Result<(), NoEnd>, Error> {
+    /// Begins the end of an organisation, by the word of an owner.
+    pub async fn delete_org(&self, owner: &Member, now: Millis) -> Result<Result<(), NoEnd>, Error> {
         let mut parts = Parts::default();
-        let condition = if alone { may_end().and("n_members = :one").value("one", n(1)) } else { may_end() };
-        let part = self.add_update(&mut parts, &keys::account(org), ending(org, now), Some(condition))?;
-        self.add_check(&mut parts, &keys::member(org, &owner.account_id), is(owner))?;
+        let part = self.add_end_of_org(&mut parts, owner, false, now)?;
         self.begin_end(parts, part).await
+    }
+
+    /// The end of an organisation by the word of its owner; `alone`: only if that owner is its one member.
+    fn add_end_of_org(&self, parts: &mut Parts, owner: &Member, alone: bool, now: Millis) -> Result<usize, Error> {
+        let condition = if alone { may_end().and("n_members = :one").value("one", n(1)) } else { may_end() };
+        let part = self.add_update(parts, &keys::account(&owner.org_id), ending(&owner.org_id, now), Some(condition))?;
+        self.add_check(parts, &keys::member(&owner.org_id, &owner.account_id), is(owner))?;
+        Ok(part)
     }
 
     /// Begins the end of a guest's account, whose order is settled and whose result is kept no longer.

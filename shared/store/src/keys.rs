@@ -161,6 +161,11 @@ pub fn depth() -> Key {
     key("META", "DEPTH")
 }
 
+/// Present while `scripts/restore` writes the table.
+pub fn restore() -> Key {
+    key("META", "RESTORE")
+}
+
 // Accounts: API keys, organisations, invites, changes of address.
 
 pub const UPLOAD: &str = "UPLOAD#";

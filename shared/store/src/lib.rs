@@ -36,7 +36,7 @@ pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tall
 pub use api_keys::{ApiKey, NoKey};
 pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
-pub use deletion::{Leaving, Leftover, NoEnd};
+pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
 pub use fleet::{Fleet, Instance, PoolState, Said, Slot};

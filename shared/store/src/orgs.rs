@@ -140,17 +140,22 @@ impl Table {
     /// Takes a member out, by the word of `actor`, who may be the member.
     pub async fn remove_member(&self, member: &Member, actor: &Member) -> Result<Result<(), NoChange>, Error> {
         let mut parts = Parts::default();
-        self.add_delete(&mut parts, &keys::member(&member.org_id, &member.account_id), Some(is(member)))?;
-        self.add_delete(&mut parts, &keys::membership(&member.account_id, &member.org_id), None)?;
+        let org_part = Some(self.add_leave(&mut parts, member)?);
         let actor_part = self.add_actor(&mut parts, actor, member)?;
         let owners = -i64::from(member.role == Role::Owner);
-        let org_part = Some(self.add_org(&mut parts, &member.org_id, -1, owners)?);
         self.add_person(&mut parts, &member.account_id, -1, owners, Expr::new("attribute_exists(pk)"))?;
         Ok(match self.transact(parts).await? {
             Written::Done => Ok(()),
             Written::Refused(refused) if refused.has(Some(0)) || refused.has(actor_part) => Err(NoChange::Moved),
             Written::Refused(refused) => Err(why_org(&refused, org_part)),
         })
+    }
+
+    /// A member's own leave, but for the counters in their account.
+    pub(crate) fn add_leave(&self, parts: &mut Parts, member: &Member) -> Result<usize, Error> {
+        self.add_delete(parts, &keys::member(&member.org_id, &member.account_id), Some(is(member)))?;
+        self.add_delete(parts, &keys::membership(&member.account_id, &member.org_id), None)?;
+        self.add_org(parts, &member.org_id, -1, -i64::from(member.role == Role::Owner))
     }
 
     /// The part that a member of an organisation under deletion is taken out by: no owner is needed any more.

@@ -113,6 +113,11 @@ impl Table {
         self.get(&keys::depth()).await
     }
 
+    /// Whether `scripts/restore` is writing the table: what is owed may be there already, and what it leads to not yet.
+    pub async fn restoring(&self) -> Result<bool, Error> {
+        Ok(self.get_item(&keys::restore()).await?.is_some())
+    }
+
     /// Looks at a row again at `at`, whatever it is: one that can't be read stands in no other's way.
     pub async fn look_later(&self, row: &OwedRow, at: Millis) -> Result<(), Error> {
         let update = Expr::new("SET next_check_at = :at").value("at", n(at));

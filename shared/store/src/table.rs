@@ -123,7 +123,7 @@ impl Expr {
     }
 
     /// Adds to numbers, which begin at zero: an `ADD` clause after the text.
-    pub fn adding(mut self, counters: &[(String, u64)]) -> Self {
+    pub fn adding<N: std::fmt::Display>(mut self, counters: &[(String, N)]) -> Self {
         for (i, (attribute, number)) in counters.iter().enumerate() {
             let lead = if i == 0 { " ADD" } else { "," };
             self.text += &format!("{lead} #add{i} :add{i}");

@@ -3,7 +3,7 @@
 use crate::reference::{Act, Failing, Phase, Reference, Saw};
 use crate::world::World;
 use anyhow::{Result, bail, ensure};
-use kiln_core::ledger::{Sums, audit};
+use kiln_core::ledger::{Sums, audit, audit_counts};
 use kiln_dynamo::{Chances, Memory, Planted};
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -157,7 +157,9 @@ pub fn audited(memory: &Memory, id: &kiln_core::ids::AccountId) -> Result<Vec<St
     let jobs: Vec<kiln_core::job::Job> = memory.typed(&pk, kiln_store::keys::JOB)?;
     let open: Vec<_> = jobs.iter().filter(|job| job.hold_open).map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended())).collect();
     let sums = Sums { available: account.counters.available, held: account.counters.held };
-    Ok(audit(sums, &memory.typed::<kiln_core::ledger::Entry>(&pk, kiln_store::keys::LEDGER)?, &open, &memory.typed(&pk, "BATCH#")?))
+    let mut wrong = audit(sums, &memory.typed::<kiln_core::ledger::Entry>(&pk, kiln_store::keys::LEDGER)?, &open, &memory.typed(&pk, "BATCH#")?);
+    wrong.extend(audit_counts(account.counters.running, account.counters.queued, jobs.iter().map(|job| job.state)));
+    Ok(wrong)
 }
 
 fn account_of(reference: &Reference, act: &Act) -> usize {

@@ -103,6 +103,44 @@ async fn links_are_limited_by_address_in_silence_and_by_network_aloud() -> Resul
 }
 
 #[tokio::test]
+async fn whether_an_address_has_an_account_can_t_be_told_from_the_answer_or_the_mail() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    system.signed_in("known@example.org").await?;
+    let stranger = system.client();
+    let mut told = Vec::new();
+    for address in ["known@example.org", "other@example.org"] {
+        let before = stranger.mails(address).await?.len();
+        let answer = stranger.post("/api/v1/auth/request-link", json!({ "email": address })).await?;
+        let mut names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        let token = stranger.mailed_token(address, before).await?;
+        let mail = stranger.mails(address).await?[before].clone();
+        let words = |part: &str| mail[part].as_str().unwrap_or_default().replace(&token, "TOKEN").replace(address, "ADDRESS");
+        told.push((answer.status, names, answer.headers.get("content-length").cloned(), answer.body, words("subject"), words("text")));
+    }
+    ensure!(told[0] == told[1], "{told:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn guests_of_one_network_are_limited_aloud() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_GUESTS_PER_IP", "2")]).await?;
+    let mut refused = 0;
+    for _ in 0..5 {
+        let answer = system.client().post("/api/v1/studio/session", json!({})).await?;
+        if answer.status == 429 {
+            answer.problem(429, "too_many_guests", "")?;
+            let wait: u64 = answer.headers["retry-after"].to_str()?.parse()?;
+            ensure!((1..=3600).contains(&wait), "{wait}");
+            refused += 1;
+        }
+    }
+    // The hour's end may fall into the test.
+    ensure!(refused >= 1, "{refused} of five guests refused, with two an hour");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_no_text_in_a_path_is_simply_not_found() -> Result<()> {
     let system = System::start(&[("KILN_POOL_MAX", "0")]).await?;
     let ada = system.signed_in("ada@example.org").await?;

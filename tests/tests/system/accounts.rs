@@ -2,12 +2,13 @@
 
 use super::stored;
 use anyhow::{Context, Result, ensure};
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use kiln_tests::system::wait_for;
 use kiln_tests::{Client, System, Verdict, picture};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const QUIET: [(&str, &str); 1] = [("KILN_POOL_MAX", "0")];
@@ -184,6 +185,105 @@ async fn an_end_is_refused_while_something_is_under_way_or_not_meant() -> Result
     end().await?.expect(202)?;
     let view = bob.get(&format!("/api/v1/orgs/{org}")).await?.expect(200)?;
     ensure!(view["members"] == 1 && view["owners"] == 1, "{view}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_a_job_forestalls_leaves_every_organisation_as_it_was() -> Result<()> {
+    let system = System::start_watched(&QUIET).await?;
+    let faults = system.faults.clone().context("a watched system")?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let hers = ada.post("/api/v1/orgs", json!({ "name": "Only hers" })).await?.expect(201)?["id"].as_str().context("id")?.to_owned();
+    let bob = system.signed_in("bob@example.org").await?;
+    let bobs = bob.post("/api/v1/orgs", json!({ "name": "Bob's" })).await?.expect(201)?["id"].as_str().context("id")?.to_owned();
+    bob.post(&format!("/api/v1/orgs/{bobs}/invites"), json!({ "email": "ada@example.org", "role": "member" })).await?.expect(201)?;
+    let before = ada.mails("ada@example.org").await?.len() - 1;
+    let token = ada.mailed_token("ada@example.org", before).await?;
+    ada.post("/api/v1/invites/accept", json!({ "token": token })).await?.expect(200)?;
+    // The end waits at its commit, which conflicts until a job has come in.
+    let (seen, come) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, gone_on) = (seen.clone(), come.clone());
+    faults.rule(move |call| {
+        let ends = call.name == "TransactWriteItems" && String::from_utf8_lossy(&call.body).contains("deleted_at");
+        if ends {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        if ends && !gone_on.load(Ordering::SeqCst) { Verdict::Conflict } else { Verdict::Pass }
+    });
+    let end = ada.delete_with("/api/v1/me", json!({ "confirm": "ada@example.org" }));
+    let job = async {
+        wait_for("the end to be at its commit", Duration::from_secs(20), || async { Ok((seen.load(Ordering::SeqCst) > 0).then_some(())) }).await?;
+        let job = ada.noop(0).await;
+        come.store(true, Ordering::SeqCst);
+        job
+    };
+    let (end, job) = tokio::join!(end, job);
+    end?.problem(409, "jobs_unfinished", "")?;
+    for (org, members) in [(&hers, 1), (&bobs, 2)] {
+        let view = ada.get(&format!("/api/v1/orgs/{org}")).await?.expect(200)?;
+        ensure!(view["members"] == members, "{view}");
+    }
+    // Without it, all ends together: hers with her, and her place in his.
+    ada.post(&format!("/api/v1/jobs/{}/cancel", job?), json!({})).await?.expect(200)?;
+    ada.delete_with("/api/v1/me", json!({ "confirm": "ada@example.org" })).await?.expect(202)?;
+    ensure!(bob.get(&format!("/api/v1/orgs/{bobs}")).await?.expect(200)?["members"] == 1);
+    let rows = stored::items(&faults.url).await?;
+    let state = |id: &str| rows.iter().find(|item| stored::text(item, "pk") == format!("ACC#{id}") && stored::text(item, "sk") == "ACCOUNT");
+    ensure!(state(&hers).is_some_and(|item| item.contains_key("state")), "{:?}", state(&hers));
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_s_changes_of_address_use_up_another_s_links() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_LINKS_PER_ADDRESS", "3")]).await?;
+    let eve = system.signed_in("eve@example.org").await?;
+    for _ in 0..8 {
+        eve.patch("/api/v1/me", json!({ "email": "ada@example.org" })).await?;
+    }
+    // Hers to sign in with is another mail than the question whether the address is Eve's.
+    let ada = system.client();
+    ada.sign_in("ada@example.org").await?;
+    ensure!(ada.get("/api/v1/me").await?.expect(200)?["account"]["email"] == "ada@example.org");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_large_account_s_export_comes_in_parts_that_hold_everything_once() -> Result<()> {
+    let system = System::start(&QUIET).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    ada.noop(0).await?;
+    let stand_in = system.stand_in()?;
+    let row = stored::items(&stand_in).await?.into_iter().find(|item| stored::text(item, "sk").starts_with("JOB#")).context("a job")?;
+    let client = super::access::table_client(&stand_in).await;
+    let (mut ids, mut puts) = (vec![stored::text(&row, "job_id")], Vec::new());
+    for n in 0..1_500_u128 {
+        let id = kiln_core::ids::JobId::new(1_700_000_000_000 + n as i64, n).to_string();
+        let mut copy = row.clone();
+        copy.insert("sk".into(), AttributeValue::S(format!("JOB#{id}")));
+        copy.insert("job_id".into(), AttributeValue::S(id.clone()));
+        copy.insert("params".into(), AttributeValue::M([("note".to_owned(), AttributeValue::S("x".repeat(2_000)))].into()));
+        copy.retain(|name, _| !["owed_shard", "next_check_at"].contains(&name.as_str()));
+        ids.push(id);
+        puts.push(WriteRequest::builder().put_request(PutRequest::builder().set_item(Some(copy)).build()?).build());
+    }
+    for some in puts.chunks(25) {
+        client.batch_write_item().request_items("kiln-local-Table", some.to_vec()).send().await?;
+    }
+    let (mut found, mut parts, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let part = ada.get(&format!("/api/v1/me/export{cursor}")).await?.expect(200)?;
+        ensure!(part.to_string().len() < 6_000_000, "a part is larger than a function may answer");
+        parts += 1;
+        found.extend(part["jobs"].as_array().into_iter().flatten().filter_map(|job| job["id"].as_str().map(str::to_owned)));
+        match part["next_cursor"].as_str() {
+            Some(next) => cursor = format!("?cursor={next}"),
+            None => break,
+        }
+    }
+    println!("{} jobs in {parts} parts", found.len());
+    found.sort();
+    ids.sort();
+    ensure!(parts > 1 && found == ids, "{parts} parts, {} of {} jobs", found.len(), ids.len());
     Ok(())
 }
 

@@ -3,40 +3,71 @@
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
-use kiln_tests::system::root;
+use kiln_tests::system::{root, wait_for};
 use kiln_tests::{Client, System};
 use serde_json::{Value, json};
+use sha2::Digest;
 use std::collections::HashMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
 
-const TABLE: &str = "kiln-local-Table";
+pub(crate) const TABLE: &str = "kiln-local-Table";
 const SOON: Duration = Duration::from_secs(60);
 
 /// Runs a script; whether it ended well, and what it said.
-async fn script(name: &str, arguments: &[&str]) -> Result<(bool, String)> {
-    let run = Command::new(root().join("scripts").join(name)).args(arguments).kill_on_drop(true).output();
+async fn script(name: &str, arguments: &[&str], env: &[(&str, &Path)]) -> Result<(bool, String)> {
+    let run = Command::new(root().join("scripts").join(name)).args(arguments).envs(env.iter().copied()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(300), run).await.context("the script did not end")??;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     println!("{name} {}: {said}", arguments.join(" "));
     Ok((output.status.success(), said))
 }
 
-async fn well(name: &str, arguments: &[&str]) -> Result<String> {
-    let (well, said) = script(name, arguments).await?;
+pub(crate) async fn well(name: &str, arguments: &[&str]) -> Result<String> {
+    let (well, said) = script(name, arguments, &[]).await?;
     ensure!(well, "{name} failed: {said}");
     Ok(said)
 }
 
-async fn refused(name: &str, arguments: &[&str], why: &str) -> Result<()> {
-    let (well, said) = script(name, arguments).await?;
+/// The same, held at the place where the script waits while `variable` names a pipe; `meanwhile` happens there.
+pub(crate) async fn well_held<F>(folder: &Path, variable: &str, name: &str, arguments: &[&str], meanwhile: F) -> Result<String>
+where
+    F: Future<Output = Result<()>>,
+{
+    let pipe = folder.join(variable);
+    ensure!(Command::new("mkfifo").arg(&pipe).status().await?.success(), "no pipe at {}", pipe.display());
+    let env = [(variable, pipe.as_path())];
+    let hold = async {
+        // It opens for writing once the script reads it, and not before.
+        let held = wait_for("the script to wait", SOON, || async {
+            match std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&pipe) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await?;
+        let done = meanwhile.await;
+        drop(held);
+        done
+    };
+    let (ran, done) = tokio::join!(script(name, arguments, &env), hold);
+    done?;
+    let (well, said) = ran?;
+    ensure!(well, "{name} failed: {said}");
+    Ok(said)
+}
+
+pub(crate) async fn refused(name: &str, arguments: &[&str], why: &str) -> Result<()> {
+    let (well, said) = script(name, arguments, &[]).await?;
     ensure!(!well && said.contains(why), "{name} was to say {why:?}: {said}");
     Ok(())
 }
 
 /// What an owner sees of their account; of a job what can't change while nobody works.
-async fn seen(client: &Client) -> Result<Value> {
+pub(crate) async fn seen(client: &Client) -> Result<Value> {
     let jobs: Vec<_> =
         client.all("/api/v1/jobs").await?.iter().map(|job| json!([job["id"], job["kind"], job["quote_millicredits"], job["charged_millicredits"]])).collect();
     let me = client.get("/api/v1/me").await?.expect(200)?;
@@ -139,6 +170,56 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
     let wrong = wrong.to_str().context("path")?;
     refused("backup", &["--endpoint", &endpoint, wrong], "do not add up").await?;
     refused("restore", &["--check", wrong], "do not add up").await
+}
+
+#[tokio::test]
+async fn an_address_that_is_left_during_a_backup_is_granted_nothing_after_its_restore() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("kiln.jsonl");
+    let file = file.to_str().context("path")?;
+    let from = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    let ada = from.signed_in("ada@example.org").await?;
+    let moves = async {
+        ada.patch("/api/v1/me", json!({ "email": "ada@new.example" })).await?.expect(200)?;
+        let token = ada.mailed_token("ada@new.example", 0).await?;
+        ada.post("/api/v1/me/confirm-email", json!({ "token": token })).await?.expect(200).map(drop)
+    };
+    well_held(folder.path(), "KILN_BACKUP_PAUSE", "backup", &["--endpoint", &from.stand_in()?, file], moves).await?;
+    // What is known of an address goes by a keyed fingerprint: without the key it would be a stranger's.
+    let to = System::start_with_secrets_of(&from, &[("KILN_POOL_MAX", "0")]).await?;
+    well("restore", &["--endpoint", &to.stand_in()?, file]).await?;
+    ensure!(to.signed_in("ada@new.example").await?.check_books().await? == (10_000, 0));
+    ensure!(to.signed_in("ada@example.org").await?.check_books().await? == (0, 0), "the old address was granted credits again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backup_that_holds_one_address_twice_is_refused_by_its_check() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("twice.jsonl");
+    let file = path.to_str().context("path")?;
+    let address = format!("EMAIL#{}", hex::encode(sha2::Sha256::digest("ada@example.org")));
+    let account = |id: &str| {
+        let says = json!({ "pk": { "S": format!("ACC#{id}") }, "sk": { "S": "ACCOUNT" }, "email": { "S": "ada@example.org" } });
+        [says, json!({ "pk": { "S": address }, "sk": { "S": "EMAIL" }, "account_id": { "S": id } })]
+    };
+    // Each account agrees with itself: one was read before it gave the address up, the other after it had taken it.
+    for (ids, passes) in [(&["acc_a"][..], true), (&["acc_a", "acc_b"][..], false)] {
+        let items: Vec<Value> = ids.iter().flat_map(|id| account(id)).collect();
+        let mut text = format!("{}\n", json!({ "kiln_backup": 1, "table": "a test's", "at": "2026-11-21T00:00:00Z", "segments": 1 }));
+        for item in &items {
+            text += &format!("{item}\n");
+        }
+        let hash = hex::encode(sha2::Sha256::digest(&text));
+        text += &format!("{}\n", json!({ "kiln_backup_end": 1, "items": items.len(), "sha256": hash }));
+        std::fs::write(&path, text)?;
+        if passes {
+            well("restore", &["--check", file]).await?;
+        } else {
+            refused("restore", &["--check", file], "holds more than once: EMAIL#").await?;
+        }
+    }
+    Ok(())
 }
 
 /// One of each type that DynamoDB has.

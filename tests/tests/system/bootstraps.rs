@@ -492,6 +492,21 @@ async fn a_function_that_lacks_a_variable_names_it_when_it_can_t_start() -> Resu
         let ended = Bootstrap::start(&binary(&function.binary)?, env).await?.failed_start().await?;
         ensure!(matches!(&ended, Ended::InitError(error) if error["errorMessage"].as_str().unwrap_or("").contains("KILN_LEASE_S")), "{ended:?}");
     }
+    // A price list that could not be charged by is refused as a whole, by the entry that is wrong.
+    let folder = tempfile::tempdir()?;
+    let list = folder.path().join("prices.toml");
+    let function = world.functions.iter().find(|function| function.binary.contains("billing")).context("billing")?;
+    for (text, words) in [
+        ("", "the price list can't be read"),
+        (&kiln_core::prices::DEFAULT.replace("inr = 10_000", "inr = 0"), "packs.starter.prices.inr"),
+        (&kiln_core::prices::DEFAULT.replace("most_s = 30", "most_s = 30\nmostest_s = 1"), "kinds.noop_metered.mostest_s is no field"),
+    ] {
+        std::fs::write(&list, text)?;
+        let mut env = function.env.clone();
+        env.insert("KILN_PRICES_FILE".into(), list.to_string_lossy().into_owned());
+        let ended = Bootstrap::start(&binary(&function.binary)?, env).await?.failed_start().await?;
+        ensure!(matches!(&ended, Ended::InitError(error) if error["errorMessage"].as_str().unwrap_or("").contains(words)), "{words}: {ended:?}");
+    }
     Ok(())
 }
 

@@ -187,11 +187,39 @@ async fn an_operator_limits_prices_suspends_and_grants_and_each_wrong_field_is_n
     // Who is suspended makes nothing else either; and it can be lifted.
     dora.post("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] })).await?.problem(403, "account_suspended", "")?;
     dora.post("/api/v1/orgs", json!({ "name": "Engines" })).await?.problem(403, "account_suspended", "")?;
+    let endpoint = json!({ "url": "https://hooks.example.com/", "events": ["job.*"] });
+    dora.post("/api/v1/webhook-endpoints", endpoint).await?.problem(403, "account_suspended", "")?;
     patch(json!({ "suspended": false, "limits": { "inferences_day": 50, "stored_bytes": 10 } })).await?.expect(200)?;
     dora.post("/api/v1/uploads", json!({ "filename": "a.png", "content_type": "image/png", "bytes": 11 })).await?.problem(403, "storage_full", "bytes")?;
     let key = dora.post("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] })).await?;
     ensure!(key.status == 201 && key.headers["ratelimit-policy"].to_str()?.contains("creates"), "{key:?}");
     dora.ended(&dora.job(noop()).await?, SOON).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_s_own_limits_of_what_waits_and_of_edits_hold() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN_KEY), ("KILN_POOL_MAX", "0")]).await?;
+    let fay = system.signed_in("fay@example.org").await?;
+    let id = fay.get("/api/v1/me").await?.expect(200)?["account"]["id"].as_str().context("id")?.to_owned();
+    let operator = system.client();
+    let limits = json!({ "limits": { "queued": 2, "edits_day": 1 } });
+    let patch = operator.request(Method::PATCH, &format!("/api/v1/admin/accounts/{id}")).bearer_auth(ADMIN_KEY).json(&limits);
+    operator.send(patch).await?.expect(200)?;
+    let upload = fay.upload("a.png", "image/png", &picture::png(8, 8)).await?;
+    let edit = json!({ "kind": "upscale", "params": { "scale": 2 }, "inputs": [upload] });
+    let job = fay.job(edit.clone()).await?;
+    fay.post("/api/v1/jobs", edit.clone()).await?.problem(429, "daily_limit", "")?;
+    let usage = fay.get("/api/v1/usage").await?.expect(200)?;
+    ensure!(usage["edits"]["used"] == 1 && usage["edits"]["limit"] == 1, "{usage}");
+    // One waits; of six at once one more may.
+    let statuses = six(&fay).await?;
+    ensure!(statuses.iter().filter(|status| **status == 202).count() == 1 && statuses.iter().all(|status| [202, 429].contains(status)), "{statuses:?}");
+    fay.post("/api/v1/jobs", noop()).await?.problem(429, "account_queue_full", "")?;
+    // What has ended waits no more.
+    fay.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await?.expect(200)?;
+    fay.post("/api/v1/jobs", noop()).await?.expect(202)?;
+    fay.check_books().await?;
     Ok(())
 }
 

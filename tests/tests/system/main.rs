@@ -3,6 +3,9 @@
 mod access;
 mod accounts;
 mod backup;
+mod backup_canaries;
+mod backup_moving;
+mod backup_wide;
 mod bad_input;
 mod bootstraps;
 mod buying;
@@ -21,6 +24,7 @@ mod money_told;
 mod named_hooks;
 mod orgs;
 mod prices;
+mod restoring;
 mod same_key;
 mod stored;
 mod told;

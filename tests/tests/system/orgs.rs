@@ -1,6 +1,8 @@
 //! Organisations: acting for one, who may do what in it, invites, and that it always has an owner.
 
+use super::stored;
 use anyhow::{Context, Result, ensure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use kiln_tests::client::Answer;
 use kiln_tests::{Client, System};
 use reqwest::Method;
@@ -299,5 +301,70 @@ async fn limits_of_organisations_and_of_their_mails_hold() -> Result<()> {
     ada.delete_with(&format!("/api/v1/orgs/{org}"), json!({ "confirm": "wrong" })).await?.problem(422, "bad_field", "confirm")?;
     ada.delete_with(&format!("/api/v1/orgs/{org}"), json!({ "confirm": "a" })).await?.expect(202)?;
     make().await?.expect(201)?;
+    Ok(())
+}
+
+/// Changes a number in a stored item, as fifty members and their organisations are too many for a test to make.
+async fn set(system: &System, account: &str, field: &str, number: u32) -> Result<()> {
+    let client = super::access::table_client(&system.stand_in()?).await;
+    let key = |value: &str| AttributeValue::S(value.to_owned());
+    let update = client.update_item().table_name("kiln-local-Table").key("pk", key(&format!("ACC#{account}"))).key("sk", key("ACCOUNT"));
+    let update = update.update_expression("SET #f = :n").expression_attribute_names("#f", field);
+    update.expression_attribute_values(":n", AttributeValue::N(number.to_string())).send().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn fifty_members_fifty_organisations_and_fifty_open_invites_are_the_most() -> Result<()> {
+    let system = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_MAILS_PER_ACCOUNT", "1000"), ("KILN_CREATES_PER_MINUTE", "1000")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let org = org(&ada, "Engines").await?;
+    let token = invite(&ada, &org, "ben@example.org", "member").await?;
+    let ben = system.signed_in("ben@example.org").await?;
+    let accept = || ben.post("/api/v1/invites/accept", json!({ "token": token }));
+    set(&system, &org, "n_members", 50).await?;
+    accept().await?.problem(409, "org_full", "")?;
+    set(&system, &org, "n_members", 1).await?;
+    set(&system, &id(&ben).await?, "n_orgs", 50).await?;
+    accept().await?.problem(409, "too_many_orgs", "")?;
+    set(&system, &id(&ben).await?, "n_orgs", 0).await?;
+    // Refused, it was not used up.
+    accept().await?.expect(200)?;
+    let invites = format!("/api/v1/orgs/{org}/invites");
+    for i in 0..50 {
+        ada.post(&invites, json!({ "email": format!("p{i}@example.org"), "role": "member" })).await?.expect(201)?;
+    }
+    let one_more = || ada.post(&invites, json!({ "email": "late@example.org", "role": "member" }));
+    one_more().await?.problem(409, "too_many_invites", "")?;
+    // Inviting the same address again takes the place of its first invite; one that is taken back makes room.
+    ada.post(&invites, json!({ "email": "p0@example.org", "role": "admin" })).await?.expect(201)?;
+    let open = ada.get(&invites).await?.expect(200)?;
+    ensure!(open["items"].as_array().is_some_and(|open| open.len() == 50), "{open}");
+    let first = open["items"][0]["id"].as_str().context("an invite")?;
+    ensure!(ada.delete(&format!("{invites}/{first}")).await?.status == 204);
+    one_more().await?.expect(201)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invite_whose_days_are_over_is_as_good_as_none() -> Result<()> {
+    let system = System::start(&QUIET).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let org = org(&ada, "Engines").await?;
+    let token = invite(&ada, &org, "ben@example.org", "member").await?;
+    let ben = system.signed_in("ben@example.org").await?;
+    // As the clock of the real binaries can't be moved, the row says that its time is over; the table's sweep hasn't come yet.
+    let stand_in = system.stand_in()?;
+    let row = stored::items(&stand_in).await?.into_iter().find(|item| stored::text(item, "sk").starts_with("INVITE#")).context("an invite")?;
+    let client = super::access::table_client(&stand_in).await;
+    let key = |name: &str| AttributeValue::S(stored::text(&row, name));
+    let update = client.update_item().table_name("kiln-local-Table").key("pk", key("pk")).key("sk", key("sk")).update_expression("SET expires_at = :past");
+    update.expression_attribute_values(":past", AttributeValue::N("1".into())).send().await?;
+    let refused = ben.post("/api/v1/invites/accept", json!({ "token": token })).await?;
+    refused.problem(404, "invite_invalid", "token")?;
+    let made_up = ben.post("/api/v1/invites/accept", json!({ "token": format!("{org}.made-up") })).await?;
+    ensure!(refused.body["detail"] == made_up.body["detail"] && made_up.status == 404, "{}", made_up.body);
+    let open = ada.get(&format!("/api/v1/orgs/{org}/invites")).await?.expect(200)?;
+    ensure!(open["items"].as_array().is_some_and(Vec::is_empty), "{open}");
     Ok(())
 }

@@ -4,8 +4,10 @@
 //! what an endpoint adds to that sum writes it in the same transaction, on the condition that no other change came in between
 //! (`hooks_rev`).
 
+use crate::ledger::AccountUpdate;
+use crate::room::with_room;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, Idempotent, keys};
+use crate::{Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::hooks::Wanted;
 use kiln_core::ids::{AccountId, EndpointId};
 use kiln_core::job::owed_shard;
@@ -119,6 +121,8 @@ pub enum Saved {
     Moved,
     /// The same idempotency key has been used; read its record.
     Repeated,
+    /// The account makes too much at once, or may make nothing.
+    NoRoom(NoRoom),
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,8 +154,17 @@ impl Table {
         Ok(Endpoints { all, rev, wanted })
     }
 
-    /// Writes a new endpoint, or a changed one that was among those read.
-    pub async fn save_endpoint(&self, read: &Endpoints, mut endpoint: Endpoint, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
+    /// Writes a new endpoint.
+    pub async fn create_endpoint(&self, read: &Endpoints, endpoint: Endpoint, room: &Room, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
+        self.write_endpoint(read, endpoint, Some(room), idempotent).await
+    }
+
+    /// Writes a changed endpoint, which was among those read.
+    pub async fn save_endpoint(&self, read: &Endpoints, endpoint: Endpoint, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
+        self.write_endpoint(read, endpoint, None, idempotent).await
+    }
+
+    async fn write_endpoint(&self, read: &Endpoints, mut endpoint: Endpoint, room: Option<&Room>, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
         let mut parts = Parts::default();
         let key = keys::endpoint(&endpoint.account_id, &endpoint.endpoint_id);
         let before = read.find(&endpoint.endpoint_id);
@@ -161,8 +174,8 @@ impl Table {
         let others = read.all.iter().filter(|other| other.endpoint_id != endpoint.endpoint_id);
         let wanted = union(others.chain([&endpoint]));
         self.add_put(&mut parts, to_item(&key, &endpoint)?, Some(guard))?;
-        self.add_sum(&mut parts, read, &endpoint.account_id, wanted, changed)?;
-        self.save(parts, idempotent).await
+        let sum = self.add_sum(&mut parts, read, &endpoint.account_id, wanted, changed, room)?;
+        self.save(parts, sum.zip(room), idempotent).await
     }
 
     /// Forgets an endpoint. Its deliveries stay in the list; those that are not done fail at their next try.
@@ -170,34 +183,38 @@ impl Table {
         let mut parts = Parts::default();
         self.add_delete(&mut parts, &keys::endpoint(&endpoint.account_id, &endpoint.endpoint_id), Some(unchanged(endpoint)))?;
         let wanted = union(read.all.iter().filter(|other| other.endpoint_id != endpoint.endpoint_id));
-        self.add_sum(&mut parts, read, &endpoint.account_id, wanted, true)?;
-        self.save(parts, None).await
+        self.add_sum(&mut parts, read, &endpoint.account_id, wanted, true, None)?;
+        self.save(parts, None, None).await
     }
 
     /// The sum is written where it changes, and where an endpoint comes, goes or adds something else to it, even if the sum stays the
     /// same: two changes at once each rely on what the other one takes away or brings, so the later must be refused, whichever it is.
     /// By this two at once can't pass the limit of endpoints either.
-    fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, changed: bool) -> Result<(), Error> {
+    fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, changed: bool, room: Option<&Room>) -> Result<Option<usize>, Error> {
         if wanted == read.wanted && !changed {
-            return Ok(());
+            return Ok(None);
         }
         let lines = wanted.as_slice().iter().map(s).collect();
-        let update = Expr::new("SET hooks_rev = :next, hook_events = :events")
-            .value("next", n(read.rev + 1))
-            .value("events", aws_sdk_dynamodb::types::AttributeValue::L(lines));
-        let same = match read.rev {
+        let mut update = AccountUpdate::new().set("hooks_rev", n(read.rev + 1)).set("hook_events", aws_sdk_dynamodb::types::AttributeValue::L(lines));
+        let mut same = match read.rev {
             0 => Expr::new("attribute_exists(pk) AND attribute_not_exists(hooks_rev)"),
             rev => Expr::new("hooks_rev = :seen").value("seen", n(rev)),
         };
-        self.add_update(parts, &keys::account(account), update, Some(same)).map(|_| ())
+        if let Some(room) = room {
+            (update, same) = with_room(update, same, room);
+        }
+        self.add_update(parts, &keys::account(account), update.expr(), Some(same)).map(Some)
     }
 
-    async fn save(&self, mut parts: Parts, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
+    async fn save(&self, mut parts: Parts, room: Option<(usize, &Room)>, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
         let repeat = idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         Ok(match self.transact(parts).await? {
             Written::Done => Saved::Done,
             Written::Refused(refused) if refused.has(repeat) => Saved::Repeated,
-            Written::Refused(_) => Saved::Moved,
+            Written::Refused(refused) => match room.map(|(part, room)| self.no_room(&refused, part, room)).transpose()?.flatten() {
+                None | Some(NoRoom::Moved) => Saved::Moved,
+                Some(why) => Saved::NoRoom(why),
+            },
         })
     }
 

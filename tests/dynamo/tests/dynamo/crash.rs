@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use kiln_core::ids::{AccountId, EntryId, JobId};
 use kiln_core::job::Job;
-use kiln_core::ledger::{Entry, EntryKind, Move, Sums, audit};
+use kiln_core::ledger::{Entry, EntryKind, Move, Sums, audit, audit_counts};
 use kiln_core::machine;
 use kiln_core::settings::Settings;
 use kiln_dynamo::{Crashed, Memory, TABLE, at_every_await};
@@ -59,7 +59,9 @@ fn books(memory: &Memory) -> Result<(Vec<String>, usize)> {
     let jobs: Vec<Job> = memory.typed(&pk, keys::JOB)?;
     let open: Vec<_> = jobs.iter().filter(|job| job.hold_open).map(|job| (job.job_id.clone(), job.quote_millicredits, job.state.ended())).collect();
     let holds = entries.iter().filter(|entry| entry.kind == EntryKind::Hold).count();
-    Ok((audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open, &[]), holds))
+    let mut wrong = audit(Sums { available: account.counters.available, held: account.counters.held }, &entries, &open, &[]);
+    wrong.extend(audit_counts(account.counters.running, account.counters.queued, jobs.iter().map(|job| job.state)));
+    Ok((wrong, holds))
 }
 
 #[tokio::test]
