@@ -32,7 +32,8 @@ pub struct System {
     log: Log,
     _folder: tempfile::TempDir,
     pub faults: Option<Faults>,
-    standin: Option<Child>,
+    /// With a proxy: the stand-in behind it, and where it answers.
+    standin: Option<(Child, String)>,
 }
 
 /// Quick clocks: what takes minutes in production takes a second or two here, with real processes and a real clock.
@@ -95,7 +96,7 @@ impl System {
             let (child, endpoint) = start_standin(folder.path()).await?;
             let proxy = Faults::start(&endpoint).await?;
             env.push(("KILN_AWS_ENDPOINT".into(), proxy.url.clone()));
-            (standin, faults) = (Some(child), Some(proxy));
+            (standin, faults) = (Some((child, endpoint)), Some(proxy));
         }
         let log = Log::default();
         let (child, url) = launch(&data, &env, log.clone()).await?;
@@ -115,6 +116,9 @@ impl System {
 
     /// Where the stand-in answers, past every proxy.
     pub fn stand_in(&self) -> Result<String> {
+        if let Some((_, endpoint)) = &self.standin {
+            return Ok(endpoint.clone());
+        }
         let record: serde_json::Value = serde_json::from_slice(&std::fs::read(self.data.join("stand-in.json"))?)?;
         Ok(format!("http://127.0.0.1:{}", record["port"].as_u64().context("the stand-in's port")?))
     }
@@ -161,7 +165,7 @@ impl Drop for System {
         if let Some(pid) = self.child.id() {
             signal(pid, libc::SIGKILL);
         }
-        if let Some(pid) = self.standin.as_ref().and_then(Child::id) {
+        if let Some(pid) = self.standin.as_ref().and_then(|(child, _)| child.id()) {
             signal(pid, libc::SIGKILL);
         }
         kill_by_environment(&self.data.to_string_lossy());

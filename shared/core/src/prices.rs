@@ -398,7 +398,11 @@ mod tests {
             ("[rush]", "[hurry]", "hurry"),
             ("width = 1024", "width = 1000", "tiers.standard: width and height"),
             ("included_pixels = 4_000_000", "included_pixels = 4_000_000\nincluded_pixel = 1", "kinds.upscale.included_pixel is no field"),
-            ("block_pixels = 4_000_000\nblock_millicredits = 1000", "block_pixels = 1\nblock_millicredits = 1_000_000", "kinds.upscale.block_millicredits is too much"),
+            (
+                "block_pixels = 4_000_000\nblock_millicredits = 1000",
+                "block_pixels = 1\nblock_millicredits = 1_000_000",
+                "kinds.upscale.block_millicredits is too much",
+            ),
             ("view_millicredits = 1000", "view_millicredits = 1_000_000_001", "kinds.model3d.view_millicredits"),
         ];
         for (from, to, named) in cases {

@@ -54,7 +54,7 @@ async fn of_many_requests_with_one_key_at_one_moment_every_route_makes_one_thing
         ("/api/v1/orgs", json!({ "name": "Looms" }), 201, "ORG#", 2),
         (&invites, json!({ "email": "ben@example.org", "role": "member" }), 201, "INVITE#", 1),
         ("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] }), 201, "KEY#", 1),
-        ("/api/v1/webhook-endpoints", json!({ "url": "http://127.0.0.1:9/", "events": ["job.*"] }), 201, "HOOK#", 1),
+        ("/api/v1/webhook-endpoints", json!({ "url": "http://127.0.0.1:9999/", "events": ["job.*"] }), 201, "HOOK#", 1),
         ("/api/v1/credits/checkout", json!({ "pack": "starter" }), 201, "ORDER#", 1),
         ("/api/v1/credits/subscribe", json!({ "plan": "maker" }), 201, "ORDER#", 2),
     ];

@@ -190,7 +190,15 @@ impl Table {
     /// The sum is written where it changes, and where an endpoint comes, goes or adds something else to it, even if the sum stays the
     /// same: two changes at once each rely on what the other one takes away or brings, so the later must be refused, whichever it is.
     /// By this two at once can't pass the limit of endpoints either.
-    fn add_sum(&self, parts: &mut Parts, read: &Endpoints, account: &AccountId, wanted: Wanted, changed: bool, room: Option<&Room>) -> Result<Option<usize>, Error> {
+    fn add_sum(
+        &self,
+        parts: &mut Parts,
+        read: &Endpoints,
+        account: &AccountId,
+        wanted: Wanted,
+        changed: bool,
+        room: Option<&Room>,
+    ) -> Result<Option<usize>, Error> {
         if wanted == read.wanted && !changed {
             return Ok(None);
         }
