@@ -267,3 +267,7 @@ async fn of_guest(app: &App, payment: &Payment) -> Result<bool> {
     let Some(order) = &payment.order_id else { return Ok(false) };
     Ok(app.table().order(&payment.account_id, order).await?.is_some_and(|order| order.guest.is_some()))
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -75,7 +75,7 @@ settings! {
     free_inferences_day: "KILN_FREE_INFERENCES_DAY" = 100, 0..=10000000;
     #[doc = "Of these, jobs that change a photo."]
     free_edits_day: "KILN_FREE_EDITS_DAY" = 50, 0..=10000000;
-    #[doc = "Bytes of uploads that an account which never paid may keep."]
+    #[doc = "Bytes of uploads and of what jobs made that an account which never paid may keep."]
     free_stored_bytes: "KILN_FREE_STORED_BYTES" = 2000000000, 0..=1000000000000000;
     #[doc = "Projects that an account which never paid may have."]
     free_projects: "KILN_FREE_PROJECTS" = 3, 0..=1000000;

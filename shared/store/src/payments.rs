@@ -379,7 +379,7 @@ impl Table {
     /// The payment service's customer of an account, if none was noted before; gives the one that is noted then.
     pub async fn set_customer(&self, account: &AccountId, customer: &str) -> Result<String, Error> {
         let update = Expr::new("SET customer = if_not_exists(customer, :customer)").value("customer", s(customer));
-        let item = self.update(&keys::account(account), update, Some(Expr::new("attribute_exists(pk)"))).await?;
+        let item = self.update(&keys::account(account), update, Some(crate::api_keys::active())).await?;
         let noted = item.and_then(|item| item.get("customer").and_then(|value| value.as_s().ok()).cloned());
         noted.ok_or_else(|| Error::internal("the account is gone"))
     }

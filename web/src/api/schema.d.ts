@@ -218,7 +218,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the account has: available, held for jobs, and owed. */
+        /** What the account has: available, held for jobs, and owed; and what this month was charged. */
         get: operations["get_credits"];
         put?: never;
         post?: never;
@@ -1248,6 +1248,11 @@ export interface components {
         ApiKeyView: {
             /** Format: date-time */
             created_at: string;
+            /**
+             * @description The person who made it: an organisation's key goes on when they have left.
+             * @example acc_01JD6Z3M8Q4V5X7Y9A2B3C4D5E
+             */
+            created_by: string;
             /** Format: date-time */
             expires_at?: string | null;
             /** @example key_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
@@ -1315,6 +1320,18 @@ export interface components {
              * @example 1500
              */
             held_millicredits: number;
+            /**
+             * Format: int64
+             * @description Charged in this month (UTC).
+             * @example 4000
+             */
+            month_charged_millicredits: number;
+            /**
+             * Format: date-time
+             * @description When the next month begins.
+             * @example 2026-12-01T00:00:00.000Z
+             */
+            month_resets_at: string;
         };
         /** @description One thing that was looked at. */
         Check: {
@@ -2126,6 +2143,11 @@ export interface components {
             items: {
                 /** Format: date-time */
                 created_at: string;
+                /**
+                 * @description The person who made it: an organisation's key goes on when they have left.
+                 * @example acc_01JD6Z3M8Q4V5X7Y9A2B3C4D5E
+                 */
+                created_by: string;
                 /** Format: date-time */
                 expires_at?: string | null;
                 /** @example key_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
@@ -2848,7 +2870,7 @@ export interface components {
             /** @description Jobs asked for today (UTC). */
             inferences: components["schemas"]["Used"];
             projects: components["schemas"]["Used"];
-            /** @description Bytes of uploads that are kept. */
+            /** @description Bytes of uploads, and of what jobs made, that are kept. */
             stored_bytes: components["schemas"]["Used"];
         };
         /** @description One counted thing. */
