@@ -106,7 +106,7 @@ async fn half_a_transaction_is_seen_in_the_books() -> Result<()> {
 async fn a_hold_in_two_writes_is_found_out() -> Result<()> {
     let two_writes = |memory: Memory| async move {
         let table = Table::new(&memory.sdk_config(), TABLE);
-        let taken = Expr::new("ADD available :less, held :more").value("less", n(-1000)).value("more", n(1000));
+        let taken = Expr::new("ADD available :less, held :more, queued :one").value("less", n(-1000)).value("more", n(1000)).value("one", n(1));
         table.update(&keys::account(&account_id()), taken, None).await?;
         let job = Job { hold_open: true, ..draft(JobId::new(NOW, 2)) };
         let entry = Move::hold(1000).entry(EntryId::new(NOW + 1, 2), account_id(), NOW, job.job_id.as_str());
