@@ -2,7 +2,7 @@
 //! the modules beside this one.
 //!
 //! Promises: reads are consistent; a cancelled transaction says which of its parts refused; a
-//! `TransactionConflict` is retried with jitter, because DynamoDB returns it whenever two transactions touch one item.
+//! `TransactionConflict` is retried with jitter, because DynamoDB returns it whenever two transactions touch one item, or a single write meets one.
 
 use crate::Error;
 use aws_sdk_dynamodb::Client;
@@ -191,7 +191,7 @@ impl Table {
                 wanted.push(key.clone());
             }
         }
-        let mut wait = 10;
+        let mut patience = Patience::default();
         while !wanted.is_empty() {
             let keys =
                 KeysAndAttributes::builder().set_keys(Some(wanted.iter().map(Key::item).collect())).consistent_read(true).build().map_err(Error::internal)?;
@@ -202,7 +202,7 @@ impl Table {
             wanted =
                 output.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name)).map(|keys| keys.keys.iter().map(key_of).collect()).unwrap_or_default();
             if !wanted.is_empty() {
-                self.pause(&mut wait).await;
+                self.pause(&mut patience).await?;
             }
         }
         Ok(found)
@@ -217,10 +217,14 @@ impl Table {
                 .set_expression_attribute_names(some(condition.names))
                 .set_expression_attribute_values(some(condition.values));
         }
-        match call.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(false),
-            Err(error) => Err(Error::aws(error)),
+        let mut patience = Patience::default();
+        loop {
+            match call.clone().send().await {
+                Ok(_) => return Ok(true),
+                Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => return Ok(false),
+                Err(error) if error.as_service_error().is_some_and(|e| e.is_transaction_conflict_exception()) => self.pause(&mut patience).await?,
+                Err(error) => return Err(Error::aws(error)),
+            }
         }
     }
 
@@ -237,16 +241,27 @@ impl Table {
             .set_expression_attribute_names(some(both.names))
             .set_expression_attribute_values(some(both.values))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
-        match call.send().await {
-            Ok(output) => Ok(Some(output.attributes.unwrap_or_default())),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(None),
-            Err(error) => Err(Error::aws(error)),
+        let mut patience = Patience::default();
+        loop {
+            match call.clone().send().await {
+                Ok(output) => return Ok(Some(output.attributes.unwrap_or_default())),
+                Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => return Ok(None),
+                Err(error) if error.as_service_error().is_some_and(|e| e.is_transaction_conflict_exception()) => self.pause(&mut patience).await?,
+                Err(error) => return Err(Error::aws(error)),
+            }
         }
     }
 
     pub async fn delete(&self, key: &Key) -> Result<(), Error> {
-        self.client.delete_item().table_name(&self.name).set_key(Some(key.item())).send().await.map_err(Error::aws)?;
-        Ok(())
+        let call = self.client.delete_item().table_name(&self.name).set_key(Some(key.item()));
+        let mut patience = Patience::default();
+        loop {
+            match call.clone().send().await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.as_service_error().is_some_and(|e| e.is_transaction_conflict_exception()) => self.pause(&mut patience).await?,
+                Err(error) => return Err(Error::aws(error)),
+            }
+        }
     }
 
     pub fn add_put(&self, parts: &mut Parts, item: Item, condition: Option<Expr>) -> Result<usize, Error> {
@@ -307,7 +322,7 @@ impl Table {
     /// later would be refused by what the first has written.
     pub async fn transact(&self, parts: Parts) -> Result<Written, Error> {
         let token = format!("{:032x}", fastrand::u128(..));
-        let (mut wait, mut waited) = (10, 0);
+        let mut patience = Patience::default();
         loop {
             let call = self.client.transact_write_items().set_transact_items(Some(parts.0.clone()));
             let result = call.client_request_token(&token).send().await;
@@ -333,23 +348,24 @@ impl Table {
             if !passing {
                 return Err(Error::aws(error));
             }
-            if waited >= CONFLICT_MS {
-                return Err(Error::Busy);
-            }
-            waited += self.pause(&mut wait).await;
+            self.pause(&mut patience).await?;
         }
     }
 
-    /// Full jitter over a window that doubles up to 400 ms; gives the milliseconds of the pause.
-    async fn pause(&self, window: &mut u64) -> u64 {
-        let ms = fastrand::u64(1..=*window);
+    /// Full jitter over a window that doubles up to 400 ms; [`Error::Busy`] where it has gone on for too long.
+    async fn pause(&self, patience: &mut Patience) -> Result<(), Error> {
+        if patience.waited >= CONFLICT_MS {
+            return Err(Error::Busy);
+        }
+        let ms = fastrand::u64(1..=patience.window);
         let time = Duration::from_millis(ms);
         match &self.sleep {
             Some(sleep) => sleep.sleep(time).await,
             None => tokio::time::sleep(time).await,
         }
-        *window = (*window * 2).min(400);
-        ms
+        patience.window = (patience.window * 2).min(400);
+        patience.waited += ms;
+        Ok(())
     }
 
     /// One page of a partition: items whose sort key begins with `prefix`, from `after` (a sort key) on.
@@ -371,6 +387,18 @@ impl Table {
             .map_err(Error::aws)?;
         let next = output.last_evaluated_key.map(|key| key_of(&key).sk);
         Ok((output.items.unwrap_or_default(), next))
+    }
+}
+
+/// The pauses of one call, in milliseconds.
+struct Patience {
+    window: u64,
+    waited: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { window: 10, waited: 0 }
     }
 }
 

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Get, Put, TransactGetItem, TransactWriteItem, Update};
 use futures::join;
 use kiln_dynamo::{Memory, TABLE};
+use kiln_store::table::{Expr, Key, Parts, Table, Written};
 
 fn client(memory: &Memory) -> Client {
     Client::new(&memory.sdk_config())
@@ -120,6 +121,40 @@ async fn the_same_seed_tells_the_same_story() {
     }
     assert_eq!(stories[0], stories[1]);
     assert!(stories[0].0.iter().any(Result::is_err) && stories[0].0.iter().filter(|result| result.is_ok()).count() > 1);
+}
+
+/// A plain write of the store's that meets a transaction is no error of anybody's: it waits its turn, as a transaction does.
+#[tokio::test]
+async fn the_store_s_writes_of_one_item_all_pass_though_they_meet_transactions() {
+    let memory = Memory::new(1);
+    memory.yields(1..=4);
+    let table = Table::new(&memory.sdk_config(), TABLE);
+    let key = |sk: &str| Key { pk: "P".into(), sk: sk.into() };
+    let plus = |name: &str| Expr::new(format!("ADD {name} :one")).value("one", AttributeValue::N("1".into()));
+    let transactions = (0..20).map(|_| async {
+        let mut parts = Parts::default();
+        table.add_update(&mut parts, &key("a"), plus("n"), None).expect("a part");
+        assert!(matches!(table.transact(parts).await.expect("no error"), Written::Done));
+    });
+    let updates = (0..20).map(|_| async {
+        table.update(&key("a"), plus("m"), None).await.expect("no error").expect("no condition");
+    });
+    let item = || [("pk".to_owned(), text("P")), ("sk".to_owned(), text("b"))].into();
+    let others = (0..20).map(|i| {
+        let table = &table;
+        async move { if i % 2 == 0 { table.put(item(), None).await.map(drop) } else { table.delete(&key("b")).await } }
+    });
+    let both = (0..10).map(|_| async {
+        let mut parts = Parts::default();
+        table.add_put(&mut parts, item(), None).expect("a part");
+        assert!(matches!(table.transact(parts).await.expect("no error"), Written::Done));
+    });
+    let (_, _, others, _) =
+        join!(futures::future::join_all(transactions), futures::future::join_all(updates), futures::future::join_all(others), futures::future::join_all(both));
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    let number = |name: &str| memory.item("P", "a").and_then(|item| item.get(name)?.as_n().ok().cloned());
+    assert_eq!((number("n").as_deref(), number("m").as_deref()), (Some("20"), Some("20")));
+    assert!(memory.conflicted() > 0, "nothing met");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
