@@ -150,9 +150,9 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
     ensure!(well("restore", &restore).await?.contains("going on"));
     refused("restore", &restore, "is not empty").await?;
 
-    // With a worker the restored system goes on where the other was.
+    // With workers the restored system goes on where the other was: one takes Bob's long job over, the other does Ada's.
     to.interrupt().await?;
-    to.set("KILN_POOL_MAX", "1");
+    to.set("KILN_POOL_MAX", "2");
     to.restart().await?;
     let ada = to.signed_in("ada@example.org").await?;
     ensure!(ada.ended(&waiting, SOON).await?["state"] == "succeeded");
