@@ -12,6 +12,10 @@ pub enum FaultKind {
     RateLimitDetail,
     /// 429 and JSON in the usual shape, not applied.
     RateLimitJson,
+    /// Searching: 429 `search_quota_exceeded`, with the next midnight in `X-RateLimit-Reset`; trying again is no use before.
+    SearchQuota,
+    /// 401 (404 with that `status`, as is documented too) `auth_error`, although the key is right.
+    AuthError,
     /// `status` (503 unless told) and a page of HTML, as a gateway gives; not applied.
     Error,
     /// The same, applied.
@@ -42,6 +46,8 @@ impl FaultKind {
             Self::RateLimitText => "rate_limit_text",
             Self::RateLimitDetail => "rate_limit_detail",
             Self::RateLimitJson => "rate_limit_json",
+            Self::SearchQuota => "search_quota",
+            Self::AuthError => "auth_error",
             Self::Error => "error",
             Self::ErrorApplied => "error_applied",
             Self::SuccessFalse => "success_false",
@@ -60,6 +66,7 @@ impl FaultKind {
     fn fits(self, call: &Call<'_>) -> bool {
         match self {
             Self::Gone | Self::Unavailable | Self::NeverBoots => call.creates(),
+            Self::SearchQuota => matches!(call.path, "/api/v0/bundles/" | "/api/v0/search/asks/"),
             Self::Undying => call.method == "DELETE" && call.path.starts_with("/api/v0/instances/"),
             Self::BadToken => call.method == "GET" && matches!(call.path, "/api/v1/instances/" | "/api/v0/charges/"),
             _ => true,
@@ -134,10 +141,11 @@ impl Fault {
         let fits = match self.kind {
             FaultKind::Error | FaultKind::ErrorApplied => (500..=599).contains(&self.status.unwrap_or(503)),
             FaultKind::Undying => self.status.is_none_or(|s| s == 200 || (500..=599).contains(&s)),
+            FaultKind::AuthError => matches!(self.status, None | Some(401 | 404)),
             _ => self.status.is_none(),
         };
         if !fits {
-            return Err("status is for error and error_applied (500 to 599) and undying (200 too).");
+            return Err("status is for error and error_applied (500 to 599), undying (200 too) and auth_error (401 or 404).");
         }
         if self.ms.is_some_and(|ms| ms > 600_000) {
             return Err("ms is at most 600000.");

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     api,
+    clock::DAY_MS,
     error::{Answer, Refusal},
     faults::{self, Call, Fault, FaultKind},
     journal::Seen,
@@ -79,13 +80,24 @@ fn silence() -> Response {
 }
 
 /// What a fault answers instead of the work.
-fn instead(fault: &Fault) -> Option<Response> {
+fn instead(fault: &Fault, now_ms: i64) -> Option<Response> {
     let mut response = match fault.kind {
         FaultKind::RateLimitText => (StatusCode::TOO_MANY_REQUESTS, "API requests too frequent").into_response(),
         FaultKind::RateLimitDetail => {
             (StatusCode::TOO_MANY_REQUESTS, axum::Json(json!({ "detail": "API requests too frequent: endpoint threshold=4.5" }))).into_response()
         }
         FaultKind::RateLimitJson => Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", "API requests too frequent").into_response(),
+        FaultKind::SearchQuota => {
+            let msg = "The daily quota of searches is used up.";
+            let midnight = (now_ms.div_euclid(DAY_MS) + 1) * (DAY_MS / 1000);
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "search_quota_exceeded", msg);
+            ([("x-ratelimit-reset", midnight.to_string())], refusal).into_response()
+        }
+        FaultKind::AuthError => {
+            let mut refusal = Refusal::key();
+            refusal.status = fault.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(refusal.status);
+            refusal.into_response()
+        }
         FaultKind::Error => gateway(fault),
         FaultKind::SuccessFalse => {
             let mut body = Refusal::args("error 200/0: planned by a test").json();
@@ -126,7 +138,8 @@ pub async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Result<
     // Written down and met with a fault in one step, so that the order of requests is the order in which faults are taken.
     let (asked, n, fault) = inner.work(|state| {
         let caller = caller(&inner.config.key, &headers, state);
-        let named = path.split('/').rev().find_map(|part| part.parse().ok()).and_then(|id: u64| state.instances.get(&id));
+        let named = path.strip_prefix("/api/v0/instances/").and_then(|rest| rest.split('/').find_map(|part| part.parse().ok()));
+        let named = named.and_then(|id: u64| state.instances.get(&id));
         let label = body.get("label").and_then(Value::as_str).map(str::to_owned).or_else(|| named.and_then(|i| i.order.label.clone()));
         let asked = Asked { method, path, query, body, caller, label };
         let fault = faults::take(&mut state.faults, &Call { method: &asked.method, path: &asked.path, query: &asked.query, label: asked.label.as_deref() });
@@ -160,7 +173,7 @@ pub async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Result<
 /// None: there is no answer.
 async fn answer(inner: &Arc<Inner>, asked: &Asked, unread: Option<Refusal>, fault: Option<&Fault>) -> Option<Response> {
     if let Some(fault) = fault {
-        if let Some(response) = instead(fault) {
+        if let Some(response) = instead(fault, inner.lock().now()) {
             return Some(response);
         }
         match fault.kind {

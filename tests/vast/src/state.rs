@@ -227,16 +227,16 @@ impl State {
         if !running && instance.seated {
             if was {
                 instance.due = Some((now + times.stop, Status::Stopped));
-                self.effects.push_back(Effect::Stop(id));
+                // A machine that is cut off learns of it when it is back.
+                if instance.host != Host::Offline {
+                    self.effects.push_back(Effect::Stop(id));
+                }
             }
-        } else if running && !was && instance.seated {
-            // It was stopping; the container is started anew on the machine that it still has.
+        } else if running && instance.seated && (!was || instance.status == Status::Exited) {
+            // It was stopping, or its container has ended: that is started anew on the machine that it still has.
             instance.status = Status::Loading;
             instance.running_since = None;
-            instance.due = Some((now + times.restart, Status::Running));
-        } else if running && instance.seated && instance.status == Status::Exited {
-            instance.status = Status::Loading;
-            instance.due = Some((now + times.restart, Status::Running));
+            instance.due = (!instance.upsets.never_boots).then_some((now + times.restart, Status::Running));
         }
         self.seat(ask);
     }

@@ -152,7 +152,8 @@ fn order(body: &Map<String, Value>) -> Result<Order, Refusal> {
         return Err(Refusal::price("price must be between 0.001 and 128 dollars an hour."));
     }
     Ok(Order {
-        label: text(body, "label")?.map(label).transpose()?,
+        // Said as all else that is wrong with an order; the label's own route has its own word for it.
+        label: text(body, "label")?.map(label).transpose().map_err(|_| Refusal::args(format!("label has at most {MAX_LABEL} characters.")))?,
         image: image.into(),
         env: env(body)?,
         onstart: onstart.map(str::to_owned),
