@@ -20,8 +20,9 @@ use crate::{
     state::{Effect, State},
 };
 
-/// Turns the pipe on standard input into a lifeline, and becomes the command. The watcher ignores the signals by which the command may be asked to end.
-const WRAPPER: &str = r#"exec 3<&0; { trap '' TERM INT HUP; cat <&3 >/dev/null; kill -KILL 0; } & exec sh -c "$1" 3<&- </dev/null"#;
+/// Turns the pipe on standard input into a lifeline, and becomes the command. The watcher ignores the signals by which the command may be asked to end,
+/// from before it is there.
+const WRAPPER: &str = r#"exec 3<&0; trap '' TERM INT HUP; { cat <&3 >/dev/null; kill -KILL 0; } & trap - TERM INT HUP; exec sh -c "$1" 3<&- </dev/null"#;
 /// What of the stand-in's own environment a container sees.
 const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 

@@ -39,8 +39,9 @@ async fn pages_are_bounded_and_neither_skip_nor_repeat_while_instances_come_and_
     let rest: Vec<u64> = [&made[25..26], &made[27..], &[new]].concat();
     assert_eq!((ids(&second), &second["next_token"]), (rest, &Value::Null));
     // A token belongs to the order that it was given for.
-    let other = encoded(&json!([{ "col": "label", "dir": "asc" }]));
-    assert_eq!(vast.list(&format!("?order_by={other}&after_token={token}")).await.error(), (400, "invalid_token"));
+    for other in [json!([{ "col": "label", "dir": "asc" }]), json!([{ "col": "id", "dir": "desc" }])] {
+        assert_eq!(vast.list(&format!("?order_by={}&after_token={token}", encoded(&other))).await.error(), (400, "invalid_token"));
+    }
 }
 
 #[tokio::test]

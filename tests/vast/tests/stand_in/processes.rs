@@ -171,7 +171,24 @@ async fn no_container_outlives_the_program_however_it_ends() {
         let folder = tempfile::tempdir().unwrap();
         let mut pipe = Pipe::new(folder.path(), "pipe");
         let mut program = Command::new(env!("CARGO_BIN_EXE_kiln-vast-stand-in"))
-            .args(["--port", "0", "--key", KEY, "--provision-ms", "0", "--create-ms", "0", "--load-ms", "0", "--machine-command", STUBBORN])
+            .args([
+                "--port",
+                "0",
+                "--key",
+                KEY,
+                "--provision-ms",
+                "0",
+                "--create-ms",
+                "0",
+                "--load-ms",
+                "0",
+                "--stop-ms",
+                "600000",
+                "--grace-ms",
+                "600000",
+                "--machine-command",
+                STUBBORN,
+            ])
             .env_remove("VAST_API_KEY")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -186,7 +203,12 @@ async fn no_container_outlives_the_program_however_it_ends() {
         let order = json!({ "image": "x", "env": { "PIPE": pipe.path.to_str().unwrap() } });
         let ask = format!("{url}/api/v0/asks/{}/", found["offers"][0]["id"]);
         assert_eq!(http.put(ask).bearer_auth(KEY).json(&order).send().await.unwrap().status().as_u16(), 200);
-        pipe.said().await;
+        let id = pipe.said().await;
+        if signal == "-KILL" {
+            // It has been asked to end, and doesn't: its grace is longer than the program lives.
+            let stop = http.put(format!("{url}/api/v0/instances/{id}/")).bearer_auth(KEY).json(&json!({ "state": "stopped" }));
+            assert_eq!(stop.send().await.unwrap().status().as_u16(), 200);
+        }
         assert!(Command::new("kill").args([signal, &program.id().to_string()]).status().unwrap().success());
         program.wait().unwrap();
         pipe.ended().await;
