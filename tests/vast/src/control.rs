@@ -19,6 +19,7 @@ use crate::{
     error::Refusal,
     faults::Fault,
     instance::{Host, Status},
+    offers::Offer,
     request::{Caller, caller},
     server::Inner,
     state::{Effect, State as All},
@@ -183,12 +184,9 @@ struct Prices {
 /// The prices of a contract, from now on.
 async fn reprice(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Bytes) -> Reply {
     let prices: Prices = read(&body)?;
-    if [prices.dph_base, prices.storage_cost, prices.inet_up_cost, prices.inet_down_cost].into_iter().flatten().any(|p| !(0.0..=10_000.0).contains(&p)) {
-        return Err(Refusal::args("A price is between 0 and 10000 dollars."));
-    }
     inner.work(|state| {
         let Some(instance) = state.alive(id) else { return Err(Refusal::no_instance(id)) };
-        let offer = &mut instance.offer;
+        let mut offer = instance.offer.clone();
         for (price, given) in [
             (&mut offer.dph_base, prices.dph_base),
             (&mut offer.storage_cost, prices.storage_cost),
@@ -199,6 +197,8 @@ async fn reprice(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Byt
                 *price = given;
             }
         }
+        offer.check().map_err(Refusal::args)?;
+        instance.offer = offer;
         truth_of(state, id)
     })
 }
@@ -305,7 +305,8 @@ async fn change_offer(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body
         for (field, value) in change {
             changed[field] = value;
         }
-        let changed = serde_json::from_value(changed).map_err(|error| Refusal::args(format!("The change doesn't fit: {error}")))?;
+        let changed: Offer = serde_json::from_value(changed).map_err(|error| Refusal::args(format!("The change doesn't fit: {error}")))?;
+        changed.check().map_err(Refusal::args)?;
         state.offers.insert(id, changed);
         // Who has it may bid too little now.
         state.seat(id);

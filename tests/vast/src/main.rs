@@ -74,7 +74,10 @@ fn config(args: Args) -> anyhow::Result<Config> {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let offers: Vec<Offer> = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
             let ids: std::collections::BTreeSet<u64> = offers.iter().map(|offer| offer.id).collect();
-            ensure!(ids.len() == offers.len() && !ids.contains(&0), "each offer needs an id of its own, above 0");
+            ensure!(ids.len() == offers.len(), "two offers have the same id");
+            for offer in &offers {
+                offer.check().map_err(anyhow::Error::msg)?;
+            }
             offers
         }
     };

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// Hours by which a month's price of storage is divided. Vast.ai doesn't say; a month of 30 days is taken.
 pub const MONTH_HOURS: f64 = 720.0;
 
+/// The highest price of anything.
+pub const MOST_USD: f64 = 10_000.0;
+
 /// A machine with all its GPUs, as one offer. Prices are dollars: by the hour for the GPUs, by GB and month for storage, by GB for traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -186,6 +189,21 @@ pub struct View {
 }
 
 impl Offer {
+    /// What can't be offered, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let prices = [self.dph_base, self.min_bid, self.storage_cost, self.inet_up_cost, self.inet_down_cost];
+        if self.id == 0 || self.num_gpus == 0 || self.gpu_name.is_empty() {
+            return Err(format!("offer {}: it needs an id above 0, a gpu_name and at least one GPU", self.id));
+        }
+        if prices.into_iter().any(|price| !(0.0..=MOST_USD).contains(&price)) {
+            return Err(format!("offer {}: a price is between 0 and {MOST_USD} dollars", self.id));
+        }
+        if !(0.0..=1.0).contains(&self.reliability) || !(0.0..=1e12).contains(&self.duration) || !(0.0..=1e9).contains(&self.disk_space) {
+            return Err(format!("offer {}: reliability is 0 to 1, and duration and disk_space are not below 0 nor beyond all measure", self.id));
+        }
+        Ok(())
+    }
+
     /// Dollars an hour for so many GB.
     pub fn storage_per_hour(&self, gb: f64) -> f64 {
         self.storage_cost * gb / MONTH_HOURS

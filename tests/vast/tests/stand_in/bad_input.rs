@@ -136,6 +136,15 @@ async fn control_endpoints_refuse_what_they_do_not_know() {
     for event in ["sing", "die", "outbid"] {
         assert_eq!(vast.call("POST", &format!("/stand-in/instances/{id}/{event}"), json!({})).await.status, 400, "{event}");
     }
-    assert_eq!(vast.call("PATCH", "/stand-in/offers/11", json!({ "dph_base": "x" })).await.status, 400);
-    assert_eq!(vast.call("PATCH", "/stand-in/offers/11", json!({ "colour": 1 })).await.status, 400);
+    for change in [
+        json!({ "dph_base": "x" }),
+        json!({ "colour": 1 }),
+        json!({ "dph_base": -0.1 }),
+        json!({ "reliability": 2 }),
+        json!({ "num_gpus": 0 }),
+        json!({ "id": 5 }),
+    ] {
+        assert_eq!(vast.call("PATCH", "/stand-in/offers/11", change.clone()).await.status, 400, "{change}");
+    }
+    assert_eq!(vast.call("PATCH", &format!("/stand-in/instances/{id}"), json!({ "storage_cost": -1 })).await.status, 400);
 }
