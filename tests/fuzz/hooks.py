@@ -103,6 +103,10 @@ def spare(case, path, body):
                 body[name] = 1
         if isinstance(body.get("idle_shutdown_s"), int) and 0 < body["idle_shutdown_s"] < 3600:
             body["idle_shutdown_s"] = 3600
+        # Safe mode, and a pool that keeps only what is expected, would give it back too.
+        body.pop("safe_mode", None)
+        if body.get("policy") == "learned":
+            body["policy"] = "idle"
     elif path.startswith("/api/v1/webhook-endpoints") and isinstance(body, dict) and "example.com" in str(body.get("url")):
         # The document's example is somebody's address, who could hear what is sent there.
         body["url"] = things.ENDPOINT

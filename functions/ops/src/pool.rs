@@ -1,25 +1,35 @@
-//! The pool's policy, for operators: how many machines there are to be, and which there are.
+//! The pool, for operators: its policy and budgets, what it costs, and its machines.
 
 use crate::workers::{POOL, heartbeat_age_s, stage};
 use axum::Json;
 use axum::extract::State;
 use kiln_core::fleet::Stage;
-use kiln_core::pool::Policy;
+use kiln_core::pool::budget::{Window, windows};
+use kiln_core::pool::{Keep, Policy};
 use kiln_core::time::Millis;
 use kiln_http::flow::TRIES;
 use kiln_http::{Admin, App, Body, Result};
-use kiln_store::Instance;
-use serde::{Deserialize, Serialize};
+use kiln_store::{Audit, Fleet, Instance};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// The pool: its policy and its machines.
+/// The pool: its policy, what it costs, and its machines.
 #[derive(Serialize, ToSchema)]
 pub struct PoolView {
-    desired_size: u32,
-    min: u32,
-    max: u32,
-    idle_shutdown_s: u64,
+    #[serde(flatten)]
+    policy: Policy,
+    spend: Spend,
     instances: Vec<InstanceView>,
+}
+
+/// What machines have cost, and are covered for, in the current hour, day and month (UTC): in millionths of a dollar. No budget is passed by it.
+#[derive(Serialize, ToSchema)]
+pub struct Spend {
+    #[schema(example = 120_000)]
+    hour_microusd: i64,
+    day_microusd: i64,
+    month_microusd: i64,
 }
 
 /// One machine.
@@ -33,14 +43,17 @@ pub struct InstanceView {
     provider_id: Option<String>,
     gpu: Option<String>,
     stage: Stage,
+    /// GPU and disk; 0 where the machine is the operator's own.
+    #[schema(example = 350_000)]
+    microusd_per_hour: i64,
     /// Seconds since its last word; null before the first.
     heartbeat_age_s: Option<u64>,
     job_id: Option<String>,
 }
 
-/// What to change; what is left out, or null, stays.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// What to change; what is left out stays. A budget, or the dearest price, that is null is taken away.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct PoolChange {
     /// Machines kept whatever the demand; at most `max`.
     #[schema(minimum = 0, maximum = 100)]
@@ -52,48 +65,79 @@ pub struct PoolChange {
     /// A machine without work for this long is given back.
     #[schema(minimum = 1, maximum = 86_400)]
     idle_shutdown_s: Option<u64>,
+    /// True gives every machine back now and rents none until it is false again.
+    safe_mode: Option<bool>,
+    /// `idle`: a machine without work is kept for `idle_shutdown_s`; `learned`: only as long as the jobs that are expected need it.
+    policy: Option<Keep>,
+    /// The most that a clock hour (UTC) may cost, in millionths of a dollar.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
+    budget_hour_microusd: Option<Option<i64>>,
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
+    budget_day_microusd: Option<Option<i64>>,
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
+    budget_month_microusd: Option<Option<i64>>,
+    /// Within how many seconds a job is to start where a machine is there.
+    #[schema(minimum = 1, maximum = 86_400)]
+    start_within_s: Option<u64>,
+    /// The dearest machine that may be rented.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
+    max_microusd_per_hour: Option<Option<i64>>,
+    /// GPUs that may be rented, by the provider's names; empty: any.
+    #[schema(max_items = 32)]
+    gpus: Option<Vec<String>>,
 }
 
-/// The pool's policy and machines.
+/// Tells null (`Some(None)`) from left out (`None`).
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Option<i64>>, D::Error> {
+    Option::<i64>::deserialize(deserializer).map(Some)
+}
+
+/// The pool's policy, what it costs, and its machines.
 #[utoipa::path(get, path = "/api/v1/admin/pool", tag = "ops", responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
-    let (instances, stored) = read(&app).await?;
-    Ok(Json(view(&instances, stored.unwrap_or_else(|| app.settings().policy()), app.now())))
+    let now = app.now();
+    let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
+    let policy = fleet.state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone());
+    Ok(Json(view(&fleet.instances, policy, &committed, now)))
 }
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
+    let facts = String::from_utf8_lossy(&body.bytes).into_owned();
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
-        let (instances, stored) = read(&app).await?;
-        let policy = body.value.applied_to(stored.clone().unwrap_or_else(|| app.settings().policy()));
+        let now = app.now();
+        let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
+        let Fleet { instances, state, .. } = fleet;
+        let policy = body.value.applied_to(state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
         policy.validate()?;
-        if app.table().set_policy(POOL, stored.as_ref(), &policy).await? {
+        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "pool.change".into(), subject: POOL.into(), facts: facts.clone() };
+        if app.table().set_policy(POOL, state.as_ref(), &policy, &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
-            return Ok(Json(view(&instances, policy, app.now())));
+            return Ok(Json(view(&instances, policy, &committed, now)));
         }
     }
     Err(kiln_store::Error::Busy.into())
 }
 
-/// The machines, and the policy if an operator has set one.
-async fn read(app: &App) -> Result<(Vec<Instance>, Option<Policy>)> {
-    let fleet = app.table().fleet(POOL).await?;
-    Ok((fleet.instances, fleet.state.map(|state| state.policy)))
-}
-
-fn view(instances: &[Instance], policy: Policy, now: Millis) -> PoolView {
+fn view(instances: &[Instance], policy: Policy, committed: &BTreeMap<Window, i64>, now: Millis) -> PoolView {
+    let [hour_microusd, day_microusd, month_microusd] = windows(now).map(|window| committed.get(&window).copied().unwrap_or(0));
     let instances = instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
         id: instance.instance_id.to_string(),
         provider: instance.provider.clone(),
         provider_id: instance.provider_id.clone(),
         gpu: instance.gpu.clone(),
         stage: stage(instance),
+        microusd_per_hour: instance.rate.microusd_per_hour,
         heartbeat_age_s: heartbeat_age_s(instance, now),
         job_id: instance.slot_job.as_ref().map(ToString::to_string),
     });
-    PoolView { desired_size: policy.desired_size, min: policy.min, max: policy.max, idle_shutdown_s: policy.idle_shutdown_s, instances: instances.collect() }
+    PoolView { policy, spend: Spend { hour_microusd, day_microusd, month_microusd }, instances: instances.collect() }
 }
 
 impl PoolChange {
@@ -103,6 +147,14 @@ impl PoolChange {
             min: self.min.unwrap_or(policy.min),
             max: self.max.unwrap_or(policy.max),
             idle_shutdown_s: self.idle_shutdown_s.unwrap_or(policy.idle_shutdown_s),
+            safe_mode: self.safe_mode.unwrap_or(policy.safe_mode),
+            keep: self.policy.unwrap_or(policy.keep),
+            budget_hour_microusd: self.budget_hour_microusd.unwrap_or(policy.budget_hour_microusd),
+            budget_day_microusd: self.budget_day_microusd.unwrap_or(policy.budget_day_microusd),
+            budget_month_microusd: self.budget_month_microusd.unwrap_or(policy.budget_month_microusd),
+            start_within_s: self.start_within_s.unwrap_or(policy.start_within_s),
+            max_microusd_per_hour: self.max_microusd_per_hour.unwrap_or(policy.max_microusd_per_hour),
+            gpus: self.gpus.clone().unwrap_or(policy.gpus),
         }
     }
 }
@@ -112,9 +164,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_change_leaves_out_stays() {
-        let change: PoolChange = serde_json::from_str(r#"{"max": 3}"#).unwrap();
-        assert_eq!(change.applied_to(Policy::default()), Policy { max: 3, ..Policy::default() });
-        assert!(serde_json::from_str::<PoolChange>(r#"{"maxx": 3}"#).is_err());
+    fn what_a_change_leaves_out_stays_and_a_null_takes_a_budget_away() {
+        let change = |text: &str| serde_json::from_str::<PoolChange>(text);
+        let was = Policy { max: 2, budget_day_microusd: Some(5), ..Policy::default() };
+        assert_eq!(change(r#"{"max": 3}"#).unwrap().applied_to(was.clone()), Policy { max: 3, ..was.clone() });
+        assert_eq!(change(r#"{"budget_day_microusd": null}"#).unwrap().applied_to(was.clone()), Policy { budget_day_microusd: None, ..was.clone() });
+        assert_eq!(
+            change(r#"{"policy": "learned", "safe_mode": true}"#).unwrap().applied_to(was.clone()),
+            Policy { keep: Keep::Learned, safe_mode: true, ..was }
+        );
+        assert!(change(r#"{"maxx": 3}"#).is_err());
     }
 }

@@ -1,155 +1,89 @@
-//! The warm pool: on a schedule (and woken by a submit) it sees the fleet and the demand, lets core plan, and starts and
-//! stops machines through a provider. What is known to us and gone at the provider is closed; what carries our label and is
-//! unknown to us is destroyed; nothing else is ever touched.
+//! The warm pool: on a schedule it sees the fleet and the demand, lets core plan ([`kiln_core::pool`]), and rents and gives back machines
+//! through a provider. What is known to us and gone at the provider is closed; what carries our label and is unknown to us is destroyed;
+//! nothing else is ever touched.
+//!
+//! Promises (invariants 8 and 9): a machine is asked for only after its intent and its whole cover are written, and only once; what could not be
+//! read leads to no rental; a machine that works is never given back for want of work.
 
+mod act;
+mod look;
 mod provider;
 mod reconcile;
+pub mod vast;
 
-pub use provider::{Machine, NoProvider, Order, Provider};
+pub use provider::{Machine, NoProvider, NotMade, Order, Provider};
 
 use kiln_core::fleet::Stage;
-use kiln_core::ids::InstanceId;
-use kiln_core::pool::{self, Decision, Observation, Seen};
+use kiln_core::pool;
 use kiln_core::time::{Millis, seconds};
-use kiln_http::{App, new_secret, restoring};
-use kiln_store::{Fleet, Instance};
+use kiln_http::{App, restoring};
+use kiln_store::RunState;
 use serde_json::{Value, json};
 
 /// The one pool of this version.
 pub const POOL: &str = "main";
+
+/// For how long a run has its turn, should it die: longer than the function's time-out. On a laptop runs are short and die with the machine.
+fn turn(provider: &dyn Provider) -> Millis {
+    if provider.own() { seconds(5) } else { seconds(90) }
+}
 
 /// One run.
 pub async fn handle(app: &App, provider: &dyn Provider, event: Value) -> anyhow::Result<Value> {
     if let Some(answer) = restoring::stands_still(app, "warm-pool", &event).await? {
         return Ok(answer);
     }
-    let Fleet { instances, state, .. } = app.table().fleet(POOL).await?;
-    let policy = state.map_or_else(|| app.settings().policy(), |state| state.policy);
-    let instances = reconcile::close_the_gone(app, provider, instances).await?;
-    let (depth, _) = app.table().unfinished(app.now()).await?;
     let now = app.now();
-    let seen = Observation {
-        unfinished: depth.unfinished(),
-        instances: instances.iter().map(|instance| see(instance, now)).collect(),
-        lost_after_s: app.settings().instance_lost_s,
+    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(provider)).await? else {
+        tracing::info!("another run has its turn");
+        return Ok(json!({ "another_runs": true }));
     };
-    let decisions = pool::plan(&seen, &policy, now);
-    let (mut started, mut stopped) = (0, 0);
-    for decision in &decisions {
-        // One machine's trouble is no reason to leave the others alone.
-        let result = match decision {
-            Decision::Start { reason } => start(app, provider, reason).await.map(|()| started += 1),
-            Decision::Stop { id, reason } => stop(app, provider, &instances, id, reason).await.map(|()| stopped += 1),
-            Decision::WriteOff { id, reason } => write_off(app, provider, &instances, id, reason).await.map(|()| stopped += 1),
-        };
-        if let Err(error) = result {
-            tracing::error!(%error, ?decision, "the pool could not act");
-        }
-    }
-    let ready = instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
-    metrics(app, depth.queued, ready);
-    Ok(json!({ "unfinished": depth.unfinished(), "instances": instances.len(), "started": started, "stopped": stopped }))
+    let done = act(app, provider, &mut run).await;
+    // Also where it failed: the next need not wait for the turn's end.
+    app.table().end_run(POOL, &run).await?;
+    done
 }
 
-fn see(instance: &Instance, now: Millis) -> Seen {
-    let busy = instance.slot().is_some() && instance.stage == Stage::Ready;
-    let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
-    Seen {
-        id: instance.instance_id.clone(),
-        stage: if instance.drain {
-            Stage::Draining
-        } else if busy {
-            Stage::Busy
-        } else {
-            instance.stage
-        },
-        since: instance.idle_since,
-        heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
-    }
-}
-
-/// The intent is written before the provider is asked, so that a machine can never be unknown to us.
-async fn start(app: &App, provider: &dyn Provider, reason: &str) -> anyhow::Result<()> {
-    let now = app.now();
-    let id = InstanceId::new(now, app.random());
-    let boot = new_secret(&format!("kib_{id}."));
-    let label = format!("kiln/{}/{POOL}/{id}", app.deployment());
-    let instance = Instance {
-        v: 1,
-        instance_id: id.clone(),
-        pool: POOL.into(),
-        provider: provider.name().into(),
-        provider_id: None,
-        label: label.clone(),
-        host: provider.host().unwrap_or_else(|| id.to_string()),
-        trusted: provider.trusted(),
-        stage: Stage::Requested,
-        requested_at: now,
-        heartbeat_at: None,
-        idle_since: now,
-        drain: false,
-        capabilities: vec![],
-        gpu: None,
-        version: None,
-        boot_hash: Some(boot.hash),
-        boot_expires_at: now + seconds(app.settings().boot_s),
-        token_hash: None,
-        slot_job: None,
-        slot_account: None,
-        slot_attempt: None,
-        timings: Default::default(),
-    };
-    app.table().put_instance(&instance).await?;
-    tracing::info!(instance_id = %id, provider = provider.name(), reason, "starting a machine");
-    match provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token }).await {
-        Ok(provider_id) => {
-            app.table().set_provider_id(&id, &provider_id).await?;
-            Ok(())
-        }
+async fn act(app: &App, provider: &dyn Provider, run: &mut RunState) -> anyhow::Result<Value> {
+    // Before the fleet is read: whatever is listed has had its intent written already.
+    let machines = match provider.list().await {
+        Ok(machines) => Some(machines),
         Err(error) => {
-            app.table().forget_instance(&instance).await?;
-            Err(error.context("the provider gave no machine"))
+            tracing::error!(error = format!("{error:#}"), provider = provider.name(), "the provider's machines could not be listed");
+            None
         }
+    };
+    let mut fleet = app.table().fleet(POOL).await?;
+    let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy);
+    if let Some(machines) = &machines {
+        fleet.instances = reconcile::reconcile(app, provider, fleet.instances, machines).await?;
     }
-}
-
-/// Asked to leave by its next heartbeat, and by the provider's own signal.
-async fn stop(app: &App, provider: &dyn Provider, instances: &[Instance], id: &InstanceId, reason: &str) -> anyhow::Result<()> {
-    tracing::info!(instance_id = %id, reason, "stopping a machine");
-    app.table().drain(id).await?;
-    if let Some(provider_id) = provider_id(instances, id) {
-        provider.destroy(provider_id).await?;
+    let looked = look::look(app, provider, &fleet, run, machines.is_some()).await;
+    let plan = pool::plan(&looked.seen, &policy, app.now());
+    for note in &plan.notes {
+        tracing::info!(reason = note.code(), "{note}");
     }
-    Ok(())
-}
-
-async fn write_off(app: &App, provider: &dyn Provider, instances: &[Instance], id: &InstanceId, reason: &str) -> anyhow::Result<()> {
-    tracing::warn!(instance_id = %id, reason, "writing a machine off");
-    app.table().revoke(id).await?;
-    match provider_id(instances, id) {
-        // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
-        Some(provider_id) => provider.destroy(provider_id).await,
-        None => match instances.iter().find(|instance| instance.instance_id == *id) {
-            Some(instance) => Ok(app.table().forget_instance(instance).await?),
-            None => Ok(()),
-        },
-    }
-}
-
-fn provider_id<'a>(instances: &'a [Instance], id: &InstanceId) -> Option<&'a str> {
-    instances.iter().find(|instance| instance.instance_id == *id).and_then(|instance| instance.provider_id.as_deref())
+    let done = act::all(app, provider, &policy, &fleet, &plan, run.epoch).await;
+    run.last_rent_at = done.rented_at.or(run.last_rent_at);
+    run.last_stop_at = done.stopped_at.or(run.last_stop_at);
+    let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
+    metrics(app, looked.queued, ready, looked.hour_microusd);
+    Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
 }
 
 /// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs
 /// money for the hours in which it is written.
-fn metrics(app: &App, queued: u64, ready: u64) {
+fn metrics(app: &App, queued: u64, ready: u64, hour_microusd: i64) {
     if queued + ready == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
         return;
     }
     let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "StrandedJobs", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
     let line = json!({
         "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": 0,
+        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": hour_microusd,
     });
     println!("{line}");
 }
+
+#[cfg(test)]
+mod pool_tests;

@@ -1,39 +1,91 @@
 //! Holds what we know of the fleet against what the provider lists.
+//!
+//! Promises (invariant 8): what carries our label and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
+//! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made.
 
-use crate::provider::Provider;
-use kiln_core::time::seconds;
+use crate::provider::{Machine, Provider};
+use kiln_core::fleet::Stage;
+use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, flow};
 use kiln_store::Instance;
 
-/// Closes the instances that the provider no longer runs, ends what they were doing, destroys machines of ours that we don't
-/// know, and gives the instances that remain.
-pub(crate) async fn close_the_gone(app: &App, provider: &dyn Provider, instances: Vec<Instance>) -> anyhow::Result<Vec<Instance>> {
-    let machines = provider.list().await?;
+/// Between the first list that lacks a machine and the one that it is believed gone by.
+const GONE_AFTER: Millis = seconds(60);
+/// The same for an order whose answer was lost.
+const NEVER_MADE_AFTER: Millis = seconds(120);
+
+/// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
+/// machines of ours that we don't know, and gives the instances that remain.
+pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec<Instance>, machines: &[Machine]) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
-    for instance in instances {
-        let gone = match &instance.provider_id {
-            Some(id) => !machines.iter().any(|machine| machine.running && machine.provider_id == *id),
-            // An intent whose create was never answered. Its machine, should there be one, carries its label.
-            None => now > instance.requested_at + seconds(app.settings().boot_s) && !machines.iter().any(|machine| machine.label == instance.label),
-        };
-        if !gone || instance.provider != provider.name() {
+    for mut instance in instances {
+        if instance.provider != provider.name() {
+            remain.push(instance);
+            continue;
+        }
+        if let Some(machine) = machines.iter().find(|machine| is(machine, &instance)) {
+            if instance.provider_id.is_none() {
+                tracing::warn!(instance_id = %instance.instance_id, "a machine whose order was not answered is there");
+                app.table().set_provider_id(&instance.instance_id, &machine.provider_id).await?;
+                instance.provider_id = Some(machine.provider_id.clone());
+            }
+            if instance.missing_since.is_some() {
+                app.table().is_missing(&instance.instance_id, None).await?;
+                instance.missing_since = None;
+            }
+            remain.push(instance);
+            continue;
+        }
+        if !gone(provider, &instance, now, app.settings().boot_s) {
+            if instance.missing_since.is_none() && !provider.lists_at_once() {
+                app.table().is_missing(&instance.instance_id, Some(now)).await?;
+                instance.missing_since = Some(now);
+            }
             remain.push(instance);
             continue;
         }
         tracing::info!(instance_id = %instance.instance_id, "the machine is gone");
-        // Its token dies with its row; then its attempt is ended, which it can no longer contradict.
-        app.table().forget_instance(&instance).await?;
+        // Its token dies with its row; then its attempt is ended, which it can no longer contradict. It cost until it was first missed.
+        if !app.table().forget_instance(&instance, instance.missing_since.unwrap_or(now)).await? {
+            remain.push(instance);
+            continue;
+        }
         if let Some(slot) = instance.slot() {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
         }
     }
     let ours = format!("kiln/{}/", app.deployment());
-    for machine in machines.iter().filter(|machine| machine.running && machine.label.starts_with(&ours)) {
-        if !remain.iter().any(|instance| instance.label == machine.label) {
+    for machine in machines.iter().filter(|machine| machine.label.starts_with(&ours)) {
+        // By its label alone only where no answer has named it: of two machines of one order, the other is nobody's.
+        let known = |instance: &Instance| match &instance.provider_id {
+            Some(id) => *id == machine.provider_id,
+            None => instance.label == machine.label,
+        };
+        if !remain.iter().any(known) {
             tracing::warn!(label = machine.label, "a machine of ours that we don't know is destroyed");
-            provider.destroy(&machine.provider_id).await?;
+            if let Err(error) = provider.destroy(&machine.provider_id).await {
+                tracing::error!(error = format!("{error:#}"), label = machine.label, "it could not be destroyed; it is tried again");
+            }
         }
     }
     Ok(remain)
+}
+
+/// Whether the listed machine is this instance, and still something that may cost or work.
+fn is(machine: &Machine, instance: &Instance) -> bool {
+    match &instance.provider_id {
+        Some(id) => machine.provider_id == *id && machine.running,
+        None => machine.label == instance.label,
+    }
+}
+
+fn gone(provider: &dyn Provider, instance: &Instance, now: Millis, boot_s: u64) -> bool {
+    let asked_for = instance.provider_id.is_some();
+    if provider.lists_at_once() {
+        // An intent whose order was never answered has until its boot deadline to appear.
+        return asked_for || now > instance.requested_at + seconds(boot_s) || instance.stage == Stage::Lost;
+    }
+    let wait = if asked_for { GONE_AFTER } else { NEVER_MADE_AFTER };
+    instance.missing_since.is_some_and(|since| now - since >= wait)
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use axum::Router;
+use kiln_core::pool::Policy;
+use kiln_core::pool::offers::Offer;
+use kiln_core::time::{Millis, seconds};
 use kiln_deliveries::Net;
 use kiln_http::App;
-use kiln_warm_pool::{Machine, Order, Provider};
+use kiln_warm_pool::{Machine, NotMade, Order, Provider};
 use serde_json::{Value, json};
 
 use crate::gateway::Callable;
@@ -176,16 +179,28 @@ impl Provider for LocalProvider {
         "local"
     }
 
-    fn trusted(&self) -> bool {
+    fn own(&self) -> bool {
         true
+    }
+
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+
+    fn usual_boot(&self) -> Millis {
+        seconds(2)
+    }
+
+    async fn offers(&self, _: &Policy) -> Result<Vec<Offer>> {
+        Ok(vec![])
     }
 
     async fn list(&self) -> Result<Vec<Machine>> {
         Ok(self.0.list().into_iter().map(|worker| Machine { provider_id: worker.id, label: worker.label, running: true }).collect())
     }
 
-    async fn create(&self, order: &Order) -> Result<String> {
-        self.0.create(&order.label, &order.boot_token).await
+    async fn create(&self, order: &Order) -> Result<String, NotMade> {
+        self.0.create(&order.label, &order.boot_token).await.map_err(NotMade::Refused)
     }
 
     async fn destroy(&self, provider_id: &str) -> Result<()> {

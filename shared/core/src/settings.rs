@@ -123,7 +123,13 @@ impl Settings {
     /// The pool's policy until an operator sets one.
     pub fn policy(&self) -> crate::pool::Policy {
         let max = self.pool_max as u32;
-        crate::pool::Policy { desired_size: (self.pool_desired as u32).min(max), min: 0, max, idle_shutdown_s: self.idle_shutdown_s }
+        crate::pool::Policy {
+            desired_size: (self.pool_desired as u32).min(max),
+            min: 0,
+            max,
+            idle_shutdown_s: self.idle_shutdown_s,
+            ..crate::pool::Policy::default()
+        }
     }
 
     pub fn lease(&self) -> Millis {

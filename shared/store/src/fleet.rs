@@ -6,7 +6,8 @@ use crate::{Error, accounts::account_from, keys};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId};
 use kiln_core::job::Job;
-use kiln_core::pool::Policy;
+use kiln_core::pool::budget::Rate;
+use kiln_core::pool::{Arrivals, Policy};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,18 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_hash: Option<String>,
     pub boot_expires_at: Millis,
+    /// When it was first ready for work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Millis>,
+    /// What it costs; nothing where it is the operator's own.
+    #[serde(default)]
+    pub rate: Rate,
+    /// Until when its cost is reserved (`Table::cover`).
+    #[serde(default)]
+    pub covered_to: Millis,
+    /// Since when the provider's list lacks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Millis>,
     /// Hash of the token that its worker speaks with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
@@ -76,6 +89,23 @@ impl Instance {
 pub struct PoolState {
     #[serde(flatten)]
     pub policy: Policy,
+    /// Rises with every change.
+    #[serde(default)]
+    pub rev: u64,
+}
+
+/// What one run of the warm pool leaves to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunState {
+    #[serde(default)]
+    pub arrivals: Arrivals,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rent_at: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stop_at: Option<Millis>,
+    /// Whose turn it is to act: rises with each run, and no run rents by an older one.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// All that is known of a fleet.
@@ -138,11 +168,6 @@ impl Table {
         ))
     }
 
-    /// The intent to rent a machine; written before the provider is asked.
-    pub async fn put_instance(&self, instance: &Instance) -> Result<bool, Error> {
-        self.put(to_item(&keys::instance(&instance.instance_id), instance)?, Some(absent())).await
-    }
-
     pub async fn set_provider_id(&self, id: &InstanceId, provider_id: &str) -> Result<bool, Error> {
         let update = Expr::new("SET provider_id = :id").value("id", s(provider_id));
         Ok(self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
@@ -174,7 +199,11 @@ impl Table {
 
     /// It lives, in this stage. `None` when the token is not the instance's.
     pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, now: Millis) -> Result<Option<Instance>, Error> {
-        let update = Expr::new("SET heartbeat_at = :now, stage = :stage").value("now", n(now)).value("stage", s(stage.as_str()));
+        let mut text = "SET heartbeat_at = :now, stage = :stage".to_owned();
+        if matches!(stage, Stage::Ready | Stage::Busy) {
+            text += ", ready_at = if_not_exists(ready_at, :now)";
+        }
+        let update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
     }
@@ -192,18 +221,38 @@ impl Table {
         Ok(())
     }
 
-    /// The machine is gone: its token dies with its row, and its times are added to those of all that went before, once.
-    pub async fn forget_instance(&self, instance: &Instance) -> Result<(), Error> {
-        let key = keys::instance(&instance.instance_id);
-        let counters = instance.timings.counters();
-        if counters.is_empty() {
-            return self.delete(&key).await;
-        }
+    /// Notes since when the provider's list lacks it, or that it has it again.
+    pub async fn is_missing(&self, id: &InstanceId, since: Option<Millis>) -> Result<(), Error> {
+        let update = match since {
+            Some(since) => Expr::new("SET missing_since = if_not_exists(missing_since, :since)").value("since", n(since)),
+            None => Expr::new("REMOVE missing_since"),
+        };
+        self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await.map(drop)
+    }
+
+    /// Asks a worker that has no attempt to leave; `false` where it has one by now, or is gone.
+    pub async fn drain_idle(&self, id: &InstanceId) -> Result<bool, Error> {
+        use aws_sdk_dynamodb::types::AttributeValue;
+        let update = Expr::new("SET drain = :yes").value("yes", AttributeValue::Bool(true));
+        let idle = Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)");
+        Ok(self.update(&keys::instance(id), update, Some(idle)).await?.is_some())
+    }
+
+    /// The machine is gone since `ended_at`: its token dies with its row, its times are added to those of all that went before, and what was
+    /// reserved for it beyond that is given back; once. `false` where the row is gone already, or was covered further meanwhile.
+    pub async fn forget_instance(&self, instance: &Instance, ended_at: Millis) -> Result<bool, Error> {
         let mut parts = Parts::default();
-        self.add_delete(&mut parts, &key, Some(Expr::new("attribute_exists(pk)")))?;
-        self.add_update(&mut parts, &keys::times(), Expr::default().adding(&counters), None)?;
-        // Refused: another run has done it.
-        self.transact(parts).await.map(drop)
+        let mut there = Expr::new("attribute_exists(pk)");
+        if instance.rate != Rate::default() {
+            there = there.and("covered_to = :to").value("to", n(instance.covered_to));
+        }
+        self.add_delete(&mut parts, &keys::instance(&instance.instance_id), Some(there))?;
+        let counters = instance.timings.counters();
+        if !counters.is_empty() {
+            self.add_update(&mut parts, &keys::times(), Expr::default().adding(&counters), None)?;
+        }
+        self.add_given_back(&mut parts, instance, ended_at)?;
+        Ok(matches!(self.transact(parts).await?, Written::Done))
     }
 
     /// The whole fleet, the pool's policy and the times of all jobs, by one query.
@@ -232,20 +281,33 @@ impl Table {
         }
     }
 
-    /// Sets the pool's policy if it still is `stored`; `false` when somebody else has changed it.
-    pub async fn set_policy(&self, pool: &str, stored: Option<&Policy>, policy: &Policy) -> Result<bool, Error> {
-        let item: Item = to_item(&keys::pool(pool), &PoolState { policy: policy.clone() })?;
+    /// Sets the pool's policy if it still is what was read; `false` when somebody else has changed it. With a line of the audit log.
+    pub async fn set_policy(&self, pool: &str, stored: Option<&PoolState>, policy: &Policy, audit: &crate::Audit) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        let rev = stored.map_or(0, |state| state.rev);
+        let state = PoolState { policy: policy.clone(), rev: rev + 1 };
         let unchanged = match stored {
             None => absent(),
-            Some(was) => Expr::new("desired_size = :desired AND #min = :min AND #max = :max AND idle_shutdown_s = :idle")
-                .name("min")
-                .name("max")
-                .value("desired", n(was.desired_size))
-                .value("min", n(was.min))
-                .value("max", n(was.max))
-                .value("idle", n(was.idle_shutdown_s)),
+            // One of an older version has no number.
+            Some(PoolState { rev: 0, .. }) => Expr::new("attribute_exists(pk) AND attribute_not_exists(rev)"),
+            Some(_) => Expr::new("rev = :rev").value("rev", n(rev)),
         };
-        self.put(item, Some(unchanged)).await
+        self.add_put(&mut parts, to_item(&keys::pool(pool), &state)?, Some(unchanged))?;
+        self.add_audit(&mut parts, audit)?;
+        Ok(matches!(self.transact(parts).await?, Written::Done))
+    }
+
+    /// Takes the turn to act until `until`, with what the last run left; `None` where another run has it.
+    pub async fn begin_run(&self, pool: &str, now: Millis, until: Millis) -> Result<Option<RunState>, Error> {
+        let turn = Expr::new("SET lease_to = :until ADD epoch :one").value("until", n(until)).value("one", n(1));
+        let free = Expr::new("attribute_not_exists(lease_to) OR lease_to < :now").value("now", n(now));
+        self.update(&keys::run(pool), turn, Some(free)).await?.map(from_item).transpose()
+    }
+
+    /// Gives the turn back, with what this run leaves to the next; nothing where it is another's by now.
+    pub async fn end_run(&self, pool: &str, run: &RunState) -> Result<(), Error> {
+        let mine = Expr::new("epoch = :epoch").value("epoch", n(run.epoch));
+        self.put(to_item(&keys::run(pool), run)?, Some(mine)).await.map(drop)
     }
 
     /// Ends an instance at once: neither of its tokens works any more.

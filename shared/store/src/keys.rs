@@ -152,6 +152,16 @@ pub fn pool(name: &str) -> Key {
     key(FLEET, format!("POOL#{name}"))
 }
 
+/// What one run of the warm pool leaves to the next.
+pub fn run(pool: &str) -> Key {
+    key(FLEET, format!("RUN#{pool}"))
+}
+
+/// What machines cost, or are covered for, in an hour, a day or a month.
+pub fn spend(window: &str) -> Key {
+    key("SPEND", window)
+}
+
 /// The times of the instances that are gone.
 pub fn times() -> Key {
     key(FLEET, "TIMES")

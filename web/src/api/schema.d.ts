@@ -80,7 +80,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The pool's policy and machines. */
+        /** The pool's policy, what it costs, and its machines. */
         get: operations["get_admin_pool"];
         put?: never;
         post?: never;
@@ -1750,6 +1750,12 @@ export interface components {
             /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
             id: string;
             job_id?: string | null;
+            /**
+             * Format: int64
+             * @description GPU and disk; 0 where the machine is the operator's own.
+             * @example 350000
+             */
+            microusd_per_hour: number;
             /** @example local */
             provider: string;
             /** @description Null while the provider has not answered. */
@@ -1858,6 +1864,11 @@ export interface components {
             started_at?: string | null;
             state: components["schemas"]["State"];
         };
+        /**
+         * @description When a machine without work is given back.
+         * @enum {string}
+         */
+        Keep: "idle" | "learned";
         /** @description A message from outside that was genuine and could not be applied. */
         KeptView: {
             /** Format: date-time */
@@ -2519,34 +2530,117 @@ export interface components {
         Plans: {
             items: components["schemas"]["PlanView"][];
         };
-        /** @description What to change; what is left out, or null, stays. */
+        /** @description What the operator asks of the pool. */
+        Policy: {
+            /** Format: int64 */
+            budget_day_microusd?: number | null;
+            /**
+             * Format: int64
+             * @description The most that a clock hour (UTC) may cost, in millionths of a dollar; none: no limit of its own.
+             */
+            budget_hour_microusd?: number | null;
+            /** Format: int64 */
+            budget_month_microusd?: number | null;
+            /**
+             * Format: int32
+             * @description Machines kept whatever the demand.
+             */
+            desired_size: number;
+            /** @description GPUs that may be rented, by the provider's names; none: any. */
+            gpus?: string[];
+            /**
+             * Format: int64
+             * @description A machine with nothing to do for this long is given back, above `desired_size` and `min`.
+             */
+            idle_shutdown_s: number;
+            /** Format: int32 */
+            max: number;
+            /**
+             * Format: int64
+             * @description The dearest machine that may be rented, GPU and disk together.
+             */
+            max_microusd_per_hour?: number | null;
+            /** Format: int32 */
+            min: number;
+            /** @description When a machine without work is given back. */
+            policy?: components["schemas"]["Keep"];
+            /** @description Everything is given back now and nothing rented, until it is switched off. */
+            safe_mode?: boolean;
+            /**
+             * Format: int64
+             * @description Within how many seconds a job is to start, but for what a boot takes where there was no machine.
+             */
+            start_within_s?: number;
+        };
+        /** @description What to change; what is left out stays. A budget, or the dearest price, that is null is taken away. */
         PoolChange: {
+            /**
+             * Format: int64
+             * @default null
+             */
+            budget_day_microusd: number | null;
+            /**
+             * Format: int64
+             * @description The most that a clock hour (UTC) may cost, in millionths of a dollar.
+             * @default null
+             */
+            budget_hour_microusd: number | null;
+            /**
+             * Format: int64
+             * @default null
+             */
+            budget_month_microusd: number | null;
             /**
              * Format: int32
              * @description Machines kept whatever the demand; at most `max`.
+             * @default null
              */
-            desired_size?: number | null;
+            desired_size: number | null;
+            /**
+             * @description GPUs that may be rented, by the provider's names; empty: any.
+             * @default null
+             */
+            gpus: string[] | null;
             /**
              * Format: int64
              * @description A machine without work for this long is given back.
+             * @default null
              */
-            idle_shutdown_s?: number | null;
-            /** Format: int32 */
-            max?: number | null;
-            /** Format: int32 */
-            min?: number | null;
+            idle_shutdown_s: number | null;
+            /**
+             * Format: int32
+             * @default null
+             */
+            max: number | null;
+            /**
+             * Format: int64
+             * @description The dearest machine that may be rented.
+             * @default null
+             */
+            max_microusd_per_hour: number | null;
+            /**
+             * Format: int32
+             * @default null
+             */
+            min: number | null;
+            /** @default null */
+            policy: components["schemas"]["Keep"] | null;
+            /**
+             * @description True gives every machine back now and rents none until it is false again.
+             * @default null
+             */
+            safe_mode: boolean | null;
+            /**
+             * Format: int64
+             * @description Within how many seconds a job is to start where a machine is there.
+             * @default null
+             */
+            start_within_s: number | null;
         };
-        /** @description The pool: its policy and its machines. */
-        PoolView: {
-            /** Format: int32 */
-            desired_size: number;
-            /** Format: int64 */
-            idle_shutdown_s: number;
+        /** @description The pool: its policy, what it costs, and its machines. */
+        PoolView: components["schemas"]["Policy"] & {
             instances: components["schemas"]["InstanceView"][];
-            /** Format: int32 */
-            max: number;
-            /** Format: int32 */
-            min: number;
+            spend: components["schemas"]["Spend"];
         };
         /** @description Where to go. */
         PortalView: {
@@ -2750,6 +2844,18 @@ export interface components {
             account: components["schemas"]["AccountView"];
             /** Format: date-time */
             session_expires_at: string;
+        };
+        /** @description What machines have cost, and are covered for, in the current hour, day and month (UTC): in millionths of a dollar. No budget is passed by it. */
+        Spend: {
+            /** Format: int64 */
+            day_microusd: number;
+            /**
+             * Format: int64
+             * @example 120000
+             */
+            hour_microusd: number;
+            /** Format: int64 */
+            month_microusd: number;
         };
         /** @enum {string} */
         Stage: "requested" | "loading" | "ready" | "busy" | "draining" | "stopped" | "lost" | "gone";

@@ -10,6 +10,7 @@ mod faults;
 mod generator;
 mod likeness;
 mod limits;
+mod rent;
 mod sdk;
 mod speed;
 

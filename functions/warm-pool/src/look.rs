@@ -1,0 +1,118 @@
+//! What the plan is made from: the fleet, the jobs, what boots and jobs take, and what is committed of the budgets.
+
+use crate::Provider;
+use kiln_core::fleet::Stage;
+use kiln_core::kinds;
+use kiln_core::pool::budget::{Deadlines, Rate, windows};
+use kiln_core::pool::{Demand, Observation, Seen};
+use kiln_core::time::{Millis, seconds};
+use kiln_core::timing::Timings;
+use kiln_http::App;
+use kiln_store::{Depth, Fleet, Instance, RunState};
+
+/// What was read.
+pub(crate) struct Looked {
+    pub seen: Observation,
+    pub unfinished: u64,
+    pub queued: u64,
+    /// Committed in this hour.
+    pub hour_microusd: i64,
+}
+
+/// `listed`: whether the provider has said what exists; without that nothing is rented.
+pub(crate) async fn look(app: &App, provider: &dyn Provider, fleet: &Fleet, run: &mut RunState, listed: bool) -> Looked {
+    let now = app.now();
+    let depth = match app.table().unfinished(now).await {
+        Ok((depth, _)) => Some(depth),
+        Err(error) => {
+            tracing::error!(%error, "the jobs could not be counted");
+            None
+        }
+    };
+    let committed = match app.table().committed(now).await {
+        Ok(committed) => Some(committed),
+        Err(error) => {
+            tracing::error!(%error, "what is committed of the budgets could not be read");
+            None
+        }
+    };
+    if let Some(depth) = &depth {
+        let succeeded: u64 = fleet.timings.0.values().map(|times| times.run.count()).sum();
+        run.arrivals.look(succeeded + depth.unfinished(), now);
+    }
+    let hour_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[0])).copied().unwrap_or(0);
+    let seen = Observation {
+        demand: depth.as_ref().filter(|_| listed).map(|depth| demand(app, depth, fleet, run, now)),
+        instances: fleet.instances.iter().map(|instance| see(instance, now)).collect(),
+        useful: None,
+        committed,
+        boot_ms: boot(&fleet.instances).unwrap_or_else(|| provider.usual_boot()),
+        last_rent_at: run.last_rent_at,
+        last_stop_at: run.last_stop_at,
+        lost_after_s: app.settings().instance_lost_s,
+        deadlines: deadlines(app),
+    };
+    Looked { seen, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), hour_microusd }
+}
+
+/// How long things may take. The tick is the schedule's in production, and more than a laptop's.
+pub(crate) fn deadlines(app: &App) -> Deadlines {
+    let longest = kinds::offered(true).map(|kind| kind.max_run_s).max().unwrap_or(0);
+    Deadlines { boot_s: app.settings().boot_s, job_s: longest, tick_s: 60 }
+}
+
+/// One for each kind of which some wait or run, and one for all that came.
+fn demand(app: &App, depth: &Depth, fleet: &Fleet, run: &RunState, now: Millis) -> Vec<Demand> {
+    let mut all: Vec<Demand> = Vec::new();
+    for kind in kinds::offered(true) {
+        let of = |state: &str| depth.by_kind.get(&format!("{}/{state}", kind.name)).copied().unwrap_or(0);
+        let (queued, running) = (of("queued"), of("running"));
+        if queued + running > 0 {
+            let oldest_ms = depth.oldest_queued_at.filter(|_| queued > 0).map_or(0, |at| now - at);
+            all.push(Demand { queued, running, oldest_ms, service_ms: service(app, &fleet.timings, kind.name), ..Demand::default() });
+        }
+    }
+    let (came_10_min, came_hour) = (run.arrivals.last(10, now), run.arrivals.last(60, now));
+    if came_hour > 0 {
+        all.push(Demand { came_10_min, came_hour, service_ms: mean(&fleet.timings).unwrap_or(seconds(30)), ..Demand::default() });
+    }
+    all
+}
+
+/// What a job of the kind takes on a machine: as measured, or as the price list expects.
+fn service(app: &App, timings: &Timings, kind: &str) -> Millis {
+    let measured = timings.0.get(kind).filter(|times| times.run.count() > 0).map(|times| (times.run.sum_ms / times.run.count()) as Millis);
+    measured.unwrap_or_else(|| seconds(app.prices().kinds.get(kind).map_or(30, |kind| kind.expected_s))).max(1)
+}
+
+fn mean(timings: &Timings) -> Option<Millis> {
+    let (sum, count) = timings.0.values().fold((0, 0), |(sum, count), times| (sum + times.run.sum_ms, count + times.run.count()));
+    (count > 0).then(|| (sum / count) as Millis)
+}
+
+/// The longest boot of the machines that are there.
+fn boot(instances: &[Instance]) -> Option<Millis> {
+    instances.iter().filter_map(|instance| Some(instance.ready_at? - instance.requested_at)).max()
+}
+
+fn see(instance: &Instance, now: Millis) -> Seen {
+    let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Ready | Stage::Busy);
+    let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
+    Seen {
+        id: instance.instance_id.clone(),
+        stage: match instance.stage {
+            // Its tokens are revoked: nothing that it does counts.
+            Stage::Lost => Stage::Lost,
+            _ if instance.drain => Stage::Draining,
+            _ if busy => Stage::Busy,
+            stage => stage,
+        },
+        since: instance.idle_since,
+        heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
+        begun: instance.requested_at,
+        boot_by: instance.boot_expires_at,
+        rate: instance.rate,
+        covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
+        leased_to: None,
+    }
+}

@@ -1,0 +1,281 @@
+//! Vast.ai: machines of many hosts, rented by the second over a REST API (written from its published description and from what its official
+//! client sends).
+//!
+//! Promises: an order is sent once and never again, since the API knows no idempotency key: what its answer leaves open, the list must show;
+//! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
+//! address and on no machine.
+
+use crate::provider::{Machine, NotMade, Order, Provider};
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use kiln_core::pool::Policy;
+use kiln_core::pool::budget::Rate;
+use kiln_core::pool::offers::Offer;
+use kiln_core::time::{Millis, seconds};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Where the service answers.
+pub const URL: &str = "https://console.vast.ai";
+/// Tries of what may be repeated.
+const TRIES: u32 = 3;
+/// One call may take so long; three of them and their pauses stay below the function's time-out.
+const TIME_OUT: Duration = Duration::from_secs(8);
+/// Largest answer that is read.
+const MOST_BYTES: usize = 8 << 20;
+/// Offers that are looked at.
+const OFFERS: u32 = 64;
+/// Pages of the list; at 25 machines a page far more than a pool has.
+const MOST_PAGES: usize = 40;
+/// The least that a host may promise of its own reliability.
+const LEAST_RELIABILITY: f64 = 0.95;
+
+/// What is rented.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The worker's container.
+    pub image: String,
+    /// What of it is downloaded, in GB of 10⁹ bytes: the host charges by the byte.
+    pub image_gb: f64,
+    pub disk_gb: u32,
+    /// Where a worker finds Kiln.
+    pub api_url: String,
+}
+
+pub struct Vast {
+    http: Client,
+    url: Url,
+    key: String,
+    wanted: Wanted,
+}
+
+/// An answer: its status, and its body as JSON where it is some.
+struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Answer {
+    /// What the service says is wrong, in short.
+    fn why(&self) -> String {
+        let word = |name: &str| self.body[name].as_str().map(|text| text.chars().take(200).collect::<String>());
+        let said = word("msg").or_else(|| word("detail")).or_else(|| word("message")).or_else(|| word("error")).unwrap_or_default();
+        format!("{} {said}", self.status.as_u16())
+    }
+
+    fn done(&self) -> bool {
+        self.status.is_success() && self.body["success"].as_bool() != Some(false)
+    }
+}
+
+/// As it is listed; nearly every field may be null.
+#[derive(Deserialize)]
+struct Listed {
+    id: u64,
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(default)]
+    actual_status: Option<String>,
+    #[serde(default)]
+    intended_status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    instances: Vec<Listed>,
+    #[serde(default)]
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    id: u64,
+    #[serde(default)]
+    host_id: Option<u64>,
+    #[serde(default)]
+    machine_id: Option<u64>,
+    #[serde(default)]
+    gpu_name: Option<String>,
+    #[serde(default)]
+    dph_total: Option<f64>,
+    #[serde(default)]
+    inet_down_cost: Option<f64>,
+    #[serde(default)]
+    reliability: Option<f64>,
+    #[serde(default)]
+    dlperf: Option<f64>,
+}
+
+impl Vast {
+    /// `url` is [`URL`] but in tests.
+    pub fn new(url: &str, key: &str, wanted: Wanted) -> anyhow::Result<Self> {
+        let url = Url::parse(url).context("VAST_URL is no address")?;
+        if key.is_empty() {
+            bail!("VAST_API_KEY is empty");
+        }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
+        Ok(Self { http, url, key: key.to_owned(), wanted })
+    }
+
+    async fn once(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(method, url).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut answer = request.send().await?;
+        let (status, mut bytes) = (answer.status(), Vec::new());
+        while let Some(chunk) = answer.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MOST_BYTES {
+                bytes.clear();
+                break;
+            }
+        }
+        // A 429 is plain text.
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({ "msg": String::from_utf8_lossy(&bytes) }));
+        Ok(Answer { status, body })
+    }
+
+    /// What may be repeated: a read, or a destroy.
+    async fn again(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> anyhow::Result<Answer> {
+        let mut wait_ms = 300;
+        for left in (0..TRIES).rev() {
+            let why = match self.once(method.clone(), path, query, body).await {
+                // The day's searches are used up: asking again only takes longer.
+                Ok(answer) if answer.body["error"] == "search_quota_exceeded" => bail!("{method} {path}: the day's searches are used up"),
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => answer.why(),
+                Ok(answer) => return Ok(answer),
+                Err(error) => error.without_url().to_string(),
+            };
+            if left == 0 {
+                bail!("{method} {path}: {why}, {TRIES} times");
+            }
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
+            wait_ms *= 3;
+        }
+        unreachable!("the last try returns")
+    }
+}
+
+#[async_trait]
+impl Provider for Vast {
+    fn name(&self) -> &'static str {
+        "vast"
+    }
+
+    fn own(&self) -> bool {
+        false
+    }
+
+    fn usual_boot(&self) -> Millis {
+        seconds(180)
+    }
+
+    async fn offers(&self, policy: &Policy) -> anyhow::Result<Vec<Offer>> {
+        let mut query = json!({
+            "verified": { "eq": true }, "external": { "eq": false }, "rentable": { "eq": true }, "rented": { "eq": false }, "datacenter": { "eq": true },
+            "num_gpus": { "eq": 1 }, "disk_space": { "gte": self.wanted.disk_gb }, "reliability": { "gte": LEAST_RELIABILITY },
+            "order": [["dlperf_per_dphtotal", "desc"]], "type": "on-demand", "limit": OFFERS, "allocated_storage": self.wanted.disk_gb,
+        });
+        if !policy.gpus.is_empty() {
+            query["gpu_name"] = json!({ "in": policy.gpus });
+        }
+        if let Some(most) = policy.max_microusd_per_hour {
+            query["dph_total"] = json!({ "lte": most as f64 / 1e6 });
+        }
+        let answer = self.again(Method::POST, "/api/v0/bundles/", &[], Some(&query)).await?;
+        if !answer.done() {
+            bail!("the search for machines was refused: {}", answer.why());
+        }
+        let found: Vec<Found> = serde_json::from_value(answer.body["offers"].clone()).context("offers that can't be read")?;
+        Ok(found.into_iter().filter_map(|found| self.offer(found)).collect())
+    }
+
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        let (mut machines, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("limit", "25".to_owned()), ("order_by", r#"[{"col":"id","dir":"asc"}]"#.to_owned())];
+            query.extend(after.take().map(|token| ("after_token", token)));
+            let answer = self.again(Method::GET, "/api/v1/instances/", &query, None).await?;
+            if !answer.done() {
+                bail!("the list of machines was refused: {}", answer.why());
+            }
+            let page: Page = serde_json::from_value(answer.body).context("a list of machines that can't be read")?;
+            machines.extend(page.instances.into_iter().map(Machine::from));
+            match page.next_token {
+                Some(token) => after = Some(token),
+                None => return Ok(machines),
+            }
+        }
+        bail!("the list of machines does not end")
+    }
+
+    async fn create(&self, order: &Order) -> Result<String, NotMade> {
+        let Some(offer) = &order.offer else { return Err(NotMade::Refused(anyhow::anyhow!("no offer was chosen"))) };
+        let body = json!({
+            "client_id": "me", "image": self.wanted.image, "disk": self.wanted.disk_gb, "label": order.label, "runtype": "args",
+            "env": { "KILN_URL": self.wanted.api_url, "KILN_BOOT_TOKEN": order.boot_token },
+            // Else there may be a stopped contract that bills its disk.
+            "cancel_unavail": true, "target_state": "running",
+        });
+        let answer = match self.once(Method::PUT, &format!("/api/v0/asks/{}/", offer.id), &[], Some(&body)).await {
+            Ok(answer) => answer,
+            // Nobody was there to hear it.
+            Err(error) if error.is_connect() => return Err(NotMade::Refused(error.without_url().into())),
+            Err(error) => return Err(NotMade::Unknown(error.without_url().into())),
+        };
+        match answer.body["new_contract"].as_u64() {
+            Some(id) if answer.done() => Ok(id.to_string()),
+            // Said in so many words.
+            None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
+            _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
+        }
+    }
+
+    async fn destroy(&self, provider_id: &str) -> anyhow::Result<()> {
+        // What comes from the table is ours, and still no part of an address by itself.
+        let id: u64 = provider_id.parse().context("no id of a machine")?;
+        let answer = self.again(Method::DELETE, &format!("/api/v0/instances/{id}/"), &[], Some(&json!({}))).await?;
+        if answer.done() || answer.status == StatusCode::NOT_FOUND && answer.body["error"] != "auth_error" {
+            return Ok(());
+        }
+        bail!("machine {id} could not be destroyed: {}", answer.why())
+    }
+}
+
+impl Vast {
+    /// In our terms; none without a price or a name.
+    fn offer(&self, found: Found) -> Option<Offer> {
+        let dollars = found.dph_total.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0)?;
+        let download = found.inet_down_cost.unwrap_or(0.0).clamp(0.0, 100.0) * self.wanted.image_gb;
+        Some(Offer {
+            id: found.id.to_string(),
+            host: format!("vast-{}", found.host_id.or(found.machine_id)?),
+            gpu: found.gpu_name?,
+            rate: Rate { microusd_per_hour: (dollars * 1e6).ceil() as i64, microusd_once: (download * 1e6).ceil() as i64 },
+            reliability: found.reliability.unwrap_or(0.0),
+            speed: found.dlperf.unwrap_or(0.0).max(0.0),
+            interruptible: false,
+        })
+    }
+}
+
+impl From<Listed> for Machine {
+    fn from(listed: Listed) -> Self {
+        let ended = matches!(listed.actual_status.as_deref(), Some("exited" | "stopped" | "destroyed" | "terminated"))
+            || listed.intended_status.as_deref() == Some("stopped");
+        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended }
+    }
+}
+
+#[cfg(test)]
+#[path = "vast_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+//! The provider against the stand-in for Vast.ai, which the official client judges.
+
+use super::*;
+use kiln_core::ids::InstanceId;
+use kiln_vast_stand_in::{Config, StandIn};
+
+const KEY: &str = "the key of these tests";
+
+struct Shop {
+    url: String,
+    http: Client,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        Self::with(Config::new(KEY)).await
+    }
+
+    async fn with(config: Config) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let stand_in = StandIn::new(config);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
+        Self { url, http: Client::new() }
+    }
+
+    fn vast(&self, key: &str) -> Vast {
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into() };
+        Vast::new(&self.url, key, wanted).unwrap()
+    }
+
+    async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+        let answer = self.http.request(method, format!("{}/stand-in/{path}", self.url)).bearer_auth(KEY).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        answer.json().await.unwrap_or_default()
+    }
+
+    async fn fault(&self, fault: Value) {
+        self.control(Method::POST, "faults", fault).await;
+    }
+
+    /// Requests that came, of this method.
+    async fn came(&self, method: &str) -> usize {
+        let seen = self.control(Method::GET, "requests", Value::Null).await;
+        seen["items"].as_array().unwrap().iter().filter(|request| request["method"] == method).count()
+    }
+
+    /// Machines that exist, whoever knows of them.
+    async fn exist(&self) -> Vec<Value> {
+        let truth = self.control(Method::GET, "machines", Value::Null).await;
+        truth["machines"].as_array().unwrap().iter().filter(|machine| machine["exists"] != false && machine["destroyed_at_ms"].is_null()).cloned().collect()
+    }
+}
+
+fn order(n: u128, offer: Option<Offer>) -> Order {
+    let instance_id = InstanceId::new(1, n);
+    Order { label: format!("kiln/test/main/{instance_id}"), instance_id, boot_token: "kib_once".into(), offer }
+}
+
+#[tokio::test]
+async fn a_machine_is_found_rented_listed_and_given_back() {
+    let (shop, policy) = (Shop::open().await, Policy::default());
+    let vast = shop.vast(KEY);
+    let offers = vast.offers(&policy).await.unwrap();
+    assert!(offers.len() > 3 && offers.iter().all(|offer| offer.rate.microusd_per_hour > 0 && offer.speed > 0.0), "{offers:?}");
+    let narrow = Policy { gpus: vec![offers[0].gpu.clone()], max_microusd_per_hour: Some(offers[0].rate.microusd_per_hour), ..policy };
+    let few = vast.offers(&narrow).await.unwrap();
+    assert!(!few.is_empty() && few.len() < offers.len() && few.iter().all(|offer| offer.gpu == offers[0].gpu));
+    assert_eq!(vast.list().await.unwrap(), []);
+    let order = order(1, Some(offers[0].clone()));
+    let id = vast.create(&order).await.unwrap();
+    let listed = vast.list().await.unwrap();
+    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true }]);
+    vast.destroy(&id).await.unwrap();
+    assert_eq!(vast.list().await.unwrap(), []);
+    // What is gone is gone.
+    vast.destroy(&id).await.unwrap();
+    vast.destroy("../users/current").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    let offers = vast.offers(&Policy::default()).await.unwrap();
+    // (fault, whether a machine was made, whether that is known)
+    let cases = [
+        (json!({ "kind": "rate_limit_text", "method": "PUT" }), false, true),
+        (json!({ "kind": "rate_limit_json", "method": "PUT" }), false, true),
+        (json!({ "kind": "success_false", "method": "PUT" }), false, true),
+        (json!({ "kind": "gone", "method": "PUT" }), false, true),
+        (json!({ "kind": "unavailable", "method": "PUT" }), false, true),
+        (json!({ "kind": "error", "method": "PUT" }), false, false),
+        (json!({ "kind": "error_applied", "method": "PUT" }), true, false),
+        (json!({ "kind": "time_out", "method": "PUT", "ms": 50 }), false, false),
+        (json!({ "kind": "time_out_applied", "method": "PUT", "ms": 50 }), true, false),
+    ];
+    for (n, ((fault, made, known), offer)) in cases.into_iter().zip(offers).enumerate() {
+        let (before, sent) = (shop.exist().await.len(), shop.came("PUT").await);
+        shop.fault(fault.clone()).await;
+        let order = order(n as u128, Some(offer));
+        let refused = vast.create(&order).await.unwrap_err();
+        assert_eq!(matches!(refused, NotMade::Refused(_)), known, "{fault}: {refused:?}");
+        assert_eq!((shop.exist().await.len() - before, shop.came("PUT").await - sent), (usize::from(made), 1), "{fault}");
+        // Where one was made, its label tells whose it is.
+        assert_eq!(vast.list().await.unwrap().iter().any(|machine| machine.label == order.label), made, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn reads_and_destroys_are_tried_three_times_and_a_broken_list_is_none() {
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    let offers = vast.offers(&Policy::default()).await.unwrap();
+    let id = vast.create(&order(1, Some(offers[0].clone()))).await.unwrap();
+    for kind in ["rate_limit_text", "rate_limit_detail", "error"] {
+        shop.fault(json!({ "kind": kind, "method": "GET", "times": 2 })).await;
+        assert_eq!(vast.list().await.unwrap().len(), 1, "{kind}");
+    }
+    shop.fault(json!({ "kind": "error", "method": "GET", "times": 3 })).await;
+    let error = vast.list().await.unwrap_err().to_string();
+    assert!(error.contains("503") && error.contains("3 times"), "{error}");
+    shop.fault(json!({ "kind": "bad_token", "path": "/api/v1/instances/" })).await;
+    assert!(vast.list().await.is_err(), "a list that breaks between its pages");
+    shop.fault(json!({ "kind": "error", "method": "DELETE", "times": 2 })).await;
+    vast.destroy(&id).await.unwrap();
+    shop.fault(json!({ "kind": "search_quota" })).await;
+    let before = shop.came("POST").await;
+    assert!(vast.offers(&Policy::default()).await.unwrap_err().to_string().contains("used up"));
+    assert_eq!(shop.came("POST").await - before, 1);
+}
+
+#[tokio::test]
+async fn a_list_of_several_pages_is_whole() {
+    let shop = Shop::with(Config { offers: kiln_vast_stand_in::generate(7, 250), ..Config::new(KEY) }).await;
+    let vast = shop.vast(KEY);
+    // One offer each; what is rented is offered no more.
+    let mut made = Vec::new();
+    for n in 0.. {
+        let Some(offer) = vast.offers(&Policy::default()).await.unwrap().into_iter().next() else { break };
+        made.push(vast.create(&order(n, Some(offer))).await.unwrap());
+    }
+    let listed: Vec<_> = vast.list().await.unwrap().into_iter().map(|machine| machine.provider_id).collect();
+    made.sort();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(sorted, made);
+    assert!(made.len() > 25, "{} are one page", made.len());
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_and_nobody_at_home_is_a_refusal() {
+    let shop = Shop::open().await;
+    let wrong = shop.vast("wrong");
+    assert!(wrong.list().await.unwrap_err().to_string().contains("401"));
+    assert!(matches!(wrong.create(&order(1, None)).await, Err(NotMade::Refused(_))));
+    let offer = shop.vast(KEY).offers(&Policy::default()).await.unwrap().remove(0);
+    assert!(matches!(wrong.create(&order(1, Some(offer.clone()))).await, Err(NotMade::Refused(_))));
+    let closed = { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let nobody = Vast { url: Url::parse(&format!("http://{closed}")).unwrap(), ..shop.vast(KEY) };
+    assert!(matches!(nobody.create(&order(1, Some(offer))).await, Err(NotMade::Refused(_))));
+    assert!(Vast::new("no address", KEY, nobody.wanted.clone()).is_err() && Vast::new(URL, "", nobody.wanted).is_err());
+}

@@ -1,0 +1,19 @@
+//! How many machines there should be, which, and what they may cost.
+//!
+//! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
+//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//!
+//! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
+
+pub mod arrivals;
+pub mod budget;
+pub mod forecast;
+pub mod offers;
+pub mod plan;
+pub mod policy;
+pub mod reason;
+
+pub use arrivals::Arrivals;
+pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
+pub use policy::{Keep, Policy};
+pub use reason::Reason;

@@ -1,0 +1,110 @@
+//! Which of the machines on offer to rent: the one that does the most useful work for a dollar, as far as was measured, and is likely to boot
+//! and to stay.
+//!
+//! Work is in jobs an hour of a GPU, measured on machines of its name; where none was measured, what the provider says of its speed, scaled by
+//! what was measured of others. A host that failed is avoided for a while.
+
+use super::budget::Rate;
+use super::policy::Policy;
+use crate::time::Millis;
+use std::collections::BTreeMap;
+
+/// A machine that can be rented, in the provider's terms brought to ours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    pub id: String,
+    pub host: String,
+    pub gpu: String,
+    pub rate: Rate,
+    /// The provider's own estimate that it stays up, 0 to 1.
+    pub reliability: f64,
+    /// The provider's benchmark of it; only ratios count.
+    pub speed: f64,
+    /// It may be taken away for somebody who pays more.
+    pub interruptible: bool,
+}
+
+/// What was learned of machines.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    /// Jobs an hour that one machine of this GPU did, where enough were seen.
+    pub jobs_per_hour: BTreeMap<String, f64>,
+    /// Hosts that failed, and until when they are avoided.
+    pub avoid: BTreeMap<String, Millis>,
+    /// Interruptible machines that were taken away lately, as a share of those rented.
+    pub taken_away: f64,
+}
+
+/// Above this share of machines taken away, only those are rented that stay.
+const TOO_MANY_TAKEN: f64 = 0.2;
+
+/// The offers that may be rented, the best first.
+pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: Millis) -> Vec<&'a Offer> {
+    let allowed = |offer: &&Offer| {
+        (policy.gpus.is_empty() || policy.gpus.contains(&offer.gpu))
+            && policy.max_microusd_per_hour.is_none_or(|most| offer.rate.microusd_per_hour <= most)
+            && learned.avoid.get(&offer.host).is_none_or(|until| *until <= now)
+            && !(offer.interruptible && learned.taken_away > TOO_MANY_TAKEN)
+            && offer.rate.microusd_per_hour > 0
+    };
+    let mut rated: Vec<_> = offers.iter().filter(allowed).map(|offer| (worth(offer, offers, learned), offer)).collect();
+    // Of equals the one with the smaller id, so that the same offers give the same order.
+    rated.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
+    rated.into_iter().map(|(_, offer)| offer).collect()
+}
+
+/// Useful jobs for a dollar: those of an hour by the hour's price, less what is lost with machines that fail or are taken away.
+fn worth(offer: &Offer, offers: &[Offer], learned: &Learned) -> f64 {
+    let jobs = learned.jobs_per_hour.get(&offer.gpu).copied().unwrap_or_else(|| offer.speed * per_speed(offers, learned));
+    let stays = offer.reliability.clamp(0.0, 1.0) * if offer.interruptible { 1.0 - learned.taken_away } else { 1.0 };
+    jobs * stays / offer.rate.microusd_per_hour as f64
+}
+
+/// Jobs an hour for a unit of the provider's speed, from GPUs of which both are known; 1 where none is.
+fn per_speed(offers: &[Offer], learned: &Learned) -> f64 {
+    let known = offers.iter().filter(|offer| offer.speed > 0.0).filter_map(|offer| Some(learned.jobs_per_hour.get(&offer.gpu)? / offer.speed));
+    let (sum, count) = known.fold((0.0, 0), |(sum, count), ratio| (sum + ratio, count + 1));
+    if count > 0 { sum / f64::from(count) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(id: &str, gpu: &str, microusd_per_hour: i64, speed: f64) -> Offer {
+        let rate = Rate { microusd_per_hour, microusd_once: 0 };
+        Offer { id: id.into(), host: format!("host-{id}"), gpu: gpu.into(), rate, reliability: 0.99, speed, interruptible: false }
+    }
+
+    fn order(offers: &[Offer], policy: &Policy, learned: &Learned) -> Vec<String> {
+        ranked(offers, policy, learned, 1_000).into_iter().map(|offer| offer.id.clone()).collect()
+    }
+
+    #[test]
+    fn work_for_a_dollar_decides_and_not_the_price() {
+        let offers = [offer("cheap", "RTX 3060", 80_000, 10.0), offer("fast", "RTX 4090", 400_000, 80.0)];
+        assert_eq!(order(&offers, &Policy::default(), &Learned::default()), ["fast", "cheap"]);
+        // Measured, the fast one is slower than it is said to be.
+        let learned = Learned { jobs_per_hour: [("RTX 4090".into(), 100.0), ("RTX 3060".into(), 60.0)].into(), ..Learned::default() };
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["cheap", "fast"]);
+        // Measured alone, it says what the other one's speed is worth.
+        let learned = Learned { jobs_per_hour: [("RTX 4090".into(), 800.0)].into(), ..Learned::default() };
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["fast", "cheap"]);
+    }
+
+    #[test]
+    fn what_may_not_be_rented_is_not_offered() {
+        let offers = [offer("a", "A", 100, 1.0), offer("b", "B", 200, 1.0), Offer { interruptible: true, ..offer("c", "C", 50, 1.0) }];
+        let of = |policy: Policy, learned: Learned| order(&offers, &policy, &learned);
+        assert_eq!(of(Policy::default(), Learned::default()), ["c", "a", "b"]);
+        assert_eq!(of(Policy { gpus: vec!["B".into()], ..Policy::default() }, Learned::default()), ["b"]);
+        assert_eq!(of(Policy { max_microusd_per_hour: Some(100), ..Policy::default() }, Learned::default()), ["c", "a"]);
+        assert_eq!(of(Policy::default(), Learned { avoid: [("host-a".into(), 1_001), ("host-b".into(), 1_000)].into(), ..Learned::default() }), ["c", "b"]);
+        assert_eq!(of(Policy::default(), Learned { taken_away: 0.3, ..Learned::default() }), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_price_of_nothing_is_no_price() {
+        assert!(order(&[offer("free", "A", 0, 1.0)], &Policy::default(), &Learned::default()).is_empty());
+    }
+}

@@ -1,0 +1,204 @@
+//! The plan's rules, one test each.
+
+use super::*;
+
+const NOW: Millis = 1_795_935_600_000;
+const DEADLINES: Deadlines = Deadlines { boot_s: 600, job_s: 1800, tick_s: 60 };
+
+fn id(n: u128) -> InstanceId {
+    InstanceId::new(1, n)
+}
+
+/// A machine of the operator's own.
+fn machine(n: u128, stage: Stage, idle_s: u64) -> Seen {
+    Seen {
+        id: id(n),
+        stage,
+        since: NOW - seconds(idle_s),
+        heard_at: NOW,
+        begun: NOW - seconds(idle_s) - n as i64,
+        boot_by: NOW + seconds(600),
+        rate: Rate::default(),
+        covered_to: 0,
+        leased_to: None,
+    }
+}
+
+/// One that is rented, for a dollar an hour, and covered for so long.
+fn rented(n: u128, stage: Stage, left_s: u64) -> Seen {
+    Seen { rate: Rate { microusd_per_hour: 1_000_000, microusd_once: 0 }, covered_to: NOW + seconds(left_s), ..machine(n, stage, 0) }
+}
+
+fn observe(queued: u64, instances: Vec<Seen>) -> Observation {
+    let running = instances.iter().filter(|machine| machine.stage == Stage::Busy).count() as u64;
+    Observation {
+        demand: Some(vec![Demand { queued, running, service_ms: seconds(30), ..Demand::default() }]),
+        instances,
+        useful: None,
+        committed: Some(BTreeMap::new()),
+        boot_ms: seconds(90),
+        last_rent_at: None,
+        last_stop_at: None,
+        lost_after_s: 90,
+        deadlines: DEADLINES,
+    }
+}
+
+fn policy(max: u32) -> Policy {
+    Policy { max, ..Policy::default() }
+}
+
+fn rents(plan: &Plan) -> usize {
+    plan.decisions.iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count()
+}
+
+#[test]
+fn from_zero_a_job_brings_a_machine_and_one_on_its_way_is_enough() {
+    let from_zero = plan(&observe(1, vec![]), &policy(5), NOW);
+    assert_eq!(from_zero.decisions, [Decision::Rent { reason: Reason::Waiting { queued: 1, supply: 0, wanted: 1 } }]);
+    assert_eq!(plan(&observe(1, vec![machine(1, Stage::Requested, 0)]), &policy(5), NOW).decisions, []);
+    assert_eq!(plan(&observe(0, vec![]), &policy(5), NOW).decisions, []);
+}
+
+#[test]
+fn a_crowd_brings_as_many_as_start_it_within_its_time_after_a_boot() {
+    // A machine starts three jobs of 30 s within a minute: at once, after 30 s and after 60 s.
+    assert_eq!(rents(&plan(&observe(30, vec![]), &policy(100), NOW)), 10);
+    assert_eq!(rents(&plan(&observe(30, vec![]), &policy(4), NOW)), 4);
+    // One is there, and starts three while the others boot; what is left is 27, for nine.
+    let one = observe(30, vec![machine(1, Stage::Ready, 0)]);
+    assert_eq!(plan(&one, &policy(100), NOW).wanted, 9);
+    // What clears before another one could boot needs no other.
+    assert_eq!(rents(&plan(&observe(3, vec![machine(1, Stage::Busy, 0)]), &policy(100), NOW)), 0);
+}
+
+#[test]
+fn never_above_the_maximum_never_below_what_the_operator_wants() {
+    let wants = Policy { desired_size: 2, ..policy(3) };
+    assert_eq!(plan(&observe(0, vec![]), &wants, NOW).decisions, vec![Decision::Rent { reason: Reason::Floor { supply: 0, wanted: 2 } }; 2]);
+    assert_eq!(rents(&plan(&observe(500, vec![]), &wants, NOW)), 3);
+    let idle = vec![machine(1, Stage::Ready, 9_999), machine(2, Stage::Ready, 9_999)];
+    assert_eq!(plan(&observe(0, idle), &wants, NOW).decisions, []);
+}
+
+#[test]
+fn an_idle_machine_goes_after_its_time_and_a_busy_one_stays() {
+    let idle = observe(0, vec![machine(1, Stage::Ready, 900)]);
+    assert_eq!(plan(&idle, &policy(1), NOW).decisions, [Decision::Stop { id: id(1), reason: Reason::Idle { idle_s: 900 } }]);
+    for stays in [machine(1, Stage::Ready, 899), machine(1, Stage::Busy, 9_999), Seen { leased_to: Some(NOW + 1), ..machine(1, Stage::Ready, 9_999) }] {
+        assert_eq!(plan(&observe(0, vec![stays.clone()]), &policy(1), NOW).decisions, [], "{stays:?}");
+    }
+    let over = Seen { leased_to: Some(NOW), ..machine(1, Stage::Ready, 9_999) };
+    assert_eq!(plan(&observe(0, vec![over]), &policy(1), NOW).decisions.len(), 1);
+}
+
+#[test]
+fn of_too_many_the_idle_go_first_and_the_busy_are_drained() {
+    let machines = vec![machine(1, Stage::Busy, 5), machine(2, Stage::Ready, 1), machine(3, Stage::Busy, 1)];
+    let decided = plan(&observe(0, machines), &policy(1), NOW).decisions;
+    let above = Reason::AboveMax { max: 1 };
+    assert_eq!(decided, [Decision::Stop { id: id(2), reason: above.clone() }, Decision::Drain { id: id(3), reason: above }]);
+}
+
+#[test]
+fn what_could_not_be_read_leads_to_no_rental_and_deadlines_act_all_the_same() {
+    let mut silent = machine(1, Stage::Busy, 0);
+    silent.heard_at = NOW - seconds(91);
+    let late = Seen { boot_by: NOW - 1, ..machine(2, Stage::Loading, 700) };
+    let unread = Observation { demand: None, ..observe(0, vec![silent, late, rented(3, Stage::Busy, 180), rented(4, Stage::Ready, 181)]) };
+    let plan = plan(&unread, &Policy { desired_size: 5, ..policy(5) }, NOW);
+    let [Decision::Destroy { reason: a, .. }, Decision::Destroy { reason: b, .. }, Decision::Destroy { reason: c, .. }, Decision::Cover { .. }] =
+        &plan.decisions[..]
+    else {
+        panic!("{plan:?}");
+    };
+    assert_eq!((a, b, c), (&Reason::Silent { silent_s: 91 }, &Reason::BootTooLong { waited_s: 700 }, &Reason::CoverEnds { left_s: 180 }));
+    assert_eq!(plan.notes, [Reason::Unreadable { what: "the jobs".into() }]);
+}
+
+#[test]
+fn jobs_that_take_longer_than_was_measured_bring_one_machine_a_boot() {
+    let waits = |oldest_s: u64, machines: Vec<Seen>| {
+        let demand = Demand { queued: 1, running: 1, oldest_ms: seconds(oldest_s), service_ms: seconds(1), ..Demand::default() };
+        rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines) }, &policy(5), NOW))
+    };
+    assert_eq!(waits(60, vec![machine(1, Stage::Busy, 0)]), 0);
+    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0)]), 1);
+    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0), machine(2, Stage::Loading, 0)]), 0);
+}
+
+#[test]
+fn no_more_machines_are_rented_than_accounts_may_use_at_once() {
+    let one_account = Observation { useful: Some(4), ..observe(100, vec![]) };
+    assert_eq!(rents(&plan(&one_account, &policy(50), NOW)), 4);
+}
+
+#[test]
+fn a_silent_machine_is_replaced() {
+    let silent = Seen { heard_at: 0, ..machine(1, Stage::Busy, 0) };
+    let decided = plan(&observe(1, vec![silent]), &policy(5), NOW).decisions;
+    assert!(matches!(decided[..], [Decision::Destroy { .. }, Decision::Rent { .. }]), "{decided:?}");
+}
+
+#[test]
+fn safe_mode_ends_everything_and_rents_nothing() {
+    let safe = Policy { safe_mode: true, desired_size: 3, ..policy(5) };
+    let machines = vec![machine(1, Stage::Busy, 0), machine(2, Stage::Requested, 0), machine(3, Stage::Draining, 0), machine(4, Stage::Stopped, 0)];
+    let decided = plan(&observe(50, machines), &safe, NOW).decisions;
+    assert_eq!(decided.len(), 4);
+    assert!(decided.iter().all(|decision| matches!(decision, Decision::Destroy { reason: Reason::SafeMode, .. })), "{decided:?}");
+}
+
+#[test]
+fn what_no_budget_covers_is_drained_while_its_cover_lasts_for_the_longest_job() {
+    // A dollar an hour, 1800 + 180 s to be covered and five ticks more: 38 minutes.
+    let machines = vec![rented(1, Stage::Busy, 1_980), rented(2, Stage::Busy, 1_980), rented(3, Stage::Busy, 9_999)];
+    let share = budget::shares(machines[0].rate, machines[0].begun, machines[0].covered_to, NOW + DEADLINES.work_ms() + seconds(300));
+    let day: i64 = share.iter().find(|(window, _)| window.name() == "day").map(|(_, share)| *share).unwrap();
+    let tight = Policy { budget_day_microusd: Some(2 * day - 1), budget_month_microusd: Some(1_000_000_000), ..policy(5) };
+    let decided = plan(&observe(0, machines.clone()), &tight, NOW).decisions;
+    let to = NOW + DEADLINES.work_ms() + seconds(300);
+    assert_eq!(decided, [Decision::Cover { id: id(1), to }, Decision::Drain { id: id(2), reason: Reason::Budget { window: "day".into() } }]);
+    // Where what is committed could not be read, the write itself decides.
+    let unread = Observation { committed: None, ..observe(0, machines) };
+    assert_eq!(plan(&unread, &tight, NOW).decisions, [Decision::Cover { id: id(1), to }, Decision::Cover { id: id(2), to }]);
+}
+
+#[test]
+fn a_drained_machine_is_no_supply_and_is_left_alone_until_its_cover_ends() {
+    let decided = plan(&observe(1, vec![rented(1, Stage::Draining, 181)]), &policy(5), NOW).decisions;
+    assert!(matches!(decided[..], [Decision::Rent { .. }]), "{decided:?}");
+    let decided = plan(&observe(0, vec![rented(1, Stage::Draining, 180)]), &policy(5), NOW).decisions;
+    assert_eq!(decided, [Decision::Destroy { id: id(1), reason: Reason::CoverEnds { left_s: 180 } }]);
+}
+
+#[test]
+fn the_learned_policy_keeps_what_is_expected_and_does_not_flap() {
+    let learned = Policy { keep: Keep::Learned, ..policy(10) };
+    let mut seen = observe(0, (1..=5).map(|n| machine(n, Stage::Ready, 60)).collect());
+    // Two jobs a minute of half a minute: a load of one, for which three machines are kept (one percent may wait a minute).
+    seen.demand = Some(vec![Demand { came_10_min: 20, came_hour: 120, service_ms: seconds(30), ..Demand::default() }]);
+    let decided = plan(&seen, &learned, NOW);
+    assert_eq!((decided.wanted, decided.decisions.len()), (3, 2));
+    assert!(matches!(&decided.decisions[0], Decision::Stop { reason: Reason::NotNeeded { idle_s: 60, wanted: 3 }, .. }), "{decided:?}");
+    // Within a boot's time of a rental nothing goes, and within one of a stop nothing comes for jobs that are only expected.
+    let grown = Observation { last_rent_at: Some(NOW - seconds(89)), ..seen.clone() };
+    assert_eq!((plan(&grown, &learned, NOW).decisions, plan(&grown, &learned, NOW).notes), (vec![], vec![Reason::TooSoon { wait_s: 1 }]));
+    let shrunk = Observation { last_stop_at: Some(NOW - seconds(89)), instances: vec![], ..seen.clone() };
+    assert_eq!(rents(&plan(&shrunk, &learned, NOW)), 0);
+    assert_eq!(rents(&plan(&Observation { last_stop_at: Some(NOW - seconds(90)), ..shrunk }, &learned, NOW)), 3);
+}
+
+#[test]
+fn where_jobs_may_wait_longer_than_a_boot_they_are_gathered_and_nothing_is_kept_for_them() {
+    let patient = Policy { keep: Keep::Learned, start_within_s: 3_600, ..policy(10) };
+    let waits = |oldest_s: u64, queued: u64| {
+        let demand = Demand { queued, oldest_ms: seconds(oldest_s), service_ms: seconds(30), came_hour: 12, came_10_min: 2, ..Demand::default() };
+        rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, vec![]) }, &patient, NOW))
+    };
+    assert_eq!((waits(60, 2), waits(3_389, 2), waits(3_390, 2)), (0, 0, 1));
+    // More than one machine could start in that time.
+    assert_eq!(waits(60, 121), 1);
+    let idle = observe(0, vec![machine(1, Stage::Ready, 60)]);
+    assert_eq!(plan(&idle, &patient, NOW).decisions.len(), 1);
+}

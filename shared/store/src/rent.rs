@@ -1,0 +1,114 @@
+//! What machines may cost, in the table. An intent and what its rental may come to are written in one transaction, on the condition that every
+//! hour, day and month that it touches has room for its share; so is each span that it is covered for later. When a machine is gone, what was
+//! reserved beyond its end is given back.
+//!
+//! Promises (invariant 9): the sum of what is committed in a window never passes the budget that the policy named at that write, whatever
+//! happens at once; a share is added once and given back once.
+
+use crate::fleet::Instance;
+use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
+use crate::{Error, keys};
+use kiln_core::pool::Policy;
+use kiln_core::pool::budget::{Window, shares, windows};
+use kiln_core::time::{Millis, seconds};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// For how long what a window cost is kept after it began: thirteen months, in seconds.
+const KEPT_S: i64 = 400 * 86_400;
+
+/// Why nothing was reserved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoCover {
+    /// This window has no room for it.
+    Budget(Window),
+    /// The instance is not what was read: it is gone, leaves or is covered further already.
+    Moved,
+    /// It is another run's turn to act.
+    NotOurTurn,
+}
+
+#[derive(Deserialize)]
+struct Committed {
+    committed: i64,
+}
+
+impl Table {
+    /// What is committed in the windows of `now` and of the next hour.
+    pub async fn committed(&self, now: Millis) -> Result<BTreeMap<Window, i64>, Error> {
+        let all: Vec<Window> = windows(now).into_iter().chain(windows(now + seconds(3600))).collect();
+        let mut found = self.get_many(&all.iter().map(|window| keys::spend(&window.0)).collect::<Vec<_>>()).await?;
+        let mut committed = BTreeMap::new();
+        for window in all {
+            if let Some(item) = found.remove(&keys::spend(&window.0)) {
+                committed.insert(window, crate::table::from_item::<Committed>(item)?.committed);
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Writes the intent to rent a machine, with its cost until it is covered to, in the turn of the run `epoch`.
+    pub async fn rent(&self, instance: &Instance, policy: &Policy, epoch: u64) -> Result<Result<(), NoCover>, Error> {
+        let mut parts = Parts::default();
+        let turn = self.add_check(&mut parts, &keys::run(&instance.pool), Expr::new("epoch = :epoch").value("epoch", n(epoch)))?;
+        let first = self.add_put(&mut parts, to_item(&keys::instance(&instance.instance_id), instance)?, Some(absent()))?;
+        self.reserve(parts, first, Some(turn), instance, instance.requested_at, instance.covered_to, policy).await
+    }
+
+    /// Covers an instance that was read until `to`.
+    pub async fn cover(&self, instance: &Instance, to: Millis, policy: &Policy) -> Result<Result<(), NoCover>, Error> {
+        let mut parts = Parts::default();
+        let further = Expr::new("SET covered_to = :to").value("to", n(to));
+        let as_read = Expr::new("covered_to = :from AND drain = :no")
+            .value("from", n(instance.covered_to))
+            .value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
+        let first = self.add_update(&mut parts, &keys::instance(&instance.instance_id), further, Some(as_read))?;
+        self.reserve(parts, first, None, instance, instance.covered_to, to, policy).await
+    }
+
+    /// With the part `first`, what the instance costs from `from` to `to`, in every window that has room for it.
+    #[allow(clippy::too_many_arguments)]
+    async fn reserve(
+        &self,
+        mut parts: Parts,
+        first: usize,
+        turn: Option<usize>,
+        instance: &Instance,
+        from: Millis,
+        to: Millis,
+        policy: &Policy,
+    ) -> Result<Result<(), NoCover>, Error> {
+        let mut windows = Vec::new();
+        for (window, share) in shares(instance.rate, instance.requested_at, from, to).into_iter().filter(|(_, share)| *share > 0) {
+            let room = window.budget(policy).map(|budget| match budget - share {
+                // An item that isn't there would pass any condition on its number.
+                room if room < 0 => absent().and("attribute_exists(pk)"),
+                room => Expr::new("(attribute_not_exists(committed) OR committed <= :room)").value("room", n(room)),
+            });
+            let part = self.add_update(&mut parts, &keys::spend(&window.0), adding(share, from), room)?;
+            windows.push((part, window));
+        }
+        Ok(match self.transact(parts).await? {
+            Written::Done => Ok(()),
+            Written::Refused(refused) if refused.has(turn) => Err(NoCover::NotOurTurn),
+            Written::Refused(refused) => Err(match windows.into_iter().find(|(part, _)| refused.has(Some(*part))) {
+                Some((_, window)) if !refused.has(Some(first)) => NoCover::Budget(window),
+                _ => NoCover::Moved,
+            }),
+        })
+    }
+
+    /// The parts that give back what was reserved of an instance beyond its end.
+    pub(crate) fn add_given_back(&self, parts: &mut Parts, instance: &Instance, ended_at: Millis) -> Result<(), Error> {
+        let from = ended_at.max(instance.requested_at);
+        for (window, share) in shares(instance.rate, instance.requested_at, from, instance.covered_to).into_iter().filter(|(_, share)| *share > 0) {
+            self.add_update(parts, &keys::spend(&window.0), adding(-share, from), None)?;
+        }
+        Ok(())
+    }
+}
+
+fn adding(share: i64, at: Millis) -> Expr {
+    let update = Expr::new("SET #ttl = if_not_exists(#ttl, :ttl) ADD committed :share").name("ttl");
+    update.value("ttl", n(at / 1000 + KEPT_S)).value("share", n(share))
+}
