@@ -201,7 +201,7 @@ async fn disable(app: &App, endpoint: &Endpoint, why: WhyDisabled) -> anyhow::Re
         let endpoints = app.table().endpoints(&endpoint.account_id).await?;
         let Some(found) = endpoints.find(&endpoint.endpoint_id).filter(|found| still_to_disable(endpoint, found, why)) else { return Ok(()) };
         let disabled = found.clone().disabled(why, app.now());
-        if app.table().save_endpoint(&endpoints, disabled, None).await? == Saved::Done {
+        if app.table().save_endpoint(&endpoints, disabled).await? == Saved::Done {
             tracing::warn!(endpoint_id = %endpoint.endpoint_id, ?why, "webhook endpoint disabled");
             if let Err(error) = tell::owner(app, &endpoint.account_id, &endpoint.endpoint_id).await {
                 tracing::warn!("the owner of a disabled endpoint is told later: {error:#}");

@@ -42,7 +42,7 @@ async fn world() -> App {
     let account = Account::new(account_id(), AccountKind::Person, 0, NOW);
     assert!(app.table().put(to_item(&keys::account(&account_id()), &account).unwrap(), Some(absent())).await.unwrap());
     let none = app.table().endpoints(&account_id()).await.unwrap();
-    assert_eq!(app.table().save_endpoint(&none, endpoint(), None).await.unwrap(), Saved::Done);
+    assert_eq!(app.table().save_endpoint(&none, endpoint()).await.unwrap(), Saved::Done);
     app
 }
 

@@ -193,3 +193,6 @@ async fn mail(app: &App, order: &Order, message: &impl Message) {
 fn told(problem: kiln_http::Problem) -> anyhow::Error {
     anyhow::anyhow!("{}: {}", problem.code, problem.detail)
 }
+
+#[cfg(test)]
+mod settle_tests;

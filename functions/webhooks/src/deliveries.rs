@@ -11,7 +11,7 @@ use kiln_core::FieldError;
 use kiln_core::ids::DeliveryId;
 use kiln_http::caller::scope;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, For, Id, Key, Once, Page, Paging, Problem, Result};
+use kiln_http::{App, For, Id, Key, Once, Page, Paging, Problem, Result, pace};
 use kiln_store::hooks::{DeliveryFilter, DeliveryState, MAX_TRIES, Replayed};
 use kiln_store::keys;
 use serde::Deserialize;
@@ -69,7 +69,6 @@ pub(crate) async fn show(State(app): State<App>, caller: For<scope::WebhooksWrit
     responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
 pub(crate) async fn replay(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<DeliveryId>, key: Key) -> Result<Response> {
     let once = Once::new("deliveries/replay", key, id.as_str().as_bytes());
-    let mut counted = false;
     for _ in 0..TRIES {
         let now = app.now();
         if let Some((route, hash)) = once.lookup() {
@@ -89,18 +88,19 @@ pub(crate) async fn replay(State(app): State<App>, caller: For<scope::WebhooksWr
         if seen.tries.len() >= MAX_TRIES {
             return Err(Problem::conflict("too_many_tries", format!("It has had {MAX_TRIES} tries.")));
         }
-        if !counted {
-            by_hand(&app, &caller.account_id, now).await?;
-            counted = true;
-        }
+        let room = by_hand(&app, &caller.account_id, now).await?;
         let after = seen.clone().replayed(now);
         let view = DeliveryView::new(&after);
         let stored = serde_json::to_string(&view).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::ACCEPTED, stored, now);
-        if app.table().replay_delivery(&seen, after.clone(), record.as_ref()).await? == Replayed::Done {
-            tracing::info!(delivery_id = %id, "delivery replayed by hand");
-            send_now(&app, &after).await;
-            return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
+        match app.table().replay_delivery(&seen, after.clone(), &room, record.as_ref()).await? {
+            Replayed::Done => {
+                tracing::info!(delivery_id = %id, "delivery replayed by hand");
+                send_now(&app, &after).await;
+                return Ok((StatusCode::ACCEPTED, pace::headers(room.step, now), Json(view)).into_response());
+            }
+            Replayed::Moved | Replayed::Repeated => {}
+            Replayed::NoRoom(why) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())

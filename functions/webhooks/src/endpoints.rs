@@ -13,7 +13,7 @@ use kiln_core::ids::EndpointId;
 use kiln_core::time::{Millis, seconds};
 use kiln_http::caller::scope;
 use kiln_http::idempotency::replay_response;
-use kiln_http::{App, Body, Caller, For, Id, Key, Once, Page, Paging, Problem, Result, random_bytes};
+use kiln_http::{App, Body, Caller, For, Id, Key, Once, Page, Paging, Problem, Result, pace, random_bytes};
 use kiln_store::Room;
 use kiln_store::hooks::{Endpoint, MAX_ENDPOINTS, OwedEvent, Replayed, Saved};
 use serde::Deserialize;
@@ -64,6 +64,12 @@ async fn earlier(app: &App, caller: &Caller, once: &Once, now: Millis) -> Result
     Ok(once.replayed(earlier, now)?.map(replay_response))
 }
 
+/// What one more thing takes of the account.
+async fn room(app: &App, caller: &Caller, now: Millis) -> Result<Room> {
+    let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Room::of(&account, app.settings(), now))
+}
+
 /// Makes an endpoint; its secret is shown this once.
 #[utoipa::path(post, path = "/api/v1/webhook-endpoints", tag = "webhooks", request_body = EndpointRequest,
     params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours, without `secret`.")),
@@ -76,8 +82,7 @@ pub(crate) async fn create(State(app): State<App>, caller: For<scope::WebhooksWr
             return Ok(answer);
         }
         let (url, events) = (url(&app, &body.value.url)?, Wanted::parse(body.value.events.clone())?);
-        let account = app.table().account(&caller.account_id).await?.ok_or_else(Problem::not_found)?;
-        let room = Room::of(&account, app.settings(), now);
+        let room = room(&app, &caller, now).await?;
         let read = app.table().endpoints(&caller.account_id).await?;
         if read.all.len() >= MAX_ENDPOINTS {
             return Err(Problem::conflict("too_many_endpoints", format!("An account has {MAX_ENDPOINTS} endpoints at most; delete one first.")));
@@ -112,10 +117,10 @@ pub(crate) async fn create(State(app): State<App>, caller: For<scope::WebhooksWr
             Saved::Done => {
                 tracing::info!(endpoint_id = %id, "webhook endpoint made");
                 answer.secret = Some(secret);
-                return Ok((StatusCode::CREATED, Json(answer)).into_response());
+                return Ok((StatusCode::CREATED, pace::headers(room.step, now), Json(answer)).into_response());
             }
             Saved::Moved | Saved::Repeated => {}
-            Saved::NoRoom(why) => return Err(kiln_http::pace::no_room(why, app.settings(), now)),
+            Saved::NoRoom(why) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())
@@ -151,7 +156,7 @@ pub(crate) async fn change(
         let before = read.find(&id).ok_or_else(Problem::not_found)?;
         let after = changed(before, &app, &wanted)?;
         let view = EndpointView::new(&after, app.now());
-        if app.table().save_endpoint(&read, after, None).await? == Saved::Done {
+        if app.table().save_endpoint(&read, after).await? == Saved::Done {
             tracing::info!(endpoint_id = %id, enabled = ?wanted.enabled, "webhook endpoint changed");
             return Ok(Json(view));
         }
@@ -204,6 +209,7 @@ pub(crate) async fn rotate(State(app): State<App>, caller: For<scope::WebhooksWr
         if let Some(answer) = earlier(&app, &caller, &once, now).await? {
             return Ok(answer);
         }
+        let room = room(&app, &caller, now).await?;
         let read = app.table().endpoints(&caller.account_id).await?;
         let mut endpoint = read.find(&id).ok_or_else(Problem::not_found)?.clone();
         let (secret, sealed) = new_secret(&app, &endpoint.place()).await?;
@@ -212,10 +218,14 @@ pub(crate) async fn rotate(State(app): State<App>, caller: For<scope::WebhooksWr
         let mut answer = WithSecret { endpoint: EndpointView::new(&endpoint, now), secret: None };
         let stored = serde_json::to_string(&answer).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::OK, stored, now);
-        if app.table().save_endpoint(&read, endpoint, record.as_ref()).await? == Saved::Done {
-            tracing::info!(endpoint_id = %id, "webhook secret rotated");
-            answer.secret = Some(secret);
-            return Ok((StatusCode::OK, Json(answer)).into_response());
+        match app.table().create_endpoint(&read, endpoint, &room, record.as_ref()).await? {
+            Saved::Done => {
+                tracing::info!(endpoint_id = %id, "webhook secret rotated");
+                answer.secret = Some(secret);
+                return Ok((StatusCode::OK, pace::headers(room.step, now), Json(answer)).into_response());
+            }
+            Saved::Moved | Saved::Repeated => {}
+            Saved::NoRoom(why) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())
@@ -227,7 +237,6 @@ pub(crate) async fn rotate(State(app): State<App>, caller: For<scope::WebhooksWr
     responses((status = 202, body = DeliveryView), (status = 409)), security(("session" = []), ("api_key" = ["webhooks:write"])))]
 pub(crate) async fn test(State(app): State<App>, caller: For<scope::WebhooksWrite>, Id(id): Id<EndpointId>, key: Key) -> Result<Response> {
     let once = Once::new("webhook-endpoints/test", key, id.as_str().as_bytes());
-    let mut counted = false;
     for _ in 0..TRIES {
         let now = app.now();
         if let Some(answer) = earlier(&app, &caller, &once, now).await? {
@@ -237,20 +246,21 @@ pub(crate) async fn test(State(app): State<App>, caller: For<scope::WebhooksWrit
         if !endpoint.enabled {
             return Err(Problem::conflict("endpoint_disabled", "The endpoint is disabled; enable it first."));
         }
-        if !counted {
-            by_hand(&app, &caller.account_id, now).await?;
-            counted = true;
-        }
+        let room = by_hand(&app, &caller.account_id, now).await?;
         let data = serde_json::json!({ "endpoint_id": id, "message": "This is a test: your endpoint hears Kiln." });
         let event = Event::new(EventType::WebhookTest, now, &format!("{id}#{}", app.random()), data);
         let delivery = OwedEvent::new(&caller.account_id, &event).delivery(&endpoint, now);
         let view = DeliveryView::new(&delivery);
         let stored = serde_json::to_string(&view).map_err(Problem::internal)?;
         let record = once.record(&caller.account_id, StatusCode::ACCEPTED, stored, now);
-        if app.table().add_delivery(&delivery, record.as_ref()).await? == Replayed::Done {
-            tracing::info!(endpoint_id = %id, delivery_id = %delivery.delivery_id, "test sent to a webhook endpoint");
-            send_now(&app, &delivery).await;
-            return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
+        match app.table().add_delivery(&delivery, &room, record.as_ref()).await? {
+            Replayed::Done => {
+                tracing::info!(endpoint_id = %id, delivery_id = %delivery.delivery_id, "test sent to a webhook endpoint");
+                send_now(&app, &delivery).await;
+                return Ok((StatusCode::ACCEPTED, pace::headers(room.step, now), Json(view)).into_response());
+            }
+            Replayed::Moved | Replayed::Repeated => {}
+            Replayed::NoRoom(why) => return Err(pace::no_room(why, app.settings(), now)),
         }
     }
     Err(kiln_store::Error::Busy.into())

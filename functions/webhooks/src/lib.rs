@@ -7,10 +7,11 @@ mod deliveries;
 mod endpoints;
 mod view;
 
+use kiln_core::ids::AccountId;
 use kiln_core::time::Millis;
 use kiln_http::{App, Problem, Result};
-use kiln_store::DeliveryHint;
 use kiln_store::hooks::Delivery;
+use kiln_store::{DeliveryHint, Room};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +19,6 @@ use utoipa_axum::routes;
 const TRIES: usize = 8;
 /// Tests and replays of one account in an hour.
 const BY_HAND: u64 = 60;
-const HOUR_S: i64 = 3600;
 
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -41,15 +41,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     api().into_openapi()
 }
 
-/// Counts one more message sent by hand, or refuses it.
-async fn by_hand(app: &App, account: &kiln_core::ids::AccountId, now: Millis) -> Result<()> {
-    let window = now / 1000 / HOUR_S;
-    let ends = (window + 1) * HOUR_S;
-    if app.table().count_in_window(&format!("webhooks-by-hand#{account}"), window, BY_HAND, ends).await? {
-        return Ok(());
-    }
-    let wait = u64::try_from(ends - now / 1000).unwrap_or(1);
-    Err(Problem::too_many("too_many_by_hand", format!("{BY_HAND} tests and replays an hour."), wait))
+/// The room that one more webhook sent by hand takes in its account.
+async fn by_hand(app: &App, account: &AccountId, now: Millis) -> Result<Room> {
+    let account = app.table().account(account).await?.ok_or_else(Problem::not_found)?;
+    Ok(Room::of(&account, app.settings(), now).by_hand(&account, BY_HAND, now))
 }
 
 /// Has it sent at once; if that can't be said, its schedule finds it within a minute.

@@ -40,6 +40,10 @@ pub fn too_fast(settings: &Settings, now: Millis) -> Problem {
 pub fn no_room(why: NoRoom, settings: &Settings, now: Millis) -> Problem {
     match why {
         NoRoom::TooFast => too_fast(settings, now),
+        NoRoom::ByHand { limit } => {
+            let detail = format!("This account has sent {limit} tests and replays in this hour, as many as it may; wait.");
+            Problem::too_many("too_many_by_hand", detail, crate::limits::until_next(now))
+        }
         NoRoom::Bytes { kept, limit } => {
             let detail = format!("This account keeps {kept} bytes of {limit}; delete uploads, or buy credits to lift the free limit.");
             Problem::new(StatusCode::FORBIDDEN, "storage_full", detail).field("bytes")

@@ -3,7 +3,7 @@
 use crate::api_keys::active;
 use crate::deletion::Leaving;
 use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, hash, keys};
+use crate::{ByHand, Error, hash, keys};
 use kiln_core::ids::{AccountId, EntryId, SessionId};
 use kiln_core::job::Counters;
 use kiln_core::ledger::{Entry, Move};
@@ -69,6 +69,8 @@ pub struct Account {
     pub preferences: Preferences,
     #[serde(flatten)]
     pub tally: Tally,
+    #[serde(flatten)]
+    pub by_hand: ByHand,
     /// On its way out; `None` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Leaving>,
@@ -136,6 +138,7 @@ impl Account {
             plan_rev: 0,
             preferences: Preferences::default(),
             tally: Tally::default(),
+            by_hand: ByHand::default(),
             state: None,
             deleted_at: None,
             next_check_at: None,

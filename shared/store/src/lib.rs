@@ -53,7 +53,7 @@ pub use payments::{Applied, Claimed, Subscription};
 pub use profile::{Confirmation, NoMove, ProfileChange};
 pub use queues::{DeliveryHint, Queue, QueueDepth, Queues};
 pub use rent::NoCover;
-pub use room::{NoRoom, Room};
+pub use room::{ByHand, HandStep, NoRoom, Room};
 pub use secrets::Secrets;
 pub use shares::Share;
 pub use suppressions::{Kept, Reason, Suppression};

@@ -92,7 +92,7 @@ impl Table {
     /// Writes a new order, with the record of its request; `Ok(Ok(false))` when that record's key was used meanwhile.
     pub async fn put_order(&self, order: &Order, account: &Account, room: &Room, once: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
         let mut parts = Parts::default();
-        let room_part = self.add_room(&mut parts, account, room)?;
+        let room_part = self.add_room(&mut parts, &account.account_id, room)?;
         self.add_put(&mut parts, to_item(&keys::order(&order.account_id, &order.order_id), order)?, Some(absent()))?;
         let once_part = once.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         match self.transact(parts).await? {

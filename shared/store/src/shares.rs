@@ -21,7 +21,7 @@ pub struct Share {
 impl Table {
     pub async fn put_share(&self, share: &Share, account: &Account, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
         let mut parts = Parts::default();
-        let room_part = self.add_room(&mut parts, account, room)?;
+        let room_part = self.add_room(&mut parts, &account.account_id, room)?;
         self.add_put(&mut parts, to_item(&keys::share(&share.token_hash), share)?, Some(absent()))?;
         self.add_put(&mut parts, to_item(&keys::account_share(&share.account_id, &share.share_id), share)?, Some(absent()))?;
         if let Some(record) = idempotent {

@@ -49,7 +49,7 @@ impl Table {
     /// Records a new upload, its bytes counted from now on; an idempotency record that exists already is told by `false`.
     pub async fn put_upload(&self, upload: &Upload, account: &Account, room: &Room, idempotent: Option<&Idempotent>) -> Result<Result<bool, NoRoom>, Error> {
         let mut parts = Parts::default();
-        let room_part = self.add_room(&mut parts, account, room)?;
+        let room_part = self.add_room(&mut parts, &account.account_id, room)?;
         self.add_put(&mut parts, to_item(&keys::upload(&upload.account_id, &upload.upload_id), upload)?, Some(absent()))?;
         if let Some(record) = idempotent {
             self.add_idempotency(&mut parts, record)?;

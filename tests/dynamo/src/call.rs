@@ -15,10 +15,11 @@ use aws_smithy_types::body::SdkBody;
 use std::sync::Arc;
 
 const TARGET: &str = "DynamoDB_20120810.";
+const GET_PARAMETER: &str = "AmazonSSM.GetParameter";
 /// A late request is applied within so many calls.
 const LATEST: u64 = 8;
 
-/// Hands the SDK's requests to a table.
+/// Hands the SDK's requests to a table; those for a secret to the parameters beside it.
 #[derive(Debug, Clone)]
 pub struct Connector(pub Memory);
 
@@ -32,6 +33,9 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let memory = self.0.clone();
         HttpConnectorFuture::new(async move {
+            if request.headers().get("x-amz-target") == Some(GET_PARAMETER) {
+                return respond(memory.parameter(request.body().bytes().unwrap_or_default())).map_err(|error| ConnectorError::other(error.into(), None));
+            }
             let operation = request.headers().get("x-amz-target").and_then(|target| target.strip_prefix(TARGET)).unwrap_or_default().to_owned();
             let planned = match request.body().bytes() {
                 Some(body) => plan(&operation, body).map(Arc::new),

@@ -33,8 +33,7 @@ where
         let mut ends = 0;
         for fate in [Fate::Applied, Fate::NotApplied] {
             let memory = world.fork();
-            memory.yields(1..=1).on_drop(fate);
-            let ended = Until { future: Some(Box::pin(make(memory.clone()))), left: at }.await;
+            let ended = dies_at(&memory, at, fate, make(memory.clone())).await;
             ends += usize::from(ended.is_some());
             check(Crashed { memory, at, fate, ended }).await;
         }
@@ -43,6 +42,13 @@ where
         }
     }
     unreachable!("the loop has no other end")
+}
+
+/// Runs a process on this table and drops it when it waits for the `at`-th time, its request under way applied or not; what it gave, if it
+/// came to its end before. For worlds that can't be forked: where something beside the table is changed too.
+pub async fn dies_at<R: Future>(memory: &Memory, at: usize, fate: Fate, process: R) -> Option<R::Output> {
+    memory.yields(1..=1).on_drop(fate);
+    Until { future: Some(Box::pin(process)), left: at }.await
 }
 
 /// Polls a future and drops it when it has waited so many times.

@@ -30,7 +30,7 @@ mod turns;
 mod value;
 mod wire;
 
-pub use crash::{Crashed, at_every_await};
+pub use crash::{Crashed, at_every_await, dies_at};
 pub use faults::{Chances, Fate, Fault};
 pub use memory::{Memory, Planted};
 pub use schema::{INDEX, INDEX_ATTRIBUTES, INDEX_KEY, KEY, TABLE};

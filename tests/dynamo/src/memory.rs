@@ -50,6 +50,8 @@ pub struct State {
     pub late: Vec<(u64, Arc<Plan>)>,
     pub stopped: bool,
     pub waiting: Vec<Waker>,
+    /// What the parameter store beside the table holds.
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl Memory {
@@ -65,6 +67,7 @@ impl Memory {
             late: vec![],
             stopped: false,
             waiting: vec![],
+            parameters: BTreeMap::new(),
         };
         Self { seed, state: Arc::new(Mutex::new(state)) }
     }
@@ -89,6 +92,20 @@ impl Memory {
             .build()
     }
 
+    /// Puts a secret into the parameter store beside the table; its reads take no turns.
+    pub fn put_parameter(&self, name: &str, value: &str) -> &Self {
+        self.state().parameters.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn parameter(&self, body: &[u8]) -> Result<String, Failure> {
+        let asked: serde_json::Value = serde_json::from_slice(body).map_err(|error| Failure::new("SerializationException", error.to_string()))?;
+        let name = asked["Name"].as_str().unwrap_or_default();
+        let found = self.state().parameters.get(name).cloned();
+        let value = found.ok_or_else(|| Failure::new("ParameterNotFound", name))?;
+        Ok(serde_json::json!({ "Parameter": { "Name": name, "Type": "SecureString", "Value": value } }).to_string())
+    }
+
     /// Another table with the same items and settings and a fresh start from the seed: no faults, nothing in flight, no counts.
     pub fn fork(&self) -> Self {
         let fork = Self::new(self.seed);
@@ -99,6 +116,7 @@ impl Memory {
             to.engine.planted = from.engine.planted;
             to.yields = from.yields.clone();
             to.on_drop = from.on_drop;
+            to.parameters = from.parameters.clone();
         }
         fork
     }

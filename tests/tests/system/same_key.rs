@@ -4,7 +4,8 @@ use super::stored;
 use anyhow::{Context, Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use kiln_tests::client::Answer;
-use kiln_tests::{Client, Shop, System};
+use kiln_tests::system::wait_for;
+use kiln_tests::{Client, Receiver, Shop, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -98,5 +99,43 @@ async fn a_key_that_met_a_refusal_may_be_used_again_and_one_of_yesterday_is_free
     let second = ben.post_once("/api/v1/jobs", json!({ "kind": "noop", "params": { "ms": 2 } }), "one").await?.expect(202)?;
     ensure!(second["id"] != first["id"], "{second}");
     ben.check_books().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_requests_with_one_key_a_webhook_is_sent_by_hand_once_and_a_secret_made_once() -> Result<()> {
+    let system = System::start_watched(&[("KILN_WEBHOOK_ALLOW_LOOPBACK", "1")]).await?;
+    let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
+    let made = ada.post("/api/v1/webhook-endpoints", json!({ "url": receiver.url, "events": ["batch.*"] })).await?.expect(201)?;
+    let endpoint = format!("/api/v1/webhook-endpoints/{}", made["id"].as_str().context("id")?);
+    let faults = system.faults.clone().context("a proxy")?;
+    faults.overlapping_writes_conflict();
+    let sent_by_hand = async || {
+        let rows = stored::items(&system.stand_in()?).await?;
+        anyhow::Ok(rows.into_iter().find(|item| item.contains_key("hand_sent")).and_then(|item| item["hand_sent"].as_n().ok().cloned()))
+    };
+
+    let tests = at_once(&system, &ada, &format!("{endpoint}/test"), &json!({})).await?;
+    ensure!(tests.iter().all(|answer| answer.status == 202 && name(answer) == name(&tests[0])), "{tests:?}");
+    ensure!(ada.all("/api/v1/deliveries").await?.len() == 1 && sent_by_hand().await?.as_deref() == Some("1"));
+    let delivery = format!("/api/v1/deliveries/{}", name(&tests[0]));
+    let delivered = async |tries: usize| {
+        wait_for("the delivery", SOON, async || {
+            let now = ada.get(&delivery).await?.expect(200)?;
+            Ok((now["state"] == "delivered" && now["tries"].as_array().map(Vec::len) == Some(tries)).then_some(()))
+        })
+        .await
+    };
+    delivered(1).await?;
+
+    let replays = at_once(&system, &ada, &format!("{delivery}/replay"), &json!({})).await?;
+    ensure!(replays.iter().all(|answer| answer.status == 202), "{replays:?}");
+    delivered(2).await?;
+    ensure!(sent_by_hand().await?.as_deref() == Some("2"));
+    ensure!(receiver.hooks().len() == 2, "{:?}", receiver.hooks());
+
+    let secrets = at_once(&system, &ada, &format!("{endpoint}/rotate-secret"), &json!({})).await?;
+    ensure!(secrets.iter().all(|answer| answer.status == 200), "{secrets:?}");
+    ensure!(secrets.iter().filter(|answer| answer.body["secret"].is_string()).count() == 1, "{secrets:?}");
     Ok(())
 }

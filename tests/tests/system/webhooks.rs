@@ -2,6 +2,7 @@
 //! and what somebody else can't.
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use kiln_core::hooks::sign::{Secret, signatures};
 use kiln_tests::system::wait_for;
 use kiln_tests::{Client, Hook, Receiver, System, Verdict};
@@ -489,5 +490,42 @@ async fn hints_lost_or_tripled_deliver_each_event_once() -> Result<()> {
     ids.sort();
     ids.dedup();
     ensure!(ids.len() == 6 && receiver.hooks().len() == 6, "{} messages of {} ids", receiver.hooks().len(), ids.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_suspended_or_has_sent_an_hour_s_worth_by_hand_sends_nothing_more() -> Result<()> {
+    let system = System::start(&[LOOPBACK[0], ("KILN_ADMIN_KEY", "the-admin-key-of-this-test")]).await?;
+    let (ada, receiver) = (system.signed_in("ada@example.org").await?, Receiver::start().await?);
+    let (id, _) = endpoint(&ada, &receiver.url, &["batch.*"]).await?;
+    let sent = ada.post(&format!("{ENDPOINTS}/{id}/test"), json!({})).await?;
+    ensure!(sent.status == 202 && sent.headers["ratelimit-policy"].to_str()?.contains("creates"), "{sent:?}");
+    let done = delivery(&ada, "delivered").await?["id"].as_str().context("id")?.to_owned();
+    let (test, rotate, replay) = (format!("{ENDPOINTS}/{id}/test"), format!("{ENDPOINTS}/{id}/rotate-secret"), format!("/api/v1/deliveries/{done}/replay"));
+    let account = ada.get("/api/v1/me").await?.expect(200)?["account"]["id"].as_str().context("id")?.to_owned();
+    let suspend = async |yes: bool| {
+        let change = ada.request(Method::PATCH, &format!("/api/v1/admin/accounts/{account}")).bearer_auth("the-admin-key-of-this-test");
+        ada.send(change.json(&json!({ "suspended": yes }))).await?.expect(200)
+    };
+
+    suspend(true).await?;
+    for path in [&test, &rotate, &replay] {
+        ada.post(path, json!({})).await?.problem(403, "account_suspended", "")?;
+    }
+    suspend(false).await?;
+    // The hour is full, as the account's item says; an hour's worth takes a minute to send.
+    let client = super::access::table_client(&system.stand_in()?).await;
+    let key = |name: &str, text: String| (name.to_owned(), AttributeValue::S(text));
+    let item = std::collections::HashMap::from([key("pk", format!("ACC#{account}")), key("sk", "ACCOUNT".into())]);
+    let full = client.update_item().table_name("kiln-local-Table").set_key(Some(item)).update_expression("SET hand_sent = :full");
+    let full = full.condition_expression("hand_sent = :one").expression_attribute_values(":one", AttributeValue::N("1".into()));
+    full.expression_attribute_values(":full", AttributeValue::N("60".into())).send().await?;
+    for path in [&test, &replay] {
+        let refused = ada.post(path, json!({})).await?;
+        ensure!(refused.headers.get("retry-after").is_some(), "{refused:?}");
+        refused.problem(429, "too_many_by_hand", "")?;
+    }
+    ada.post(&rotate, json!({})).await?.expect(200)?;
+    ensure!(receiver.hooks().len() == 1, "{:?}", receiver.hooks());
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use super::{OWED, OwedEvent};
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, Idempotent, keys};
+use crate::{Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::hooks::EventType;
 use kiln_core::ids::{AccountId, DeliveryId, EndpointId, EventId};
 use kiln_core::job::owed_shard;
@@ -108,6 +108,8 @@ pub enum Replayed {
     Moved,
     /// The same idempotency key has been used; read its record.
     Repeated,
+    /// The account makes or sends too much at once, or may make nothing.
+    NoRoom(NoRoom),
 }
 
 impl Delivery {
@@ -224,26 +226,30 @@ impl Table {
     }
 
     /// A new round of tries, with the record of its request.
-    pub async fn replay_delivery(&self, seen: &Delivery, mut after: Delivery, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
+    pub async fn replay_delivery(&self, seen: &Delivery, mut after: Delivery, room: &Room, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
         after.begun = seen.begun + 1;
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::delivery(&after.account_id, &after.delivery_id), &after)?, Some(still(seen)))?;
-        self.write_once(parts, idempotent).await
+        self.write_once(parts, &after.account_id, room, idempotent).await
     }
 
     /// A delivery of its own: a test that the owner of an endpoint asked for.
-    pub async fn add_delivery(&self, delivery: &Delivery, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
+    pub async fn add_delivery(&self, delivery: &Delivery, room: &Room, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
         let mut parts = Parts::default();
         self.add_put(&mut parts, to_item(&keys::delivery(&delivery.account_id, &delivery.delivery_id), delivery)?, Some(absent()))?;
-        self.write_once(parts, idempotent).await
+        self.write_once(parts, &delivery.account_id, room, idempotent).await
     }
 
-    async fn write_once(&self, mut parts: Parts, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
+    async fn write_once(&self, mut parts: Parts, account: &AccountId, room: &Room, idempotent: Option<&Idempotent>) -> Result<Replayed, Error> {
+        let room_part = self.add_room(&mut parts, account, room)?;
         let repeat = idempotent.map(|record| self.add_idempotency(&mut parts, record)).transpose()?;
         Ok(match self.transact(parts).await? {
             Written::Done => Replayed::Done,
             Written::Refused(refused) if refused.has(repeat) => Replayed::Repeated,
-            Written::Refused(_) => Replayed::Moved,
+            Written::Refused(refused) => match self.no_room(&refused, room_part, room)? {
+                None | Some(NoRoom::Moved) => Replayed::Moved,
+                Some(why) => Replayed::NoRoom(why),
+            },
         })
     }
 }

@@ -154,14 +154,14 @@ impl Table {
         Ok(Endpoints { all, rev, wanted })
     }
 
-    /// Writes a new endpoint.
+    /// Writes a new endpoint, or an endpoint's new secret: what a request makes, and takes room for.
     pub async fn create_endpoint(&self, read: &Endpoints, endpoint: Endpoint, room: &Room, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
         self.write_endpoint(read, endpoint, Some(room), idempotent).await
     }
 
     /// Writes a changed endpoint, which was among those read.
-    pub async fn save_endpoint(&self, read: &Endpoints, endpoint: Endpoint, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
-        self.write_endpoint(read, endpoint, None, idempotent).await
+    pub async fn save_endpoint(&self, read: &Endpoints, endpoint: Endpoint) -> Result<Saved, Error> {
+        self.write_endpoint(read, endpoint, None, None).await
     }
 
     async fn write_endpoint(&self, read: &Endpoints, mut endpoint: Endpoint, room: Option<&Room>, idempotent: Option<&Idempotent>) -> Result<Saved, Error> {
@@ -200,7 +200,7 @@ impl Table {
         room: Option<&Room>,
     ) -> Result<Option<usize>, Error> {
         if wanted == read.wanted && !changed {
-            return Ok(None);
+            return room.map(|room| self.add_room(parts, account, room)).transpose();
         }
         let lines = wanted.as_slice().iter().map(s).collect();
         let mut update = AccountUpdate::new().set("hooks_rev", n(read.rev + 1)).set("hook_events", aws_sdk_dynamodb::types::AttributeValue::L(lines));

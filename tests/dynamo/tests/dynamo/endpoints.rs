@@ -44,7 +44,7 @@ async fn world(memory: &Memory) -> Result<Table> {
     table.put(to_item(&keys::account(&account_id()), &account)?, Some(absent())).await?;
     for (n, enabled) in [(1, true), (2, false)] {
         let read = table.endpoints(&account_id()).await?;
-        ensure!(table.save_endpoint(&read, endpoint(n, enabled)?, None).await? == Saved::Done);
+        ensure!(table.save_endpoint(&read, endpoint(n, enabled)?).await? == Saved::Done);
     }
     Ok(table)
 }
@@ -55,7 +55,7 @@ async fn switch(table: &Table, n: u128, enabled: bool) -> Result<()> {
         let read = table.endpoints(&account_id()).await?;
         let mut after = read.find(&EndpointId::new(NOW, n)).context("the endpoint")?.clone();
         after.enabled = enabled;
-        if table.save_endpoint(&read, after, None).await? == Saved::Done {
+        if table.save_endpoint(&read, after).await? == Saved::Done {
             return Ok(());
         }
     }
@@ -75,7 +75,7 @@ async fn a_change_that_relies_on_a_sum_which_is_gone_is_refused() -> Result<()> 
     // By what it has read the sum is `job.*` already, so there is nothing in it to write.
     let mut second = read.find(&EndpointId::new(NOW, 2)).context("the second")?.clone();
     second.enabled = true;
-    ensure!(table.save_endpoint(&read, second, None).await? == Saved::Moved);
+    ensure!(table.save_endpoint(&read, second).await? == Saved::Moved);
     switch(&table, 2, true).await?;
     ensure!(wants_jobs(&table).await?);
     Ok(())
@@ -89,7 +89,7 @@ async fn a_sum_that_leaves_out_an_endpoint_enabled_since_is_refused() -> Result<
     switch(&table, 2, true).await?;
     let mut first = read.find(&EndpointId::new(NOW, 1)).context("the first")?.clone();
     first.enabled = false;
-    ensure!(table.save_endpoint(&read, first, None).await? == Saved::Moved);
+    ensure!(table.save_endpoint(&read, first).await? == Saved::Moved);
     switch(&table, 1, false).await?;
     ensure!(wants_jobs(&table).await?);
     Ok(())
@@ -102,7 +102,7 @@ async fn what_leaves_an_endpoint_s_events_as_they_are_is_in_no_other_s_way() -> 
     switch(&table, 2, true).await?;
     let mut moved = read.find(&EndpointId::new(NOW, 1)).context("the first")?.clone();
     moved.url = "https://hooks.example.com/moved".into();
-    ensure!(table.save_endpoint(&read, moved, None).await? == Saved::Done);
+    ensure!(table.save_endpoint(&read, moved).await? == Saved::Done);
     ensure!(wants_jobs(&table).await?);
     Ok(())
 }
