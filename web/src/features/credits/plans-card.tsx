@@ -1,5 +1,5 @@
 // The plans that are sold, the one that runs, and the ways from one to another.
-import { useEffect, useRef, useState } from "react";
+import { useState } from "react";
 import { errorText } from "../../api/client";
 import { billing } from "../../api/endpoints";
 import type { Plan, Subscription } from "../../api/types";
@@ -12,6 +12,7 @@ import css from "./credits.module.css";
 import { PlanDialog, type PlanQuestion } from "./plan-dialog";
 import { planStatusText, step } from "./plan-rules";
 import { useCheckout } from "./use-checkout";
+import { useSoon } from "./use-soon";
 import type { PlanControl } from "./use-subscription";
 
 interface PlansProps {
@@ -22,20 +23,15 @@ interface PlansProps {
   changed: () => void;
 }
 
-const SOON_MS = [1500, 4000, 10_000];
-
 export function Plans({ plans, currency, control, changed }: PlansProps) {
   const checkout = useCheckout();
   const [wanted, setWanted] = useState<string | null>(null);
   const [question, setQuestion] = useState<PlanQuestion | null>(null);
-  const timers = useRef<ReturnType<typeof setTimeout>[]>([]);
-  useEffect(() => () => timers.current.forEach(clearTimeout), []);
+  const changedSoon = useSoon(changed);
   const change = useAction(async (body: { plan: string } | { cancel: boolean }) => {
     await billing.changePlan(body);
     setQuestion(null);
-    changed();
-    // The credits of a dearer plan come a moment after its payment, which the payment service tells by itself.
-    timers.current = SOON_MS.map((ms) => setTimeout(changed, ms));
+    changedSoon();
   });
   const current = plans.find((plan) => plan.id === control.plan?.plan) ?? null;
   return (

@@ -6,25 +6,29 @@ import { ButtonLink } from "../../ui/button";
 import { credits } from "../../ui/format";
 import { Notice } from "../../ui/notice";
 import { useOrder } from "./use-order";
+import { useSoon } from "./use-soon";
 
 /** Answers after which it is no longer "in a moment": about 20 seconds. */
 const LONG = 18;
 
 interface PaidNoticeProps {
   orderId: string;
-  /** Called once, when the order is settled. */
+  /** Called when the order is settled, and where a plan has begun a few times more: its credits come by themselves. */
   settled: () => void;
 }
 
 export function PaidNotice({ orderId, settled }: PaidNoticeProps) {
   const { value, answers, error, lost } = useOrder(orderId);
   const over = value !== null && value.order?.state !== "open";
+  const begun = value?.order?.state === "begun";
   const told = useRef(false);
+  const settledSoon = useSoon(settled);
   useEffect(() => {
     if (!over || told.current) return;
     told.current = true;
-    settled();
-  }, [over, settled]);
+    if (begun) settledSoon();
+    else settled();
+  }, [over, begun, settled, settledSoon]);
 
   if (error) return <Notice tone="bad">{errorText(error)}</Notice>;
   if (value && !value.order) {

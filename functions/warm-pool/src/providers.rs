@@ -1,0 +1,153 @@
+//! All that machines are rented from, by the setting `KILN_PROVIDERS`.
+//!
+//! Promises: a provider that can't be set up stops no other one, and says why at each run; one that is no longer named still gives back what
+//! was rented from it, as long as its key is there.
+
+use crate::provider::{Machine, NotMade, Order, Provider};
+use crate::vast::{self, Vast, Wanted};
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use kiln_core::pool::Policy;
+use kiln_core::pool::offers::Offer;
+use kiln_core::time::{Millis, seconds};
+use kiln_http::App;
+use kiln_http::pay::UNSET;
+use std::collections::BTreeSet;
+
+const NAMES: &str = "KILN_PROVIDERS";
+/// The parameter that holds the key of the account at Vast.ai.
+const VAST_KEY: &str = "vast-api-key";
+
+/// The providers of one run.
+pub struct Providers(pub(crate) Vec<Box<dyn Provider>>);
+
+impl Providers {
+    pub fn new(all: Vec<Box<dyn Provider>>) -> Self {
+        Self(all)
+    }
+
+    /// Those that `KILN_PROVIDERS` names, separated by commas. `local` is the machine that this process runs on, where it has one to offer.
+    pub async fn named(app: &App, local: Option<Box<dyn Provider>>) -> Self {
+        let named = app.env(NAMES).unwrap_or_default();
+        let names: BTreeSet<&str> = named.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let mut all: Vec<Box<dyn Provider>> = Vec::new();
+        for name in &names {
+            match *name {
+                "vast" => {}
+                "local" => {}
+                other => all.push(Broken::new(other, format!("{NAMES} names {other:?}; there are: local, vast"))),
+            }
+        }
+        match (local, names.contains("local")) {
+            (Some(local), true) => all.push(local),
+            (None, true) => all.push(Broken::new("local", format!("{NAMES} names local, which only a system on one machine can be"))),
+            (_, false) => {}
+        }
+        match vast(app, names.contains("vast")).await {
+            Ok(Some(vast)) => all.push(vast),
+            Ok(None) => {}
+            Err(error) => all.push(Broken::new("vast", format!("{error:#}"))),
+        }
+        Self(all)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &dyn Provider> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
+    pub fn of(&self, name: &str) -> Option<&dyn Provider> {
+        self.all().find(|provider| provider.name() == name)
+    }
+
+    /// The provider of a machine that is there.
+    pub(crate) fn must(&self, name: &str) -> anyhow::Result<&dyn Provider> {
+        self.of(name).with_context(|| format!("the machine is at {name}, which {NAMES} no longer names and no key is there for: it can't be given back"))
+    }
+
+    /// What a boot takes, as long as none was measured: the longest of those that rent.
+    pub(crate) fn usual_boot(&self) -> Millis {
+        self.all().filter(|provider| provider.rents()).map(Provider::usual_boot).max().unwrap_or(seconds(180))
+    }
+
+    /// Whether all of them are the operator's own.
+    pub(crate) fn own(&self) -> bool {
+        self.all().all(Provider::own)
+    }
+}
+
+/// Vast.ai, where its key is known; else nothing, or an error where it is named.
+async fn vast(app: &App, named: bool) -> anyhow::Result<Option<Box<dyn Provider>>> {
+    let key = app.secrets().get(VAST_KEY).await;
+    let key = match key {
+        Ok(key) if &*key != UNSET => key,
+        Ok(_) if !named => return Ok(None),
+        Ok(_) => bail!("{NAMES} names vast, and there is no key of an account: deploy with VAST_API_KEY in the environment"),
+        // A system of an older template has no such parameter.
+        Err(_) if !named => return Ok(None),
+        Err(error) => return Err(error).context("the key of the account at Vast.ai"),
+    };
+    let number = |name: &str, usual: u32| app.env(name).map_or(Ok(usual), |text| text.parse::<u32>().with_context(|| format!("{name} is no whole number")));
+    let wanted = Wanted {
+        image: app.env("KILN_WORKER_IMAGE").filter(|_| named).unwrap_or_default().to_owned(),
+        image_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?),
+        disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
+        api_url: app.public_url().to_owned(),
+    };
+    if named && wanted.image.is_empty() {
+        bail!("{NAMES} names vast, and KILN_WORKER_IMAGE names no container of the worker");
+    }
+    let vast = Vast::new(app.env("VAST_URL").unwrap_or(vast::URL), &key, wanted)?;
+    Ok(Some(Box::new(if named { vast } else { vast.only_gives_back() })))
+}
+
+/// A provider that can't be set up: it lists nothing, so that nothing of it is believed gone, and rents nothing.
+struct Broken {
+    name: &'static str,
+    why: String,
+}
+
+impl Broken {
+    fn new(name: &str, why: String) -> Box<dyn Provider> {
+        let known = ["vast", "local"].into_iter().find(|known| *known == name);
+        Box::new(Self { name: known.unwrap_or("unknown"), why })
+    }
+
+    fn why(&self) -> anyhow::Error {
+        anyhow::anyhow!("{}", self.why)
+    }
+}
+
+#[async_trait]
+impl Provider for Broken {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn own(&self) -> bool {
+        false
+    }
+
+    fn rents(&self) -> bool {
+        false
+    }
+
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Err(self.why())
+    }
+
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        Err(self.why())
+    }
+
+    async fn is_gone(&self, _: &str) -> anyhow::Result<bool> {
+        Err(self.why())
+    }
+
+    async fn create(&self, _: &Order) -> Result<String, NotMade> {
+        Err(NotMade::Refused(self.why()))
+    }
+
+    async fn destroy(&self, _: &str) -> anyhow::Result<()> {
+        Err(self.why())
+    }
+}
