@@ -4,6 +4,7 @@
 //! OpenAPI document, which is the committed one.
 
 mod health;
+mod machines;
 mod metrics;
 mod pool;
 mod workers;
@@ -22,6 +23,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(description))
         .routes(routes!(pool::show, pool::change))
+        .routes(routes!(machines::prewarm))
+        .routes(routes!(machines::terminate))
+        .routes(routes!(machines::lease))
+        .routes(routes!(machines::release))
+        .routes(routes!(machines::history))
 }
 
 /// The function's endpoints.

@@ -49,6 +49,7 @@ pub struct Vast {
     url: Url,
     key: String,
     wanted: Wanted,
+    rents: bool,
 }
 
 /// An answer: its status, and its body as JSON where it is some.
@@ -117,7 +118,12 @@ impl Vast {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
-        Ok(Self { http, url, key: key.to_owned(), wanted })
+        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true })
+    }
+
+    /// Where nothing is rented any more, and what was rented before is still watched and given back.
+    pub fn only_gives_back(self) -> Self {
+        Self { rents: false, ..self }
     }
 
     async fn once(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
@@ -175,6 +181,10 @@ impl Provider for Vast {
         false
     }
 
+    fn rents(&self) -> bool {
+        self.rents
+    }
+
     fn usual_boot(&self) -> Millis {
         seconds(180)
     }
@@ -218,6 +228,17 @@ impl Provider for Vast {
         bail!("the list of machines does not end")
     }
 
+    async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool> {
+        let id: u64 = provider_id.parse().context("no id of a machine")?;
+        let answer = self.again(Method::GET, &format!("/api/v0/instances/{id}/"), &[("owner", "me".to_owned())], None).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND if answer.body["error"] != "auth_error" => Ok(true),
+            // One that is gone may read as null under the plural's name.
+            _ if answer.done() => Ok(answer.body.get("instances").is_some_and(Value::is_null)),
+            _ => bail!("machine {id} could not be asked for: {}", answer.why()),
+        }
+    }
+
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let Some(offer) = &order.offer else { return Err(NotMade::Refused(anyhow::anyhow!("no offer was chosen"))) };
         let body = json!({
@@ -257,6 +278,7 @@ impl Vast {
         let dollars = found.dph_total.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0)?;
         let download = found.inet_down_cost.unwrap_or(0.0).clamp(0.0, 100.0) * self.wanted.image_gb;
         Some(Offer {
+            provider: self.name().into(),
             id: found.id.to_string(),
             host: format!("vast-{}", found.host_id.or(found.machine_id)?),
             gpu: found.gpu_name?,

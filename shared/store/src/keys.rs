@@ -157,9 +157,16 @@ pub fn run(pool: &str) -> Key {
     key(FLEET, format!("RUN#{pool}"))
 }
 
+pub const SPEND: &str = "SPEND";
 /// What machines cost, or are covered for, in an hour, a day or a month.
 pub fn spend(window: &str) -> Key {
-    key("SPEND", window)
+    key(SPEND, window)
+}
+
+/// The record of a machine that is gone, by when it went.
+pub const GONE: &str = "MACHINE#";
+pub fn gone(ended_at: i64, instance: &InstanceId) -> Key {
+    key(SPEND, format!("{GONE}{ended_at:013}#{instance}"))
 }
 
 /// The times of the instances that are gone.

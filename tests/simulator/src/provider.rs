@@ -52,6 +52,7 @@ impl World {
     pub fn offers(&self, most: usize) -> Vec<Offer> {
         let free = self.hosts.iter().enumerate().filter(|(_, host)| !host.taken).take(most);
         free.map(|(n, host)| Offer {
+            provider: "simulated".into(),
             id: format!("{n:03}"),
             host: format!("{n:03}"),
             gpu: "RTX 4090".into(),

@@ -23,6 +23,7 @@ mod mail;
 mod money_told;
 mod named_hooks;
 mod orgs;
+mod pool;
 mod prices;
 mod restoring;
 mod same_key;

@@ -30,6 +30,7 @@ fn instance(n: u128) -> Instance {
         heartbeat_at: None,
         idle_since: NOW,
         drain: false,
+        drained_at: None,
         capabilities: vec![],
         gpu: None,
         version: None,
@@ -43,6 +44,7 @@ fn instance(n: u128) -> Instance {
         slot_job: None,
         slot_account: None,
         slot_attempt: None,
+        lease: None,
         timings: Default::default(),
     }
 }
