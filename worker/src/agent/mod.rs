@@ -10,6 +10,7 @@ mod drill;
 mod fate;
 mod files;
 mod kept;
+mod line;
 mod queue;
 mod registry;
 mod settings;
@@ -21,8 +22,11 @@ pub use registry::{LoadError, Registry, load};
 pub use settings::{LogForm, Settings};
 pub use slot::{Drain, Drains};
 
-use api::{Api, CallError, retrying};
-use backoff::Backoff;
+pub(crate) use api::{CallError, http_client};
+pub(crate) use backoff::Backoff;
+pub(crate) use settings::safe_url;
+
+use api::{Api, retrying};
 use drill::Drill;
 use fate::Next;
 use kiln_core::fleet::{Queue, RegisterRequest, RegisterResponse};
@@ -39,10 +43,13 @@ const REGISTER: Backoff = Backoff::new(200, 10_000, 24);
 const HEARTBEAT: Backoff = Backoff::new(500, 5_000, u32::MAX);
 const PAUSE: Backoff = Backoff::new(250, 15_000, u32::MAX);
 /// How long after a drain's limit a stopped attempt's report may take.
-const LAST_WORD: Duration = Duration::from_secs(10);
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(10);
 /// How long a process that has to go still waits for its parked polls. One that is given up may have just been answered: that hint
 /// stays hidden for its visibility timeout, and then comes to another worker.
 const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// The exit code of a process that was told twice to stop.
+pub const TOLD_TWICE: i32 = 143;
 
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +73,11 @@ impl Exit {
             Exit::MissingModels(_) => 4,
         }
     }
+
+    /// Whether a process that ended with this code would end so again, or was meant to end.
+    pub fn is_final(code: i32) -> bool {
+        matches!(code, 0 | 2..=4 | TOLD_TWICE)
+    }
 }
 
 /// What the parts of the agent share.
@@ -78,6 +90,7 @@ pub(crate) struct Agent {
     drains: Drains,
     drill: Drill,
     kept: kept::Kept,
+    line: line::Line,
     capabilities: Vec<String>,
     /// Held by whoever speaks as the instance while its token may change.
     identity: tokio::sync::Mutex<()>,
@@ -133,7 +146,11 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         (Ok(base), Ok(token)) => (base, token),
         (Err(message), _) | (_, Err(message)) => return Exit::WrongSettings(message),
     };
-    let http = match api::http_client() {
+    let line = match line::Line::of(&settings) {
+        Ok(line) => line,
+        Err(error) => return Exit::Failed(format!("the line to the parent process: {error}")),
+    };
+    let http = match http_client() {
         Ok(http) => http,
         Err(error) => return Exit::Failed(format!("no HTTP client: {error}")),
     };
@@ -146,12 +163,20 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         drains,
         drill: Drill::of(&settings),
         kept: kept::Kept::new(settings.state_dir.clone()),
+        line,
         capabilities: settings.capabilities.clone(),
         identity: tokio::sync::Mutex::new(()),
     });
     if boot_token.is_none() && agent.kept.read().is_none() {
         return Exit::WrongSettings("there is no token: set KILN_BOOT_TOKEN or KILN_BOOT_TOKEN_FILE".into());
     }
+    tokio::spawn({
+        let agent = agent.clone();
+        async move {
+            agent.line.ended().await;
+            agent.drains.ask(Drain::Soon);
+        }
+    });
     let loading = tokio::task::spawn_blocking(load);
     let registered = match agent.first_register(boot_token).await {
         Ok(registered) => registered,
@@ -380,7 +405,7 @@ impl Loop {
     }
 }
 
-async fn until(instant: Option<Instant>) {
+pub(crate) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,

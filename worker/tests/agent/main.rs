@@ -2,6 +2,7 @@
 
 mod fake;
 mod process;
+mod rented;
 
 use clap::Parser;
 use fake::{Fake, INPUT, JOB, JOB_2};
