@@ -24,6 +24,7 @@ mod money_told;
 mod named_hooks;
 mod orgs;
 mod prices;
+mod rented;
 mod restoring;
 mod same_key;
 mod stored;
