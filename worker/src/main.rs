@@ -43,7 +43,7 @@ fn worker() {
     match &ended {
         Exit::Drained => {}
         Exit::Over => tracing::error!("this instance is over; a new one needs a new boot token"),
-        Exit::Failed(why) | Exit::WrongSettings(why) | Exit::MissingModels(why) => tracing::error!("{why}"),
+        Exit::Failed(why) | Exit::WrongSettings(why) | Exit::MissingModels(why) | Exit::Unfit(why) => tracing::error!("{why}"),
     }
     // An engine's thread that has not noticed its end doesn't hold the process.
     runtime.shutdown_background();

@@ -104,6 +104,7 @@ async fn rent(app: &App, provider: &dyn Provider, policy: &Policy, offers: &mut 
         trusted: provider.own(),
         stage: Stage::Requested,
         requested_at: now,
+        boot_stage: None,
         heartbeat_at: None,
         idle_since: now,
         drain: false,

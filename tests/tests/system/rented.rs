@@ -69,3 +69,51 @@ async fn a_machine_that_is_rented_boots_by_its_order_alone_and_gives_itself_back
     ensure!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()) && !log.contains(&boot_token) && !log.contains(KEY), "{log}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_machine_without_models_gets_them_from_the_bucket_and_is_shown_no_other_file() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let models = folder.path().join("models");
+    let machine = Machine::new()?;
+    let system =
+        System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_DESIRED", "2"), ("KILN_POOL_MAX", "2")]).await?;
+    let boot_tokens = machine.boot_tokens(2).await?;
+    let stand_in = system.stand_in()?;
+    for _ in 0..2 {
+        crate::backup::well("publish-models", &["--endpoint", &stand_in]).await?;
+    }
+    let needed = kiln_core::models::needed(&["image".into()]);
+    let mut wanted: Vec<_> = needed.iter().map(|file| format!("models/{}", file.sha256)).collect();
+    wanted.sort();
+    wanted.dedup();
+    let mut there = crate::stored::objects(&stand_in).await?;
+    there.retain(|key| key.starts_with("models/"));
+    there.sort();
+    ensure!(there == wanted, "{there:?}");
+
+    let mut command = tokio::process::Command::new(binary("kiln-worker")?);
+    command.env("KILN_API", format!("{}/api/v1", system.url)).env("KILN_BOOT_TOKEN", &boot_tokens[0]).env("KILN_MODELS_DIR", &models).kill_on_drop(true);
+    let worker = command.spawn()?;
+    let http = reqwest::Client::new();
+    wait_for("the machine to be ready", SOON, || async {
+        let pool: Value = http.get(format!("{}/api/v1/admin/pool", system.url)).bearer_auth(ADMIN).send().await?.json().await?;
+        let instances = pool["instances"].as_array().context("instances")?;
+        for step in instances.iter().filter_map(|machine| machine["boot_stage"].as_str()) {
+            ensure!(["models", "engines", "self-test"].contains(&step), "{step}");
+        }
+        Ok(instances.iter().any(|machine| machine["stage"] == "ready" && machine["boot_stage"].is_null()).then_some(()))
+    })
+    .await?;
+    drop(worker);
+    for file in &needed {
+        ensure!(std::fs::metadata(models.join(&file.name))?.len() == file.bytes, "{}", file.name);
+    }
+    ensure!(std::fs::read_dir(&models)?.count() == needed.len());
+
+    // Only what is pinned is shown, whatever a machine names.
+    let body = json!({ "boot_token": boot_tokens[1], "version": "1", "capabilities": ["image"], "lacks": ["0".repeat(64), needed[0].sha256, "../inputs"] });
+    let registered: Value = http.post(format!("{}/api/v1/fleet/register", system.url)).json(&body).send().await?.error_for_status()?.json().await?;
+    let shown: Vec<_> = registered["models"].as_array().context("models")?.iter().map(|get| &get["sha256"]).collect();
+    ensure!(shown == [&json!(needed[0].sha256)], "{registered}");
+    Ok(())
+}
