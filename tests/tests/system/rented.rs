@@ -17,9 +17,9 @@ const KEY: &str = "the account's key at Vast.ai";
 const SOON: Duration = Duration::from_secs(60);
 
 /// What the image of the worker is: an entry point that gets the order's `args`, and a service that is not at its usual address.
-fn image(worker: &str, vast: &str) -> String {
+fn image(worker: &str, vast: &str, models: &str) -> String {
     format!(
-        "export VAST_URL={vast} KILN_TEST_ENGINES=1 KILN_MODELS_DIR=/nowhere; exec '{worker}' $(printf %s \"$VAST_STAND_IN_ARGS\" | tr -d '[]\"' | tr , ' ')"
+        "export VAST_URL={vast} KILN_TEST_ENGINES=1 KILN_MODELS_DIR='{models}'; exec '{worker}' $(printf %s \"$VAST_STAND_IN_ARGS\" | tr -d '[]\"' | tr , ' ')"
     )
 }
 
@@ -35,7 +35,7 @@ async fn a_machine_that_is_rented_boots_by_its_order_alone_and_gives_itself_back
     let logs = tempfile::tempdir()?;
     let command = MachineCommand {
         log_folder: Some(logs.path().to_owned()),
-        ..MachineCommand::new(image(binary("kiln-worker")?.to_str().context("the worker's path")?, &url))
+        ..MachineCommand::new(image(binary("kiln-worker")?.to_str().context("the worker's path")?, &url, &logs.path().join("models").to_string_lossy()))
     };
     let times = Times { provision: 10, create: 10, load: 10, ..Times::default() };
     let stand_in = StandIn::new(Config { machine_command: Some(command), times, ..Config::new(KEY) });

@@ -29,7 +29,6 @@ pub async fn fetch(http: &reqwest::Client, folder: &Path, lacking: &[PinnedFile]
             None => {
                 let get = gets.iter().find(|get| get.sha256 == file.sha256);
                 let get = get.ok_or_else(|| format!("the server has no address for the model file {}", file.name))?;
-                std::fs::create_dir_all(folder).map_err(disk)?;
                 let fetched = retrying(TRIES, "a model's file", || once(http, &get.url, &part, file)).await;
                 fetched.map_err(|error| {
                     format!("the model file {} could not be fetched ({error}); scripts/publish-models puts it into the bucket", file.name)
@@ -49,7 +48,8 @@ async fn once(http: &reqwest::Client, url: &str, part: &Path, file: &PinnedFile)
     check(&response)?;
     // In pieces as they come, since a file may be larger than the memory; each is small, so nobody waits for the disk for long.
     let (mut hash, mut length) = (Sha256::new(), 0u64);
-    let mut to = match std::fs::File::create(part) {
+    let made = part.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let mut to = match made.and_then(|()| std::fs::File::create(part)) {
         Ok(to) => to,
         Err(error) => return Ok(Err(format!("{} can't be written: {error}", part.display()))),
     };
