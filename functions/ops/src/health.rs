@@ -211,6 +211,7 @@ mod tests {
             trusted: true,
             stage,
             requested_at: 0,
+            boot_stage: None,
             heartbeat_at: heard_s_ago.map(|s| NOW - s * 1000),
             idle_since: 0,
             drain: false,

@@ -88,6 +88,9 @@ pub struct InstanceView {
     provider_id: Option<String>,
     gpu: Option<String>,
     stage: Stage,
+    /// While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+    #[schema(example = "models")]
+    boot_stage: Option<String>,
     /// GPU and disk; 0 where the machine is the operator's own.
     #[schema(example = 350_000)]
     microusd_per_hour: i64,
@@ -184,6 +187,7 @@ fn view(fleet: &Fleet, policy: Policy, committed: &BTreeMap<Window, i64>, now: M
         provider_id: instance.provider_id.clone(),
         gpu: instance.gpu.clone(),
         stage: stage(instance),
+        boot_stage: instance.boot_stage.clone(),
         microusd_per_hour: instance.rate.microusd_per_hour,
         heartbeat_age_s: heartbeat_age_s(instance, now),
         job_id: instance.slot_job.as_ref().map(ToString::to_string),

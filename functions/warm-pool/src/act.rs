@@ -164,6 +164,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         trusted: provider.own(),
         stage: Stage::Requested,
         requested_at: now,
+        boot_stage: None,
         heartbeat_at: None,
         idle_since: now,
         drain: false,

@@ -36,7 +36,7 @@ impl World {
         let memory = Memory::new(1);
         let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let app = App::on(env.into(), memory.sdk_config()).await.unwrap();
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into() };
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap())]);
         let world = Self { app, vast, url, http: Client::new(), _memory: memory };
         world.set(policy).await;

@@ -92,6 +92,7 @@ async fn vast(app: &App, named: bool) -> anyhow::Result<Option<Box<dyn Provider>
         image_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?),
         disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
         api_url: app.public_url().to_owned(),
+        max_life_s: u64::from(number("KILN_MAX_LIFE_S", 86_400)?),
     };
     if named && wanted.image.is_empty() {
         bail!("{NAMES} names vast, and KILN_WORKER_IMAGE names no container of the worker");

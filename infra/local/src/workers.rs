@@ -173,11 +173,12 @@ impl Workers {
     }
 }
 
-/// A line for a shell that becomes a worker with what we give each of ours; its token and our address are the machine's.
-pub fn shell_command(program: &Path, settings: &Settings) -> String {
+/// A line for a shell that becomes a worker with what we give each of ours, and `more`; its token and our address are the machine's.
+pub fn shell_command(program: &Path, settings: &Settings, more: &[(&str, &str)]) -> String {
     let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
     let ours = [("KILN_MODELS_DIR".to_owned(), settings.models.display().to_string()), ("KILN_DRAIN_S".to_owned(), settings.drain.as_secs().to_string())];
-    let variables = inherited.chain(ours).map(|(name, value)| format!("{name}={} ", quoted(&value))).collect::<String>();
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = inherited.chain(ours).chain(more).map(|(name, value)| format!("{name}={} ", quoted(&value))).collect::<String>();
     format!("exec env {variables}{}", quoted(&program.display().to_string()))
 }
 
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn a_path_is_one_word_to_a_shell() {
         let settings = Settings { program: Err(String::new()), api: String::new(), models: "/m's $(x)".into(), drain: GRACE, most: None };
-        let line = shell_command(Path::new("/a b/worker"), &settings);
+        let line = shell_command(Path::new("/a b/worker"), &settings, &[]);
         assert!(line.starts_with("exec env ") && line.ends_with(r"KILN_MODELS_DIR='/m'\''s $(x)' KILN_DRAIN_S='2' '/a b/worker'"), "{line}");
     }
 

@@ -29,6 +29,9 @@ pub struct Instance {
     pub trusted: bool,
     pub stage: Stage,
     pub requested_at: Millis,
+    /// What its worker is at while it is loading, in the worker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_stage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<Millis>,
     /// Since when its slot is empty.
@@ -303,12 +306,16 @@ impl Table {
     }
 
     /// It lives, in this stage. `None` when the token is not the instance's.
-    pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, now: Millis) -> Result<Option<Instance>, Error> {
+    pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, boot_stage: Option<&str>, now: Millis) -> Result<Option<Instance>, Error> {
         let mut text = "SET heartbeat_at = :now, stage = :stage".to_owned();
         if matches!(stage, Stage::Ready | Stage::Busy) {
             text += ", ready_at = if_not_exists(ready_at, :now)";
         }
-        let update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
+        text += if boot_stage.is_some() { ", boot_stage = :boot" } else { " REMOVE boot_stage" };
+        let mut update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
+        if let Some(step) = boot_stage {
+            update = update.value("boot", s(step));
+        }
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
     }

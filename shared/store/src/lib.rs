@@ -40,7 +40,7 @@ pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
 pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
-pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key};
+pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key, model_key};
 pub use fleet::{Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Told};
 pub use invites::Invite;
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};

@@ -25,6 +25,7 @@ mod named_hooks;
 mod orgs;
 mod pool;
 mod prices;
+mod rented;
 mod restoring;
 mod same_key;
 mod stored;

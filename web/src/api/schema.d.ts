@@ -1722,6 +1722,8 @@ export interface components {
         };
         /** @description Every `heartbeat_s`: that it lives, and how its attempt goes. */
         HeartbeatRequest: {
+            /** @description What it is at while it is loading: `models`, `engines` or `self-test`. */
+            boot_stage?: string | null;
             job?: components["schemas"]["AttemptBeat"] | null;
             /** @description `loading`, `ready`, `busy` or `draining`; the server refuses others. */
             stage: components["schemas"]["Stage"];
@@ -1741,6 +1743,11 @@ export interface components {
         InstanceId: string;
         /** @description One machine. */
         InstanceView: {
+            /**
+             * @description While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+             * @example models
+             */
+            boot_stage?: string | null;
             gpu?: string | null;
             /**
              * Format: int64
@@ -1988,6 +1995,11 @@ export interface components {
             joined_at: string;
             name?: string | null;
             role: components["schemas"]["Role"];
+        };
+        /** @description Where one of the models' files is, for a quarter of an hour. */
+        ModelGet: {
+            sha256: string;
+            url: string;
         };
         /** @description The key that is wanted. */
         NewApiKey: {
@@ -2753,12 +2765,16 @@ export interface components {
             /** @description What it can run: `image`. */
             capabilities: string[];
             gpu?: string | null;
+            /** @description SHA-256 of the models' files that it needs for its capabilities and has not. */
+            lacks?: string[];
             version: string;
         };
         RegisterResponse: {
             /** Format: int64 */
             heartbeat_s: number;
             instance_id: components["schemas"]["InstanceId"];
+            /** @description Of the files that it lacks, those that its capabilities need. */
+            models?: components["schemas"]["ModelGet"][];
             /** @description `Authorization: Bearer` for every later call. */
             token: string;
         };

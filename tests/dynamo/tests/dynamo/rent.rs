@@ -27,6 +27,7 @@ fn instance(n: u128) -> Instance {
         trusted: false,
         stage: Stage::Requested,
         requested_at: NOW,
+        boot_stage: None,
         heartbeat_at: None,
         idle_since: NOW,
         drain: false,
