@@ -8,8 +8,8 @@ use kiln_core::pool::budget::{Window, windows};
 use kiln_core::pool::{Keep, Policy};
 use kiln_core::time::Millis;
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Result};
-use kiln_store::{Audit, Fleet, Instance};
+use kiln_http::{Acts, Admin, App, Body, Result, action};
+use kiln_store::{Fleet, Instance};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -107,8 +107,7 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
-pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
-    let facts = String::from_utf8_lossy(&body.bytes).into_owned();
+pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
         let now = app.now();
@@ -116,7 +115,7 @@ pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) ->
         let Fleet { instances, state, .. } = fleet;
         let policy = body.value.applied_to(state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
         policy.validate()?;
-        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "pool.change".into(), subject: POOL.into(), facts: facts.clone() };
+        let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state.as_ref(), &policy, &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
             return Ok(Json(view(&instances, policy, &committed, now)));

@@ -6,7 +6,7 @@ use kiln_core::pool::Policy;
 use kiln_core::time::{Millis, seconds};
 use kiln_dynamo::{Memory, TABLE};
 use kiln_http::App;
-use kiln_store::{Audit, Instance};
+use kiln_store::{Audit, DONE, Instance};
 use kiln_vast_stand_in::{Config, StandIn};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -41,7 +41,8 @@ impl World {
 
     async fn set(&self, policy: Policy) {
         let stored = self.app.table().fleet(POOL).await.unwrap().state;
-        let audit = Audit { id: format!("{:032x}", self.app.random()), at: 1, action: "pool.change".into(), subject: POOL.into(), facts: "{}".into() };
+        let [action, subject, facts, outcome, actor, ip] = ["pool.change", "pool", "{}", DONE, "", ""].map(str::to_owned);
+        let audit = Audit { id: format!("{:032x}", self.app.random()), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 };
         assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, &audit).await.unwrap());
     }
 
