@@ -215,7 +215,7 @@ mod tests {
             heartbeat_at: heard_s_ago.map(|s| NOW - s * 1000),
             idle_since: 0,
             drain: false,
-        drained_at: None,
+            drained_at: None,
             capabilities: vec![],
             gpu: None,
             version: None,
@@ -229,7 +229,7 @@ mod tests {
             slot_job: None,
             slot_account: None,
             slot_attempt: None,
-        lease: None,
+            lease: None,
             timings: Default::default(),
         }
     }

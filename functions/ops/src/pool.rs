@@ -9,8 +9,8 @@ use kiln_core::pool::budget::{Window, windows};
 use kiln_core::pool::{Keep, Policy};
 use kiln_core::time::{Millis, rfc3339};
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Result};
-use kiln_store::{Audit, Fleet, Lease, RunState, Told};
+use kiln_http::{Acts, Admin, App, Body, Result, action};
+use kiln_store::{Fleet, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -161,8 +161,7 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
-pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
-    let facts = String::from_utf8_lossy(&body.bytes).into_owned();
+pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
         let now = app.now();
@@ -170,7 +169,7 @@ pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) ->
         let state = fleet.state.as_ref();
         let policy = body.value.applied_to(state.map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
         policy.validate()?;
-        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "pool.change".into(), subject: POOL.into(), facts: facts.clone() };
+        let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
             return Ok(Json(view(&fleet, policy, &committed, now)));
@@ -213,12 +212,7 @@ fn run(run: &RunState) -> Option<RunView> {
         reason: told.reason.clone(),
         text: told.text.clone(),
     };
-    Some(RunView {
-        at: rfc3339(run.ran_at?),
-        wanted: run.wanted,
-        decided_at: run.told_at.map(rfc3339),
-        decisions: run.told.iter().map(decision).collect(),
-    })
+    Some(RunView { at: rfc3339(run.ran_at?), wanted: run.wanted, decided_at: run.told_at.map(rfc3339), decisions: run.told.iter().map(decision).collect() })
 }
 
 impl PoolChange {

@@ -9,7 +9,7 @@ use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
 use kiln_dynamo::{Memory, TABLE};
 use kiln_http::App;
-use kiln_store::{Audit, Instance, Lease, NoClaim, Prewarm};
+use kiln_store::{Audit, DONE, Instance, Lease, NoClaim, Prewarm};
 use kiln_vast_stand_in::{Config, StandIn};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -45,8 +45,13 @@ impl World {
 
     async fn set(&self, policy: Policy) {
         let stored = self.app.table().fleet(POOL).await.unwrap().state;
-        let audit = Audit { id: format!("{:032x}", self.app.random()), at: 1, action: "pool.change".into(), subject: POOL.into(), facts: "{}".into() };
-        assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, None, &audit).await.unwrap());
+        assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, None, &self.line("pool.change")).await.unwrap());
+    }
+
+    /// A line of the audit log.
+    fn line(&self, action: &str) -> Audit {
+        let [action, subject, facts, outcome, actor, ip] = [action, "pool", "{}", DONE, "", ""].map(str::to_owned);
+        Audit { id: format!("{:032x}", self.app.random()), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 }
     }
 
     async fn run(&self) -> Value {
@@ -294,7 +299,7 @@ async fn a_claimed_machine_stays_until_its_claim_is_over_and_is_not_sent_away() 
     let (now, table) = (world.app.now(), world.app.table());
     world.change(|instance| idle(instance, now, 2_000)).await;
     let id = world.known().await[0].instance_id.clone();
-    let audit = || Audit { id: format!("{:032x}", world.app.random()), at: now, action: "pool.lease".into(), subject: id.to_string(), facts: "{}".into() };
+    let audit = || world.line("pool.lease");
     let lease = |n: u128, until: Millis| Lease { id: LeaseId::new(now, n), until };
     assert_eq!(table.lease(&id, &lease(1, now + seconds(60)), now, &audit()).await.unwrap(), Ok(()));
     assert_eq!(table.lease(&id, &lease(2, now + seconds(60)), now, &audit()).await.unwrap(), Err(NoClaim::Claimed));
@@ -316,9 +321,8 @@ async fn machines_are_there_ahead_of_the_jobs_for_as_long_as_was_said() {
     assert_eq!(world.run().await["started"], 0);
     let prewarm = async |until: Millis| {
         let stored = world.app.table().fleet(POOL).await.unwrap().state.unwrap();
-        let audit = Audit { id: format!("{:032x}", world.app.random()), at: 1, action: "pool.prewarm".into(), subject: POOL.into(), facts: "{}".into() };
         let prewarm = Some(Prewarm { machines: 2, until });
-        assert!(world.app.table().set_policy(POOL, Some(&stored), &stored.policy, prewarm, &audit).await.unwrap());
+        assert!(world.app.table().set_policy(POOL, Some(&stored), &stored.policy, prewarm, &world.line("pool.prewarm")).await.unwrap());
     };
     prewarm(world.app.now() - 1).await;
     assert_eq!(world.run().await["started"], 0);

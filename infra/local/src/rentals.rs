@@ -48,11 +48,9 @@ impl Rentals {
                 ("VastUrl", given(&config.vast_url)),
                 ("WorkerImage", given(&config.worker_image)),
             ],
-            Self::Play(play) => vec![
-                ("Providers", config.providers.clone().unwrap_or_else(|| "vast".into())),
-                ("VastUrl", play.base.clone()),
-                ("WorkerImage", IMAGE.into()),
-            ],
+            Self::Play(play) => {
+                vec![("Providers", config.providers.clone().unwrap_or_else(|| "vast".into())), ("VastUrl", play.base.clone()), ("WorkerImage", IMAGE.into())]
+            }
         }
     }
 

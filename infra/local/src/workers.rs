@@ -313,7 +313,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_is_said_by_name() {
-        let settings = Settings { program: find_program(Path::new("/"), Some(Path::new("/no/worker"))), api: String::new(), models: "/m".into(), drain: GRACE, most: None };
+        let settings = Settings {
+            program: find_program(Path::new("/"), Some(Path::new("/no/worker"))),
+            api: String::new(),
+            models: "/m".into(),
+            drain: GRACE,
+            most: None,
+        };
         let error = Workers::new(settings).create("l", "t").await.unwrap_err();
         assert_eq!(error.to_string(), "KILN_WORKER_BIN names /no/worker, which is no file");
     }

@@ -132,6 +132,7 @@ id!(/** An operator's claim on a machine. */ LeaseId, "lea");
 id!(/** An address outside that is told of events. */ EndpointId, "whe");
 id!(/** Something that happened, to be told. */ EventId, "evt");
 id!(/** One event for one endpoint, with its tries. */ DeliveryId, "dlv");
+id!(/** One line of the operators' audit log. */ AuditId, "aud");
 
 #[cfg(test)]
 mod tests {

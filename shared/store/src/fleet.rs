@@ -400,7 +400,14 @@ impl Table {
 
     /// Sets the pool's policy, and how many machines are wanted ahead of the jobs, if they still are what was read; `false` when somebody else
     /// has changed them. With a line of the audit log.
-    pub async fn set_policy(&self, pool: &str, stored: Option<&PoolState>, policy: &Policy, prewarm: Option<Prewarm>, audit: &crate::Audit) -> Result<bool, Error> {
+    pub async fn set_policy(
+        &self,
+        pool: &str,
+        stored: Option<&PoolState>,
+        policy: &Policy,
+        prewarm: Option<Prewarm>,
+        audit: &crate::Audit,
+    ) -> Result<bool, Error> {
         let mut parts = Parts::default();
         let rev = stored.map_or(0, |state| state.rev);
         let state = PoolState { policy: policy.clone(), prewarm, rev: rev + 1 };

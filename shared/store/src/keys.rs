@@ -64,8 +64,15 @@ pub fn waiting(payment: &str) -> Key {
 
 /// A line of the operators' log, in the order of time.
 pub const AUDIT: &str = "AUDIT";
+/// What its sort keys begin with, until the year 5138.
+pub const AUDIT_LINE: &str = "0";
 pub fn audit(at: i64, id: &str) -> Key {
-    key(AUDIT, format!("{at:015}#{id}"))
+    key(AUDIT, format!("{}#{id}", audit_at(at)))
+}
+
+/// A sort key before those of this millisecond, and after all earlier ones.
+pub fn audit_at(at: i64) -> String {
+    format!("{:015}", at.max(0))
 }
 
 pub const BATCH: &str = "BATCH#";

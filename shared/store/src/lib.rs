@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit;
 mod batches;
 mod callers;
 mod deletion;
@@ -36,6 +37,7 @@ mod uploads;
 
 pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
 pub use api_keys::{ApiKey, NoKey};
+pub use audit::{Audit, AuditFilter, DONE};
 pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
 pub use deletion::{Leaving, Leftover, NoEnd, Places};
@@ -48,7 +50,7 @@ pub use ledger::{Posted, Posting};
 pub use lend::{Lender, Lent};
 pub use machines::{Gone, NoClaim};
 pub use mail::Mail;
-pub use operators::{AccountPatch, Audit};
+pub use operators::AccountPatch;
 pub use orgs::{Member, NoChange};
 pub use owed::{Depth, OwedRow};
 pub use payments::{Applied, Claimed, Subscription};

@@ -85,6 +85,7 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("jobs-submit", 202, r#""state":"queued""#),
     ("maintenance-dlq", 0, r#"{"batchItemFailures":[]}"#),
     ("maintenance-schedule", 0, r#""failed":0"#),
+    ("ops-audit", 200, r#""subject":"pool""#),
     ("ops-health", 200, r#""status":"ok""#),
     ("ops-metrics", 200, "# TYPE kiln_"),
     ("ops-openapi", 200, r#""openapi": "3.1"#),
@@ -388,7 +389,9 @@ async fn what_is_told_of_an_address_counts_in_any_order(world: &mut World) -> Re
 async fn operators_look(world: &mut World) -> Result<()> {
     ensure!(world.call("ops-pool").await?.status == 401, "a worker is no operator");
     world.learn(&format!("Bearer {EXAMPLE}"), &format!("Bearer {ADMIN_KEY}"));
-    for event in ["ops-pool", "ops-pool-set", "ops-metrics", "ops-openapi", "admin-find", "admin-account", "admin-change", "admin-grant", "admin-kept"] {
+    for event in
+        ["ops-pool", "ops-pool-set", "ops-audit", "ops-metrics", "ops-openapi", "admin-find", "admin-account", "admin-change", "admin-grant", "admin-kept"]
+    {
         world.play(event).await?;
     }
     Ok(())

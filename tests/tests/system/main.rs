@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod backup;
 mod backup_canaries;
 mod backup_moving;

@@ -56,6 +56,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What operators did and were refused, and who failed to sign in as one, newest first. With a filter a page may be short before the end:
+         *     `next_cursor` says whether there is more.
+         */
+        get: operations["get_admin_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/payments/kept": {
         parameters: {
             query?: never;
@@ -1300,6 +1320,43 @@ export interface components {
             progress: number;
             stage?: string | null;
         };
+        /** @description One line of the audit log. */
+        AuditView: {
+            /**
+             * @description `sign-in`: somebody came with no key, or a wrong one.
+             * @example pool.change
+             */
+            action: string;
+            /**
+             * @description The fingerprint of the key that came with it; null where none did.
+             * @example 5f0c3b1a9d2e4c67
+             */
+            actor?: string | null;
+            /** Format: date-time */
+            at: string;
+            /**
+             * @description The beginning of the request's body.
+             * @example {"desired_size":1}
+             */
+            facts: string;
+            /** @example aud_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            id: string;
+            /**
+             * @description The caller's network address.
+             * @example 203.0.113.24
+             */
+            ip?: string | null;
+            /**
+             * @description `done`, or the status and code of the refusal.
+             * @example 422 bad_field
+             */
+            outcome: string;
+            /**
+             * @description What it was done to; of a failed sign-in the route that was asked.
+             * @example pool
+             */
+            subject: string;
+        };
         /** @description What an account has. */
         Balance: {
             /**
@@ -2182,6 +2239,47 @@ export interface components {
                 last_used_at?: string | null;
                 name: string;
                 scopes: components["schemas"]["Scope"][];
+            }[];
+            /** @description Ask for the next page with it; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_AuditView: {
+            items: {
+                /**
+                 * @description `sign-in`: somebody came with no key, or a wrong one.
+                 * @example pool.change
+                 */
+                action: string;
+                /**
+                 * @description The fingerprint of the key that came with it; null where none did.
+                 * @example 5f0c3b1a9d2e4c67
+                 */
+                actor?: string | null;
+                /** Format: date-time */
+                at: string;
+                /**
+                 * @description The beginning of the request's body.
+                 * @example {"desired_size":1}
+                 */
+                facts: string;
+                /** @example aud_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+                id: string;
+                /**
+                 * @description The caller's network address.
+                 * @example 203.0.113.24
+                 */
+                ip?: string | null;
+                /**
+                 * @description `done`, or the status and code of the refusal.
+                 * @example 422 bad_field
+                 */
+                outcome: string;
+                /**
+                 * @description What it was done to; of a failed sign-in the route that was asked.
+                 * @example pool
+                 */
+                subject: string;
             }[];
             /** @description Ask for the next page with it; null at the end. */
             next_cursor?: string | null;
@@ -3372,6 +3470,95 @@ export interface operations {
             };
             /** @description The body is not declared as application/json. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_admin_audit: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Those of this action.
+                 * @example pool.change
+                 */
+                action?: string;
+                /**
+                 * @description Those of the key with this fingerprint, as the lines name it.
+                 * @example 5f0c3b1a9d2e4c67
+                 */
+                actor?: string;
+                /**
+                 * @description Those from this time on.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Those before this time.
+                 * @example 2026-11-22T00:00:00Z
+                 */
+                to?: string;
+                /** @description How many items at most, from 1 to 100. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditView"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -216,8 +216,7 @@ fn the_last_minutes_tell_only_where_they_are_out_of_chance() {
 fn what_comes_meanwhile_counts_against_the_machines_that_work_a_queue_off() {
     let machines: Vec<_> = (1..=7).map(|n| machine(n, Stage::Busy, 0)).collect();
     let with = |came_hour: u64| {
-        let demand =
-            Demand { queued: 10, running: 7, oldest_ms: seconds(20), service_ms: seconds(30), came_hour, came_10_min: came_hour / 6, ..Demand::default() };
+        let demand = Demand { queued: 10, running: 7, oldest_ms: seconds(20), service_ms: seconds(30), came_hour, came_10_min: came_hour / 6 };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines.clone()) }, &policy(20), NOW))
     };
     // Ten jobs are 43 s of seven machines, and 150 s of the two that a load of five leaves.
