@@ -44,7 +44,8 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
     }
     let hour_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[0])).copied().unwrap_or(0);
     let seen = Observation {
-        demand: depth.as_ref().filter(|_| listed).map(|depth| demand(app, depth, fleet, run, now)),
+        demand: depth.as_ref().map(|depth| demand(app, depth, fleet, run, now)),
+        listed,
         instances: fleet.instances.iter().map(|instance| see(instance, now)).collect(),
         useful: useful(app, depth.as_ref()).await,
         committed,

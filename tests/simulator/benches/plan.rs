@@ -30,6 +30,7 @@ fn observation(machines: u32) -> Observation {
     let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_10_min: 1_500, came_hour: 6_000 };
     Observation {
         useful: None,
+        listed: true,
         demand: Some(vec![queue; 8]),
         instances: instances.collect(),
         committed: Some(BTreeMap::from([(Window("hour#2026-11-29T07".into()), 1_000_000)])),

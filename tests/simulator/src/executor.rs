@@ -296,6 +296,7 @@ impl Executor {
             demand,
             instances,
             useful: None,
+            listed: true,
             committed: Some(committed),
             boot_ms: self.boot_ms,
             last_rent_at: self.last_rent_at,

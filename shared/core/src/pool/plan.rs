@@ -50,6 +50,8 @@ pub struct Demand {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     pub demand: Option<Vec<Demand>>,
+    /// Whether a provider has said what exists there. Else nothing is rented; what has no work by its own word goes all the same.
+    pub listed: bool,
     pub instances: Vec<Seen>,
     /// Machines that could have work at once: no account runs more jobs than it may. `None`: not known.
     pub useful: Option<u32>,
@@ -248,6 +250,10 @@ fn waiting(queued: u64, supply: u32, service: f64, oldest: f64, rate: f64, withi
 fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Millis, plan: &mut Plan) {
     let wanted = plan.wanted;
     if wanted <= supply {
+        return;
+    }
+    if !seen.listed {
+        plan.notes.push(Reason::Unreadable { what: "the provider's machines".into() });
         return;
     }
     let reason = if need.waiting > supply && need.waiting >= need.expected {

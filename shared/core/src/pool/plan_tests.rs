@@ -32,6 +32,7 @@ fn rented(n: u128, stage: Stage, left_s: u64) -> Seen {
 fn observe(queued: u64, instances: Vec<Seen>) -> Observation {
     let running = instances.iter().filter(|machine| machine.stage == Stage::Busy).count() as u64;
     Observation {
+        listed: true,
         demand: Some(vec![Demand { queued, running, service_ms: seconds(30), ..Demand::default() }]),
         instances,
         useful: None,
@@ -268,4 +269,12 @@ fn where_a_boot_after_the_next_look_is_in_time_no_more_is_kept_than_works() {
     };
     // A load of 1.4 machines, a boot of 90 s and a tick of 60 s.
     assert_eq!((kept(60), kept(150), kept(270)), (3, 2, 1));
+}
+
+#[test]
+fn where_no_provider_says_what_exists_nothing_is_rented_and_what_is_idle_goes() {
+    let unlisted = |queued: u64, machines: Vec<Seen>| plan(&Observation { listed: false, ..observe(queued, machines) }, &policy(5), NOW);
+    let waits = unlisted(9, vec![]);
+    assert_eq!((waits.decisions.len(), waits.notes), (0, vec![Reason::Unreadable { what: "the provider's machines".into() }]));
+    assert!(matches!(unlisted(0, vec![machine(1, Stage::Ready, 901)]).decisions[..], [Decision::Stop { .. }]));
 }
