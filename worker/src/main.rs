@@ -1,19 +1,40 @@
-//! `kiln-worker`: reads its settings, turns signals into a drain, and ends with the agent's exit code.
+//! `kiln-worker`: reads its settings, turns signals into a drain, and ends with the agent's exit code. With `--rented` first it is the parent
+//! process of such a worker instead.
 
 use clap::Parser;
-use kiln_worker::agent::{self, Drain, Drains, Exit, LogForm, Settings};
+use kiln_worker::agent::{self, Drain, Drains, Exit, LogForm, Settings, TOLD_TWICE};
+use kiln_worker::supervisor::{self, Own, Why};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() {
-    let settings = Settings::parse();
-    // SAFETY: no other thread runs yet. What the engines start must not inherit the token.
-    unsafe {
-        std::env::remove_var("KILN_BOOT_TOKEN");
-        std::env::remove_var("KILN_BOOT_TOKEN_FILE");
+    match supervisor::asked_for(std::env::args_os()) {
+        Some((word, args)) => {
+            let own = Own::new(&word, args, |name| std::env::var(name).ok());
+            forget(&["CONTAINER_API_KEY"]);
+            supervise(own.unwrap_or_else(|why| {
+                eprintln!("kiln-worker: {why}");
+                exit(2)
+            }));
+        }
+        None => worker(),
     }
+}
+
+/// What this process starts must not inherit these. Called while no other thread runs.
+fn forget(names: &[&str]) {
+    for name in names {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+fn worker() {
+    let settings = Settings::parse();
+    forget(&["KILN_BOOT_TOKEN", "KILN_BOOT_TOKEN_FILE", "CONTAINER_API_KEY"]);
     log_to_stderr(settings.log);
     rustls::crypto::ring::default_provider().install_default().expect("no TLS provider was set before");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -22,11 +43,29 @@ fn main() {
     match &ended {
         Exit::Drained => {}
         Exit::Over => tracing::error!("this instance is over; a new one needs a new boot token"),
-        Exit::Failed(why) | Exit::WrongSettings(why) | Exit::MissingModels(why) => tracing::error!("{why}"),
+        Exit::Failed(why) | Exit::WrongSettings(why) | Exit::MissingModels(why) | Exit::Unfit(why) => tracing::error!("{why}"),
     }
     // An engine's thread that has not noticed its end doesn't hold the process.
     runtime.shutdown_background();
     exit(ended.code());
+}
+
+/// Watches over a worker until the machine is given back.
+fn supervise(own: Own) -> ! {
+    log_to_stderr(own.log);
+    for complaint in &own.complaints {
+        tracing::warn!("{complaint}");
+    }
+    // What this process was started with stays readable in /proc, for the worker too, which runs as the same user: unless it may not be looked into.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "this process can be looked into by its user's others");
+    }
+    rustls::crypto::ring::default_provider().install_default().expect("no TLS provider was set before");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if catch_unwind(AssertUnwindSafe(|| runtime.block_on(supervisor::run(&own)))).is_err() {
+        runtime.block_on(supervisor::give_back(&own, Why::Broken));
+    }
+    exit(0)
 }
 
 async fn work(settings: Settings) -> Exit {
@@ -49,7 +88,7 @@ async fn watch_signals(drains: Drains) {
             _ = int.recv() => {}
         }
         if second {
-            exit(143);
+            exit(TOLD_TWICE);
         }
         drains.ask(Drain::Soon);
     }

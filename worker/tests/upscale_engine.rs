@@ -27,7 +27,7 @@ impl Context for Recorder {
 }
 
 fn with_tile(tile: usize) -> Upscale {
-    Upscale::new(&UpscaleSettings { models_dir: common::models::dir(), tile }).unwrap_or_else(|error| panic!("{error}"))
+    Upscale::new(&UpscaleSettings { models_dir: common::models::dir(), tile, ..UpscaleSettings::default() }).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn engine() -> &'static Upscale {

@@ -8,7 +8,7 @@ use kiln_core::ids::AccountId;
 use kiln_core::prices::OwnPrices;
 use kiln_core::time::rfc3339;
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Id, Problem, Result};
+use kiln_http::{Acts, Admin, App, Body, Id, Problem, Result, action};
 use kiln_store::{Account, AccountPatch};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -180,13 +180,15 @@ impl AccountChange {
 
 /// Changes an account's own limits and prices, or suspends it.
 #[utoipa::path(patch, path = "/api/v1/admin/accounts/{id}", tag = "admin", params(("id" = AccountId, Path)), request_body = AccountChange, responses((status = 200, body = OperatorsView)), security(("admin" = [])))]
-pub async fn change(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, body: Body<AccountChange>) -> Result<Json<OperatorsView>> {
-    let facts = String::from_utf8_lossy(&body.bytes).into_owned();
+pub async fn change(
+    State(app): State<App>,
+    operator: Acts<action::AccountChange>,
+    Id(id): Id<AccountId>,
+    body: Body<AccountChange>,
+) -> Result<Json<OperatorsView>> {
     let patch = body.value.patch()?;
     for _ in 0..TRIES {
-        let now = app.now();
-        let audit =
-            kiln_store::Audit { id: format!("{:032x}", app.random()), at: now, action: "account.change".into(), subject: id.to_string(), facts: facts.clone() };
+        let audit = operator.line(&app, app.now()).await?;
         match app.table().patch_account(&id, &patch, &audit).await? {
             Some(true) => {
                 tracing::info!(account_id = %id, "an operator changed an account");

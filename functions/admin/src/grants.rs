@@ -10,10 +10,9 @@ use kiln_core::ledger::EntryKind;
 use kiln_core::time::rfc3339;
 use kiln_http::flow::{self, TRIES};
 use kiln_http::idempotency::replay_response;
-use kiln_http::{Admin, App, Body, Id, Key, Once, Page, Paging, Problem, Result};
-use kiln_store::{Audit, Posted, Posting};
+use kiln_http::{Acts, Admin, App, Body, Id, Key, Once, Page, Paging, Problem, Result, action};
+use kiln_store::{Posted, Posting};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 /// More at once is a slip of the finger.
@@ -40,7 +39,13 @@ pub struct GrantView {
 
 /// Gives an account credits, or takes some; both are entries of its ledger.
 #[utoipa::path(post, path = "/api/v1/admin/accounts/{id}/grant", tag = "admin", params(("id" = AccountId, Path), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$", description = "Repeats with the same key and body get the same answer for 24 hours.")), request_body = GrantRequest, responses((status = 201, body = GrantView), (status = 409, description = "More would be taken than there is.")), security(("admin" = [])))]
-pub async fn grant(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, key: Key, body: Body<GrantRequest>) -> Result<Response> {
+pub async fn grant(
+    State(app): State<App>,
+    operator: Acts<action::AccountGrant>,
+    Id(id): Id<AccountId>,
+    key: Key,
+    body: Body<GrantRequest>,
+) -> Result<Response> {
     let once = Once::new("grant", key, &body.bytes);
     let GrantRequest { millicredits, reason } = body.value;
     if millicredits == 0 || !(-MOST..=MOST).contains(&millicredits) {
@@ -63,8 +68,7 @@ pub async fn grant(State(app): State<App>, _: Admin, Id(id): Id<AccountId>, key:
         let view = GrantView { entry_id: entry_id.to_string(), millicredits };
         let record = once.record(&id, StatusCode::CREATED, serde_json::to_string(&view).map_err(Problem::internal)?, now);
         let posting = Posting { account_id: &id, kind, amount: millicredits, cause: &cause, external_id: None, entry_id, now };
-        let facts = json!({ "millicredits": millicredits, "reason": reason }).to_string();
-        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "account.grant".into(), subject: id.to_string(), facts };
+        let audit = operator.line(&app, now).await?;
         match app.table().post(&posting, record.as_ref(), Some(&audit)).await? {
             Posted::Done | Posted::Again => {
                 tracing::info!(account_id = %id, millicredits, "an operator changed an account's credits");

@@ -1,8 +1,8 @@
 //! The operator's hand on one account: what it has, its own limits and prices, its suspension, credits granted or taken; and what the
 //! payment service told that could not be applied.
 //!
-//! Promises: every call needs the admin key; each change is a line of the log with the fingerprint of nothing but its own facts, and a
-//! grant is a ledger entry that names its reason.
+//! Promises: every call needs the admin key; each change, done or refused, is a line of the audit log, and a grant is a ledger entry that
+//! names its reason.
 
 mod accounts;
 mod grants;
@@ -21,7 +21,8 @@ fn api() -> OpenApiRouter<App> {
 
 /// The function's endpoints.
 pub fn router(app: App) -> axum::Router {
-    kiln_http::lambda::finish(api().with_state(app).split_for_parts().0)
+    let router = api().with_state(app.clone()).split_for_parts().0;
+    kiln_http::lambda::finish(kiln_http::operator::audited(router, app))
 }
 
 /// The function's part of the OpenAPI document.

@@ -17,8 +17,8 @@ use kiln_http::{App, Body, Id, Problem, Result, Worker};
 use kiln_store::{Account, Commit, Creation, Instance, Slot, Why, artifact_key};
 use std::time::Duration;
 
-/// How long a worker may take to fetch an input, or to put an artifact.
-const GET_FOR: Duration = Duration::from_secs(900);
+/// How long a worker may take to fetch what it was shown, or to put an artifact.
+pub(crate) const GET_FOR: Duration = Duration::from_secs(900);
 const PUT_FOR: Duration = Duration::from_secs(600);
 
 /// A refusal as the worker reads it: its code says whether it is about the job or about the worker.

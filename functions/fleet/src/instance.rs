@@ -1,18 +1,20 @@
 //! The instance itself: it registers once with its boot token, borrows queue credentials, and says that it lives.
 
+use crate::attempt::GET_FOR;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
-use kiln_core::fleet::{AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, Queue, RegisterRequest, RegisterResponse, Stage};
+use kiln_core::fleet::{AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, ModelGet, Queue, RegisterRequest, RegisterResponse, Stage};
 use kiln_core::ids::InstanceId;
 use kiln_core::job::{Job, State as JobState};
 use kiln_core::kinds::CAPABILITIES;
 use kiln_core::machine::{self, Lost};
+use kiln_core::models;
 use kiln_http::caller::MaybeWorker;
 use kiln_http::flow::{self, TRIES};
 use kiln_http::{App, Body, Problem, Result, Worker, new_secret};
-use kiln_store::{Commit, Instance, Said};
+use kiln_store::{Commit, Instance, Said, model_key};
 
 fn unknown() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unknown_worker", "This token is not valid: wrong, used, or too late.")
@@ -39,6 +41,11 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
     if request.gpu.as_ref().is_some_and(|gpu| gpu.len() > 128) {
         return Err(FieldError::new("gpu", "128 bytes at most").into());
     }
+    if request.lacks.len() > 64 {
+        return Err(FieldError::new("lacks", "64 at most").into());
+    }
+    // Before the token is used up: what goes wrong here leaves one that works.
+    let models = models(&app, &request).await?;
     let said = Said { capabilities: &request.capabilities, version: &request.version, gpu: request.gpu.as_deref() };
     let now = app.now();
     let (id, secret, known) = match (&request.boot_token, worker.0) {
@@ -67,7 +74,19 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
         return Err(unknown());
     }
     tracing::info!(instance_id = %id, gpu = request.gpu, "worker registered");
-    Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s }))
+    Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s, models }))
+}
+
+/// Addresses of the models' files that the worker lacks, as far as its capabilities need them; of nothing else, whatever it names.
+async fn models(app: &App, request: &RegisterRequest) -> Result<Vec<ModelGet>> {
+    let mut gets: Vec<ModelGet> = Vec::new();
+    for file in models::needed(&request.capabilities) {
+        if request.lacks.contains(&file.sha256) && !gets.iter().any(|get| get.sha256 == file.sha256) {
+            let url = app.files().presign_media_get(&model_key(&file.sha256), GET_FOR, None, "application/octet-stream").await?;
+            gets.push(ModelGet { sha256: file.sha256, url });
+        }
+    }
+    Ok(gets)
 }
 
 /// SQS rights on the worker's queues for an hour at most, and nothing else.
@@ -101,7 +120,10 @@ pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body
     if !matches!(request.stage, Stage::Loading | Stage::Ready | Stage::Busy | Stage::Draining) {
         return Err(FieldError::new("stage", "loading, ready, busy or draining").into());
     }
-    let instance = app.table().beat(&worker.instance_id, &worker.token_hash, request.stage, app.now()).await?;
+    if request.boot_stage.as_ref().is_some_and(|step| step.len() > 64) {
+        return Err(FieldError::new("boot_stage", "64 bytes at most").into());
+    }
+    let instance = app.table().beat(&worker.instance_id, &worker.token_hash, request.stage, request.boot_stage.as_deref(), app.now()).await?;
     let instance = worker.check(instance)?;
     let (lease_s, cancel) = match &request.job {
         Some(beat) => renew(&app, &instance, beat).await?,

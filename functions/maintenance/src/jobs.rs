@@ -5,7 +5,7 @@ use kiln_core::job::Job;
 use kiln_core::machine::{self, Standing, Sweep, running_cap};
 use kiln_http::App;
 use kiln_http::flow::{self, TRIES};
-use kiln_store::{Account, Commit, OwedRow};
+use kiln_store::{Account, Commit, Depth, OwedRow};
 use std::collections::HashMap;
 
 #[derive(Debug, Default)]
@@ -19,9 +19,30 @@ pub(crate) struct Swept {
 /// Rows looked at in one run; the rest waits for the next, oldest first.
 const MOST_ROWS: usize = 1000;
 
+/// Accounts that are asked for their own cap in one run; beyond them, the usual one is taken.
+const MOST_ACCOUNTS: usize = 100;
+
+/// Machines that the unfinished jobs could use at once: no account's more than it may run.
+async fn useful(app: &App, depth: &Depth) -> Result<u32, kiln_store::Error> {
+    let usual = app.settings().account_running;
+    let mut many: Vec<_> = depth.by_account.iter().filter(|(_, jobs)| **jobs > usual).map(|(account, jobs)| (account.clone(), *jobs)).collect();
+    many.sort_by_key(|(_, jobs)| std::cmp::Reverse(*jobs));
+    many.truncate(MOST_ACCOUNTS);
+    let ids: Vec<_> = many.iter().map(|(account, _)| account.clone()).collect();
+    let caps: HashMap<_, _> = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        let accounts = app.table().accounts(&ids).await?;
+        accounts.into_iter().map(|account| (account.account_id.clone(), running_cap(&account.counters, app.settings()))).collect()
+    };
+    let of = |(account, jobs): (&AccountId, &u64)| caps.get(account).map_or(usual, |cap| (*cap).max(0) as u64).min(*jobs);
+    Ok(u32::try_from(depth.by_account.iter().map(of).sum::<u64>()).unwrap_or(u32::MAX))
+}
+
 pub(crate) async fn sweep(app: &App) -> anyhow::Result<Swept> {
     let now = app.now();
-    let (depth, rows) = app.table().unfinished(now).await?;
+    let (mut depth, rows) = app.table().unfinished(now).await?;
+    depth.useful = Some(useful(app, &depth).await?);
     app.table().put_depth(&depth).await?;
     let mut swept = Swept { unfinished: depth.unfinished(), ..Swept::default() };
     let mut first = HashMap::new();

@@ -211,9 +211,11 @@ mod tests {
             trusted: true,
             stage,
             requested_at: 0,
+            boot_stage: None,
             heartbeat_at: heard_s_ago.map(|s| NOW - s * 1000),
             idle_since: 0,
             drain: false,
+            drained_at: None,
             capabilities: vec![],
             gpu: None,
             version: None,
@@ -227,6 +229,7 @@ mod tests {
             slot_job: None,
             slot_account: None,
             slot_attempt: None,
+            lease: None,
             timings: Default::default(),
         }
     }

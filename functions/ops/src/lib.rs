@@ -1,9 +1,11 @@
-//! For those who run the system: is it well, how much of what is there, the pool's policy; and the API's own description.
+//! For those who run the system: is it well, how much of what is there, the pool's policy, what operators did; and the API's own description.
 //!
 //! Promises: `health` needs no key and tells nothing of any account; all else here needs the admin key, but for the
 //! OpenAPI document, which is the committed one.
 
+mod audit;
 mod health;
+mod machines;
 mod metrics;
 mod pool;
 mod workers;
@@ -22,11 +24,18 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(description))
         .routes(routes!(pool::show, pool::change))
+        .routes(routes!(machines::prewarm))
+        .routes(routes!(machines::terminate))
+        .routes(routes!(machines::lease))
+        .routes(routes!(machines::release))
+        .routes(routes!(machines::history))
+        .routes(routes!(audit::list))
 }
 
 /// The function's endpoints.
 pub fn router(app: App) -> axum::Router {
-    let router = api().with_state(app).split_for_parts().0;
+    let router = api().with_state(app.clone()).split_for_parts().0;
+    let router = kiln_http::operator::audited(router, app);
     kiln_http::lambda::finish(router.layer(Extension(Arc::<health::Cache>::default())))
 }
 

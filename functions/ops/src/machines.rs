@@ -13,8 +13,8 @@ use kiln_core::FieldError;
 use kiln_core::ids::{InstanceId, LeaseId};
 use kiln_core::time::{Millis, rfc3339, seconds};
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Id, Page, Paging, Problem, Result};
-use kiln_store::{Audit, Gone, Lease, NoClaim, Prewarm};
+use kiln_http::{Acts, Admin, App, Body, Id, Page, Paging, Problem, Result, action};
+use kiln_store::{Gone, Lease, NoClaim, Prewarm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -101,11 +101,6 @@ pub struct GoneView {
     cost_microusd: i64,
 }
 
-fn audit(app: &App, action: &str, subject: &str, facts: &[u8], now: Millis) -> Audit {
-    let facts = String::from_utf8_lossy(facts).into_owned();
-    Audit { id: format!("{:032x}", app.random()), at: now, action: action.into(), subject: subject.into(), facts }
-}
-
 fn refused(why: NoClaim) -> Problem {
     match why {
         NoClaim::Gone => Problem::not_found(),
@@ -120,7 +115,7 @@ fn minutes(given: u32, most: u32) -> std::result::Result<Millis, FieldError> {
 
 /// Has machines ready ahead of the jobs, for a while.
 #[utoipa::path(post, path = "/api/v1/admin/pool/prewarm", tag = "ops", request_body = PrewarmRequest, responses((status = 200, body = PrewarmView), (status = 409, description = "Safe mode is on.")), security(("admin" = [])))]
-pub async fn prewarm(State(app): State<App>, _: Admin, body: Body<PrewarmRequest>) -> Result<Json<PrewarmView>> {
+pub async fn prewarm(State(app): State<App>, operator: Acts<action::PoolPrewarm>, body: Body<PrewarmRequest>) -> Result<Json<PrewarmView>> {
     let PrewarmRequest { machines, minutes: given } = body.value;
     let span = minutes(given, MOST_PREWARM_MIN)?;
     for _ in 0..TRIES {
@@ -134,7 +129,7 @@ pub async fn prewarm(State(app): State<App>, _: Admin, body: Body<PrewarmRequest
             return Err(Problem::conflict("safe_mode", "Safe mode is on: nothing is rented until it is switched off."));
         }
         let prewarm = Prewarm { machines, until: now + span };
-        let line = audit(&app, "pool.prewarm", POOL, &body.bytes, now);
+        let line = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state.as_ref(), &policy, Some(prewarm).filter(|prewarm| prewarm.machines > 0), &line).await? {
             tracing::info!(machines, minutes = given, "machines are wanted ahead of the jobs");
             return Ok(Json(PrewarmView { machines, until: rfc3339(prewarm.until) }));
@@ -145,10 +140,14 @@ pub async fn prewarm(State(app): State<App>, _: Admin, body: Body<PrewarmRequest
 
 /// Has one machine go: when it has finished what it does, or at once.
 #[utoipa::path(post, path = "/api/v1/admin/pool/terminate", tag = "ops", request_body = TerminateRequest, responses((status = 202, body = TerminateView), (status = 404), (status = 409, description = "It is claimed.")), security(("admin" = [])))]
-pub async fn terminate(State(app): State<App>, _: Admin, body: Body<TerminateRequest>) -> Result<(StatusCode, Json<TerminateView>)> {
+pub async fn terminate(
+    State(app): State<App>,
+    operator: Acts<action::PoolTerminate>,
+    body: Body<TerminateRequest>,
+) -> Result<(StatusCode, Json<TerminateView>)> {
     let TerminateRequest { instance_id, at_once } = &body.value;
     let now = app.now();
-    let line = audit(&app, "pool.terminate", instance_id.as_str(), &body.bytes, now);
+    let line = operator.line(&app, now).await?;
     app.table().send_away(instance_id, *at_once, now, &line).await?.map_err(refused)?;
     tracing::info!(%instance_id, at_once, "a machine is to go, by an operator's word");
     let stage = if *at_once { "lost" } else { "draining" };
@@ -157,12 +156,12 @@ pub async fn terminate(State(app): State<App>, _: Admin, body: Body<TerminateReq
 
 /// Claims a machine for up to 30 minutes: it is not given back for want of work until then.
 #[utoipa::path(post, path = "/api/v1/admin/pool/leases", tag = "ops", request_body = LeaseRequest, responses((status = 201, body = LeaseView), (status = 404), (status = 409, description = "It is claimed already, or on its way out.")), security(("admin" = [])))]
-pub async fn lease(State(app): State<App>, _: Admin, body: Body<LeaseRequest>) -> Result<(StatusCode, Json<LeaseView>)> {
+pub async fn lease(State(app): State<App>, operator: Acts<action::PoolLease>, body: Body<LeaseRequest>) -> Result<(StatusCode, Json<LeaseView>)> {
     let LeaseRequest { instance_id, minutes: given } = &body.value;
     let span = minutes(*given, MOST_LEASE_MIN)?;
     let now = app.now();
     let lease = Lease { id: LeaseId::new(now, app.random()), until: now + span };
-    let line = audit(&app, "pool.lease", instance_id.as_str(), &body.bytes, now);
+    let line = operator.line(&app, now).await?;
     app.table().lease(instance_id, &lease, now, &line).await?.map_err(refused)?;
     tracing::info!(%instance_id, lease_id = %lease.id, "a machine was claimed");
     Ok((StatusCode::CREATED, Json(LeaseView::of(&lease))))
@@ -170,13 +169,13 @@ pub async fn lease(State(app): State<App>, _: Admin, body: Body<LeaseRequest>) -
 
 /// Releases a claim.
 #[utoipa::path(delete, path = "/api/v1/admin/pool/leases/{id}", tag = "ops", params(("id" = String, Path)), responses((status = 204), (status = 404)), security(("admin" = [])))]
-pub async fn release(State(app): State<App>, _: Admin, Id(id): Id<LeaseId>) -> Result<StatusCode> {
+pub async fn release(State(app): State<App>, operator: Acts<action::PoolRelease>, Id(id): Id<LeaseId>) -> Result<StatusCode> {
     let now = app.now();
     let instances = app.table().fleet(POOL).await?.instances;
     let of = |lease: &Lease| lease.id == id && lease.until > now;
     let found = instances.iter().find_map(|instance| Some((instance, instance.lease.as_ref().filter(|lease| of(lease))?)));
     let (instance, lease) = found.ok_or_else(Problem::not_found)?;
-    let line = audit(&app, "pool.release", instance.instance_id.as_str(), id.as_str().as_bytes(), now);
+    let line = operator.line(&app, now).await?;
     if !app.table().release(&instance.instance_id, lease, &line).await? {
         return Err(Problem::not_found());
     }

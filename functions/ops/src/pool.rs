@@ -1,15 +1,16 @@
 //! The pool, for operators: its policy and budgets, what it costs, and its machines.
 
+use crate::machines::PrewarmView;
 use crate::workers::{POOL, heartbeat_age_s, stage};
 use axum::Json;
 use axum::extract::State;
 use kiln_core::fleet::Stage;
 use kiln_core::pool::budget::{Window, windows};
 use kiln_core::pool::{Keep, Policy};
-use kiln_core::time::Millis;
+use kiln_core::time::{Millis, rfc3339};
 use kiln_http::flow::TRIES;
-use kiln_http::{Admin, App, Body, Result};
-use kiln_store::{Audit, Fleet, Instance};
+use kiln_http::{Acts, Admin, App, Body, Result, action};
+use kiln_store::{Fleet, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -20,7 +21,51 @@ pub struct PoolView {
     #[serde(flatten)]
     policy: Policy,
     spend: Spend,
+    /// Machines that are wanted ahead of the jobs, and until when; null where none are.
+    prewarm: Option<PrewarmView>,
+    /// What the warm pool last looked at and did; null before its first look.
+    last_run: Option<RunView>,
     instances: Vec<InstanceView>,
+}
+
+/// What the warm pool last did.
+#[derive(Serialize, ToSchema)]
+pub struct RunView {
+    #[schema(example = "2026-11-29T12:30:00Z")]
+    at: String,
+    /// Machines that there should be.
+    wanted: u32,
+    /// When it last decided anything, or could not.
+    decided_at: Option<String>,
+    /// What, and why.
+    decisions: Vec<DecisionView>,
+}
+
+/// One decision.
+#[derive(Serialize, ToSchema)]
+pub struct DecisionView {
+    /// `rent`, `drain`, `stop`, `destroy`, or `none` where something was left undone.
+    #[schema(example = "rent")]
+    what: String,
+    instance_id: Option<String>,
+    /// Its code, as docs/OPERATORS.md explains it.
+    #[schema(example = "jobs_wait")]
+    reason: String,
+    text: String,
+}
+
+/// An operator's claim on a machine.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LeaseView {
+    #[schema(example = "lea_01JD6Z3M8Q4V5X7Y9A2B3C4D5E")]
+    id: String,
+    expires_at: String,
+}
+
+impl LeaseView {
+    pub fn of(lease: &Lease) -> Self {
+        Self { id: lease.id.to_string(), expires_at: rfc3339(lease.until) }
+    }
 }
 
 /// What machines have cost, and are covered for, in the current hour, day and month (UTC): in millionths of a dollar. No budget is passed by it.
@@ -43,12 +88,21 @@ pub struct InstanceView {
     provider_id: Option<String>,
     gpu: Option<String>,
     stage: Stage,
+    /// While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+    #[schema(example = "models")]
+    boot_stage: Option<String>,
     /// GPU and disk; 0 where the machine is the operator's own.
     #[schema(example = 350_000)]
     microusd_per_hour: i64,
     /// Seconds since its last word; null before the first.
     heartbeat_age_s: Option<u64>,
     job_id: Option<String>,
+    lease: Option<LeaseView>,
+    requested_at: String,
+    /// When it was first ready for work.
+    ready_at: Option<String>,
+    /// By when it must have booted, while it has not.
+    boot_by: Option<String>,
 }
 
 /// What to change; what is left out stays. A budget, or the dearest price, that is null is taken away.
@@ -102,42 +156,63 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
     let now = app.now();
     let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
     let policy = fleet.state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone());
-    Ok(Json(view(&fleet.instances, policy, &committed, now)))
+    Ok(Json(view(&fleet, policy, &committed, now)))
 }
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
-pub async fn change(State(app): State<App>, _: Admin, body: Body<PoolChange>) -> Result<Json<PoolView>> {
-    let facts = String::from_utf8_lossy(&body.bytes).into_owned();
+pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
         let now = app.now();
         let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
-        let Fleet { instances, state, .. } = fleet;
-        let policy = body.value.applied_to(state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
+        let state = fleet.state.as_ref();
+        let policy = body.value.applied_to(state.map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
         policy.validate()?;
-        let audit = Audit { id: format!("{:032x}", app.random()), at: now, action: "pool.change".into(), subject: POOL.into(), facts: facts.clone() };
-        if app.table().set_policy(POOL, state.as_ref(), &policy, &audit).await? {
+        let audit = operator.line(&app, now).await?;
+        if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
-            return Ok(Json(view(&instances, policy, &committed, now)));
+            return Ok(Json(view(&fleet, policy, &committed, now)));
         }
     }
     Err(kiln_store::Error::Busy.into())
 }
 
-fn view(instances: &[Instance], policy: Policy, committed: &BTreeMap<Window, i64>, now: Millis) -> PoolView {
+fn view(fleet: &Fleet, policy: Policy, committed: &BTreeMap<Window, i64>, now: Millis) -> PoolView {
     let [hour_microusd, day_microusd, month_microusd] = windows(now).map(|window| committed.get(&window).copied().unwrap_or(0));
-    let instances = instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
+    let instances = fleet.instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
         id: instance.instance_id.to_string(),
         provider: instance.provider.clone(),
         provider_id: instance.provider_id.clone(),
         gpu: instance.gpu.clone(),
         stage: stage(instance),
+        boot_stage: instance.boot_stage.clone(),
         microusd_per_hour: instance.rate.microusd_per_hour,
         heartbeat_age_s: heartbeat_age_s(instance, now),
         job_id: instance.slot_job.as_ref().map(ToString::to_string),
+        lease: instance.lease.as_ref().filter(|lease| lease.until > now).map(LeaseView::of),
+        requested_at: rfc3339(instance.requested_at),
+        ready_at: instance.ready_at.map(rfc3339),
+        boot_by: instance.ready_at.is_none().then(|| rfc3339(instance.boot_expires_at)),
     });
-    PoolView { policy, spend: Spend { hour_microusd, day_microusd, month_microusd }, instances: instances.collect() }
+    let prewarm = fleet.state.as_ref().and_then(|state| state.prewarm).filter(|prewarm| prewarm.until > now);
+    PoolView {
+        policy,
+        spend: Spend { hour_microusd, day_microusd, month_microusd },
+        prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
+        last_run: run(&fleet.run),
+        instances: instances.collect(),
+    }
+}
+
+fn run(run: &RunState) -> Option<RunView> {
+    let decision = |told: &Told| DecisionView {
+        what: told.what.clone(),
+        instance_id: told.instance_id.as_ref().map(ToString::to_string),
+        reason: told.reason.clone(),
+        text: told.text.clone(),
+    };
+    Some(RunView { at: rfc3339(run.ran_at?), wanted: run.wanted, decided_at: run.told_at.map(rfc3339), decisions: run.told.iter().map(decision).collect() })
 }
 
 impl PoolChange {

@@ -1,9 +1,9 @@
 //! Carries the plan's decisions out. One machine's trouble is no reason to leave the others alone.
 
-use crate::POOL;
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
-use anyhow::Context;
+use crate::{POOL, Providers};
+use anyhow::bail;
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::Rate;
@@ -11,7 +11,10 @@ use kiln_core::pool::offers::{Learned, Offer, ranked};
 use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
-use kiln_store::{Fleet, Instance, NoCover};
+use kiln_store::{Fleet, Instance, NoCover, RunState};
+
+/// For how long no machine is rented of a host that did not boot or fell silent.
+const AVOIDED_FOR: Millis = seconds(24 * 3600);
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -23,18 +26,32 @@ pub(crate) struct Done {
     pub stopped_at: Option<Millis>,
 }
 
-pub(crate) async fn all(app: &App, provider: &dyn Provider, policy: &Policy, fleet: &Fleet, plan: &Plan, epoch: u64) -> Done {
+/// What decisions are carried out with.
+pub(crate) struct Pool<'a> {
+    pub app: &'a App,
+    pub providers: &'a Providers,
+    /// Those that said what exists there, and may be asked for more.
+    pub rent_at: &'a [&'a dyn Provider],
+    pub policy: &'a Policy,
+    pub fleet: &'a Fleet,
+    pub learned: &'a Learned,
+}
+
+pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Done {
     let mut done = Done::default();
-    let mut offers = None;
-    let find = |id: &InstanceId| fleet.instances.iter().find(|instance| instance.instance_id == *id);
+    let mut choice: Option<Result<Choice, Option<anyhow::Error>>> = None;
+    // What this run finds out counts for what it rents.
+    let mut learned = pool.learned.clone();
+    let (app, epoch) = (pool.app, run.epoch);
+    let find = |id: &InstanceId| pool.fleet.instances.iter().find(|instance| instance.instance_id == *id);
     for decision in &plan.decisions {
         let result = match decision {
             Decision::Rent { reason } => {
-                if offers.is_none() {
-                    offers = Some(choice(provider, policy, app.now()).await);
+                if choice.is_none() {
+                    choice = Some(pool.choice(&learned, app.now()).await.map_err(Some));
                 }
-                match offers.as_mut() {
-                    Some(Ok(offers)) => rent(app, provider, policy, offers, reason, epoch).await.map(|()| {
+                match choice.as_mut() {
+                    Some(Ok(choice)) => rent(pool, choice, reason, epoch).await.map(|()| {
                         done.started += 1;
                         done.rented_at = Some(app.now());
                     }),
@@ -44,51 +61,94 @@ pub(crate) async fn all(app: &App, provider: &dyn Provider, policy: &Policy, fle
                 }
             }
             Decision::Cover { id, to } => match find(id) {
-                Some(instance) => cover(app, policy, instance, *to).await,
+                Some(instance) => cover(app, pool.policy, instance, *to).await,
                 None => Ok(()),
             },
             Decision::Drain { id, reason } => {
                 tracing::info!(instance_id = %id, reason = reason.code(), "a machine is to finish and go: {reason}");
-                app.table().drain(id).await.map_err(Into::into)
+                app.table().drain(id, app.now()).await.map_err(Into::into)
             }
-            Decision::Stop { id, reason } => stop(app, provider, find(id), id, reason).await.map(|stopped| {
+            Decision::Stop { id, reason } => stop(pool, find(id), id, reason).await.map(|stopped| {
                 if stopped {
                     done.stopped += 1;
                     done.stopped_at = Some(app.now());
                 }
             }),
-            Decision::Destroy { id, reason } => destroy(app, provider, find(id), id, reason).await.map(|()| done.stopped += 1),
+            Decision::Destroy { id, reason } => {
+                if let (Some(instance), Reason::BootTooLong { .. } | Reason::Silent { .. }) = (find(id), reason) {
+                    run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
+                    learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
+                }
+                destroy(pool, find(id), id, reason).await.map(|()| done.stopped += 1)
+            }
         };
         if let Err(error) = result {
             done.failed += 1;
             tracing::error!(error = format!("{error:#}"), ?decision, "the pool could not act");
         }
     }
-    leave(app, provider, fleet, &mut done).await;
+    leave(pool, &mut done).await;
     done
 }
 
-/// What may be rented, the best last; empty for a provider whose machines are the operator's own.
-async fn choice(provider: &dyn Provider, policy: &Policy, now: Millis) -> Result<Vec<Offer>, Option<anyhow::Error>> {
-    if provider.own() {
-        return Ok(vec![]);
+/// Where the next machines may come from.
+struct Choice {
+    /// The operator's own, each with how many more it has.
+    own: Vec<(String, usize)>,
+    /// The best last.
+    offers: Vec<Offer>,
+    /// Why there are no offers, or not all.
+    why: Option<anyhow::Error>,
+}
+
+impl Choice {
+    /// What the operator has costs nothing by the hour, and is taken first.
+    fn next(&mut self) -> anyhow::Result<(String, Option<Offer>)> {
+        if let Some((name, left)) = self.own.iter_mut().find(|(_, left)| *left > 0) {
+            *left -= 1;
+            return Ok((name.clone(), None));
+        }
+        match (self.offers.pop(), self.why.take()) {
+            (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
+            (None, Some(why)) => Err(why),
+            (None, None) => bail!("there are no more machines on offer"),
+        }
     }
-    let offers = provider.offers(policy).await.context("the provider's offers could not be read").map_err(Some)?;
-    let mut ranked: Vec<Offer> = ranked(&offers, policy, &Learned::default(), now).into_iter().cloned().collect();
-    if ranked.is_empty() {
-        return Err(Some(anyhow::anyhow!("none of {} machines on offer may be rented by the pool's policy", offers.len())));
+}
+
+impl Pool<'_> {
+    async fn choice(&self, learned: &Learned, now: Millis) -> anyhow::Result<Choice> {
+        if self.rent_at.is_empty() {
+            bail!("KILN_PROVIDERS names no provider that can be asked, so no machine can be rented");
+        }
+        let (own, others): (Vec<&dyn Provider>, Vec<&dyn Provider>) = self.rent_at.iter().partition(|provider| provider.own());
+        let own = own.into_iter().map(|provider| {
+            let there = self.fleet.instances.iter().filter(|instance| instance.provider == provider.name()).count();
+            (provider.name().to_owned(), provider.most().unwrap_or(usize::MAX).saturating_sub(there))
+        });
+        let mut choice = Choice { own: own.collect(), offers: vec![], why: None };
+        let mut found = Vec::new();
+        for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, provider.offers(self.policy).await))).await {
+            match offers {
+                Ok(offers) => found.extend(offers),
+                Err(error) => choice.why = Some(error.context(format!("the offers of {} could not be read", provider.name()))),
+            }
+        }
+        choice.offers = ranked(&found, self.policy, learned, now).into_iter().cloned().collect();
+        if choice.offers.is_empty() && !found.is_empty() && choice.why.is_none() {
+            choice.why = Some(anyhow::anyhow!("none of {} machines on offer may be rented by the pool's policy", found.len()));
+        }
+        choice.offers.reverse();
+        Ok(choice)
     }
-    ranked.reverse();
-    Ok(ranked)
 }
 
 /// The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
-async fn rent(app: &App, provider: &dyn Provider, policy: &Policy, offers: &mut Vec<Offer>, reason: &Reason, epoch: u64) -> anyhow::Result<()> {
+async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<()> {
+    let Pool { app, policy, .. } = *pool;
     let now = app.now();
-    let offer = match provider.own() {
-        true => None,
-        false => Some(offers.pop().context("there are no more machines on offer")?),
-    };
+    let (name, offer) = choice.next()?;
+    let provider = pool.providers.must(&name)?;
     let id = InstanceId::new(now, app.random());
     let boot = new_secret(&format!("kib_{id}."));
     let label = format!("kiln/{}/{POOL}/{id}", app.deployment());
@@ -104,9 +164,11 @@ async fn rent(app: &App, provider: &dyn Provider, policy: &Policy, offers: &mut 
         trusted: provider.own(),
         stage: Stage::Requested,
         requested_at: now,
+        boot_stage: None,
         heartbeat_at: None,
         idle_since: now,
         drain: false,
+        drained_at: None,
         capabilities: vec![],
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
         version: None,
@@ -120,6 +182,7 @@ async fn rent(app: &App, provider: &dyn Provider, policy: &Policy, offers: &mut 
         slot_job: None,
         slot_account: None,
         slot_attempt: None,
+        lease: None,
         timings: Default::default(),
     };
     match app.table().rent(&instance, policy, epoch).await? {
@@ -149,44 +212,43 @@ async fn cover(app: &App, policy: &Policy, instance: &Instance, to: Millis) -> a
         Err(NoCover::Budget(window)) => {
             let reason = Reason::Budget { window: window.name().to_owned() };
             tracing::warn!(instance_id = %instance.instance_id, reason = reason.code(), "a machine is to finish and go: {reason}");
-            Ok(app.table().drain(&instance.instance_id).await?)
+            Ok(app.table().drain(&instance.instance_id, app.now()).await?)
         }
     }
 }
 
 /// Asked to leave by its next heartbeat, and by the provider's own signal; not where it has taken a job since it was seen.
-async fn stop(app: &App, provider: &dyn Provider, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<bool> {
-    if !app.table().drain_idle(id).await? {
+async fn stop(pool: &Pool<'_>, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<bool> {
+    if !pool.app.table().drain_idle(id, pool.app.now()).await? {
         return Ok(false);
     }
     tracing::info!(instance_id = %id, reason = reason.code(), "giving a machine back: {reason}");
-    if let Some(provider_id) = instance.and_then(|instance| instance.provider_id.as_deref()) {
-        provider.destroy(provider_id).await?;
-    }
+    give_back(pool, instance).await?;
     Ok(true)
 }
 
-async fn destroy(app: &App, provider: &dyn Provider, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<()> {
+async fn destroy(pool: &Pool<'_>, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<()> {
     tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
-    app.table().revoke(id).await?;
-    match instance.and_then(|instance| instance.provider_id.as_deref()) {
-        // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
-        Some(provider_id) => provider.destroy(provider_id).await,
-        // Whether there is a machine the list will say.
-        None => Ok(()),
-    }
+    pool.app.table().revoke(id).await?;
+    // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
+    give_back(pool, instance).await
+}
+
+/// Where no answer has named the machine, whether there is one the list will say.
+async fn give_back(pool: &Pool<'_>, instance: Option<&Instance>) -> anyhow::Result<()> {
+    let Some(Instance { provider, provider_id: Some(provider_id), .. }) = instance else { return Ok(()) };
+    pool.providers.must(provider)?.destroy(provider_id).await
 }
 
 /// What was drained and works no more is given back; again and again, until the provider lists it no more.
-async fn leave(app: &App, provider: &dyn Provider, fleet: &Fleet, done: &mut Done) {
-    let finished = fleet.instances.iter().filter(|instance| instance.drain && instance.slot().is_none() && instance.stage != Stage::Lost);
+async fn leave(pool: &Pool<'_>, done: &mut Done) {
+    let finished = pool.fleet.instances.iter().filter(|instance| instance.drain && instance.slot().is_none() && instance.stage != Stage::Lost);
     for instance in finished {
-        let Some(provider_id) = &instance.provider_id else { continue };
         // It has had a heartbeat's time to go by itself.
-        if instance.idle_since > app.now() - seconds(app.settings().heartbeat_s) {
+        if instance.idle_since > pool.app.now() - seconds(pool.app.settings().heartbeat_s) {
             continue;
         }
-        if let Err(error) = provider.destroy(provider_id).await {
+        if let Err(error) = give_back(pool, Some(instance)).await {
             done.failed += 1;
             tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "a machine that has finished could not be given back");
         }

@@ -8,67 +8,99 @@
 mod act;
 mod look;
 mod provider;
+mod providers;
 mod reconcile;
 pub mod vast;
 
-pub use provider::{Machine, NoProvider, NotMade, Order, Provider};
+pub use provider::{Machine, NotMade, Order, Provider};
+pub use providers::Providers;
 
 use kiln_core::fleet::Stage;
-use kiln_core::pool;
+use kiln_core::ids::InstanceId;
+use kiln_core::pool::{self, Decision, Plan, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
-use kiln_store::RunState;
+use kiln_store::{RunState, Told};
 use serde_json::{Value, json};
 
 /// The one pool of this version.
 pub const POOL: &str = "main";
 
+/// Decisions that one run tells an operator of.
+const MOST_TOLD: usize = 50;
+
 /// For how long a run has its turn, should it die: longer than the function's time-out. On a laptop runs are short and die with the machine.
-fn turn(provider: &dyn Provider) -> Millis {
-    if provider.own() { seconds(5) } else { seconds(90) }
+fn turn(providers: &Providers) -> Millis {
+    if providers.own() { seconds(5) } else { seconds(90) }
 }
 
 /// One run.
-pub async fn handle(app: &App, provider: &dyn Provider, event: Value) -> anyhow::Result<Value> {
+pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::Result<Value> {
     if let Some(answer) = restoring::stands_still(app, "warm-pool", &event).await? {
         return Ok(answer);
     }
     let now = app.now();
-    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(provider)).await? else {
+    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(providers)).await? else {
         tracing::info!("another run has its turn");
         return Ok(json!({ "another_runs": true }));
     };
-    let done = act(app, provider, &mut run).await;
+    let done = act(app, providers, &mut run).await;
     // Also where it failed: the next need not wait for the turn's end.
     app.table().end_run(POOL, &run).await?;
     done
 }
 
-async fn act(app: &App, provider: &dyn Provider, run: &mut RunState) -> anyhow::Result<Value> {
+async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Result<Value> {
     // Before the fleet is read: whatever is listed has had its intent written already.
-    let machines = match provider.list().await {
-        Ok(machines) => Some(machines),
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), provider = provider.name(), "the provider's machines could not be listed");
-            None
+    let lists = futures::future::join_all(providers.all().map(async |provider| (provider, provider.list().await))).await;
+    let mut listed: Vec<(&dyn Provider, Vec<Machine>)> = Vec::new();
+    for (provider, list) in lists {
+        match list {
+            Ok(machines) => listed.push((provider, machines)),
+            Err(error) => tracing::error!(error = format!("{error:#}"), provider = provider.name(), "the provider's machines could not be listed"),
         }
-    };
-    let mut fleet = app.table().fleet(POOL).await?;
-    let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy);
-    if let Some(machines) = &machines {
-        fleet.instances = reconcile::reconcile(app, provider, fleet.instances, machines).await?;
     }
-    let looked = look::look(app, provider, &fleet, run, machines.is_some()).await;
+    let mut fleet = app.table().fleet(POOL).await?;
+    let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
+    for (provider, machines) in &listed {
+        fleet.instances = reconcile::reconcile(app, *provider, fleet.instances, machines).await?;
+    }
+    let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
+    let looked = look::look(app, providers, &fleet, run, !rent_at.is_empty()).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());
     for note in &plan.notes {
         tracing::info!(reason = note.code(), "{note}");
     }
-    let done = act::all(app, provider, &policy, &fleet, &plan, run.epoch).await;
+    (run.wanted, run.ran_at) = (plan.wanted, Some(app.now()));
+    if !plan.decisions.is_empty() || !plan.notes.is_empty() {
+        (run.told, run.told_at) = (told(&plan), Some(app.now()));
+    }
+    let pool = act::Pool { app, providers, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
+    let done = act::all(&pool, &plan, run).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
     metrics(app, looked.queued, ready, looked.hour_microusd);
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
+}
+
+/// The plan in an operator's words.
+fn told(plan: &Plan) -> Vec<Told> {
+    let tell = |what: &str, id: Option<&InstanceId>, reason: &Reason| Told {
+        what: what.to_owned(),
+        instance_id: id.cloned(),
+        reason: reason.code().to_owned(),
+        text: reason.to_string(),
+    };
+    let decided = plan.decisions.iter().filter_map(|decision| match decision {
+        Decision::Rent { reason } => Some(tell("rent", None, reason)),
+        Decision::Drain { id, reason } => Some(tell("drain", Some(id), reason)),
+        Decision::Stop { id, reason } => Some(tell("stop", Some(id), reason)),
+        Decision::Destroy { id, reason } => Some(tell("destroy", Some(id), reason)),
+        // That it stays needs no reason.
+        Decision::Cover { .. } => None,
+    });
+    decided.chain(plan.notes.iter().map(|note| tell("none", None, note))).take(MOST_TOLD).collect()
 }
 
 /// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs

@@ -1,9 +1,10 @@
 //! What the plan is made from: the fleet, the jobs, what boots and jobs take, and what is committed of the budgets.
 
-use crate::Provider;
+use crate::Providers;
 use kiln_core::fleet::Stage;
 use kiln_core::kinds;
 use kiln_core::pool::budget::{Deadlines, Rate, windows};
+use kiln_core::pool::offers::Learned;
 use kiln_core::pool::{Demand, Observation, Seen};
 use kiln_core::time::{Millis, seconds};
 use kiln_core::timing::Timings;
@@ -17,10 +18,11 @@ pub(crate) struct Looked {
     pub queued: u64,
     /// Committed in this hour.
     pub hour_microusd: i64,
+    pub learned: Learned,
 }
 
-/// `listed`: whether the provider has said what exists; without that nothing is rented.
-pub(crate) async fn look(app: &App, provider: &dyn Provider, fleet: &Fleet, run: &mut RunState, listed: bool) -> Looked {
+/// `listed`: whether a provider that rents has said what exists there; without that nothing is rented.
+pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &mut RunState, listed: bool) -> Looked {
     let now = app.now();
     let depth = match app.table().unfinished(now).await {
         Ok((depth, _)) => Some(depth),
@@ -42,17 +44,27 @@ pub(crate) async fn look(app: &App, provider: &dyn Provider, fleet: &Fleet, run:
     }
     let hour_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[0])).copied().unwrap_or(0);
     let seen = Observation {
-        demand: depth.as_ref().filter(|_| listed).map(|depth| demand(app, depth, fleet, run, now)),
+        demand: depth.as_ref().map(|depth| demand(app, depth, fleet, run, now)),
+        listed,
         instances: fleet.instances.iter().map(|instance| see(instance, now)).collect(),
-        useful: None,
+        useful: useful(app, depth.as_ref()).await,
         committed,
-        boot_ms: boot(&fleet.instances).unwrap_or_else(|| provider.usual_boot()),
+        boot_ms: boot(&fleet.instances).unwrap_or_else(|| providers.usual_boot()),
         last_rent_at: run.last_rent_at,
         last_stop_at: run.last_stop_at,
         lost_after_s: app.settings().instance_lost_s,
         deadlines: deadlines(app),
     };
-    Looked { seen, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), hour_microusd }
+    run.learn(&fleet.instances, now);
+    let learned = Learned { jobs_per_hour: run.jobs_per_hour.clone(), avoid: run.avoid.clone(), taken_away: 0.0 };
+    Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), hour_microusd }
+}
+
+/// Machines that could have work at once, as maintenance last summed it up, and one for each job that came since; `None` where it never did.
+async fn useful(app: &App, depth: Option<&Depth>) -> Option<u32> {
+    let kept = app.table().depth().await.inspect_err(|error| tracing::error!(%error, "the kept count of jobs could not be read")).ok()??;
+    let came = depth?.unfinished().saturating_sub(kept.unfinished());
+    Some(kept.useful?.saturating_add(u32::try_from(came).unwrap_or(u32::MAX)))
 }
 
 /// How long things may take. The tick is the schedule's in production, and more than a laptop's.
@@ -113,6 +125,6 @@ fn see(instance: &Instance, now: Millis) -> Seen {
         boot_by: instance.boot_expires_at,
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
-        leased_to: None,
+        leased_to: instance.lease.as_ref().map(|lease| lease.until),
     }
 }

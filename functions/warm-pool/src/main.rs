@@ -6,7 +6,8 @@ fn main() -> Result<(), lambda_runtime::Error> {
     kiln_http::lambda::run(|app| async move {
         let app = &app;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-            kiln_warm_pool::handle(app, &kiln_warm_pool::NoProvider, event.payload).await.map_err(|error| lambda_runtime::Error::from(format!("{error:#}")))
+            let providers = kiln_warm_pool::Providers::named(app, None).await;
+            kiln_warm_pool::handle(app, &providers, event.payload).await.map_err(|error| lambda_runtime::Error::from(format!("{error:#}")))
         }))
         .await
     })

@@ -1,22 +1,26 @@
 //! The whole of a run against the stand-in for Vast.ai, which the official client judges, and a table in memory: what an operator asks of a pool.
 
 use crate::vast::{Vast, Wanted};
-use crate::{POOL, handle};
+use crate::{Machine, NotMade, Order, POOL, Provider, Providers, handle};
+use kiln_core::fleet::Stage;
+use kiln_core::ids::{InstanceId, LeaseId};
 use kiln_core::pool::Policy;
+use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
 use kiln_dynamo::{Memory, TABLE};
 use kiln_http::App;
-use kiln_store::{Audit, Instance};
+use kiln_store::{Audit, DONE, Instance, Lease, NoClaim, Prewarm};
 use kiln_vast_stand_in::{Config, StandIn};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use std::sync::Mutex;
 
 const KEY: &str = "the key of these tests";
 
 /// A pool that rents from a stand-in of its own.
 struct World {
     app: App,
-    vast: Vast,
+    vast: Providers,
     url: String,
     http: Client,
     _memory: Memory,
@@ -32,8 +36,8 @@ impl World {
         let memory = Memory::new(1);
         let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let app = App::on(env.into(), memory.sdk_config()).await.unwrap();
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into() };
-        let vast = Vast::new(&url, KEY, wanted).unwrap();
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap())]);
         let world = Self { app, vast, url, http: Client::new(), _memory: memory };
         world.set(policy).await;
         world
@@ -41,8 +45,13 @@ impl World {
 
     async fn set(&self, policy: Policy) {
         let stored = self.app.table().fleet(POOL).await.unwrap().state;
-        let audit = Audit { id: format!("{:032x}", self.app.random()), at: 1, action: "pool.change".into(), subject: POOL.into(), facts: "{}".into() };
-        assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, &audit).await.unwrap());
+        assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, None, &self.line("pool.change")).await.unwrap());
+    }
+
+    /// A line of the audit log.
+    fn line(&self, action: &str) -> Audit {
+        let [action, subject, facts, outcome, actor, ip] = [action, "pool", "{}", DONE, "", ""].map(str::to_owned);
+        Audit { id: format!("{:032x}", self.app.random()), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 }
     }
 
     async fn run(&self) -> Value {
@@ -75,6 +84,15 @@ impl World {
         let now = self.app.now();
         let committed = self.app.table().committed(now).await.unwrap();
         committed.get(&kiln_core::pool::budget::windows(now)[2]).copied().unwrap_or(0)
+    }
+
+    /// Changes a machine's row, as if time had passed or its worker had spoken.
+    async fn change(&self, change: impl Fn(&mut Instance)) {
+        for mut instance in self.known().await {
+            change(&mut instance);
+            let item = kiln_store::table::to_item(&kiln_store::keys::instance(&instance.instance_id), &instance).unwrap();
+            assert!(self.app.table().put(item, None).await.unwrap());
+        }
     }
 
     /// As if the list had lacked it for so long.
@@ -172,7 +190,7 @@ async fn a_machine_that_appears_late_is_destroyed_and_what_is_not_ours_is_never_
     // Somebody else's machine, and one of another deployment.
     let mut others = Vec::new();
     for label in ["", "my training run", "kiln/elsewhere/main/ins_1"] {
-        let offers = crate::Provider::offers(&world.vast, &Policy::default()).await.unwrap();
+        let offers = world.vast.of("vast").unwrap().offers(&Policy::default()).await.unwrap();
         let body = json!({ "client_id": "me", "image": "x", "disk": 10, "label": label });
         let made = world.http.put(format!("{}/api/v0/asks/{}/", world.url, offers.last().unwrap().id)).bearer_auth(KEY).json(&body).send().await.unwrap();
         let made: Value = made.json().await.unwrap();
@@ -250,4 +268,204 @@ async fn an_offer_that_is_gone_leaves_nothing_behind() {
     assert_eq!(world.run().await["failed"], 1);
     assert_eq!((world.known().await.len(), world.hour().await), (0, 0));
     assert_eq!(world.run().await["started"], 1);
+}
+
+/// Ready, and without work for so long.
+fn idle(instance: &mut Instance, now: Millis, idle_s: u64) {
+    instance.stage = Stage::Ready;
+    (instance.ready_at, instance.heartbeat_at, instance.idle_since) = (Some(now), Some(now), now - seconds(idle_s));
+    instance.requested_at = now - seconds(idle_s + 600);
+}
+
+#[tokio::test]
+async fn a_machine_is_given_back_after_a_quarter_of_an_hour_without_work_and_not_before() {
+    let world = World::with(one()).await;
+    world.run().await;
+    world.set(Policy { desired_size: 0, ..one() }).await;
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 890)).await;
+    assert_eq!((world.run().await["stopped"].clone(), world.exist().await.len()), (json!(0), 1));
+    world.change(|instance| idle(instance, now, 901)).await;
+    assert_eq!((world.run().await["stopped"].clone(), world.exist().await.len()), (json!(1), 0));
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!((run.told[0].what.as_str(), run.told[0].reason.as_str()), ("stop", "idle"), "{:?}", run.told);
+}
+
+#[tokio::test]
+async fn a_claimed_machine_stays_until_its_claim_is_over_and_is_not_sent_away() {
+    let world = World::with(one()).await;
+    world.run().await;
+    world.set(Policy { desired_size: 0, ..one() }).await;
+    let (now, table) = (world.app.now(), world.app.table());
+    world.change(|instance| idle(instance, now, 2_000)).await;
+    let id = world.known().await[0].instance_id.clone();
+    let audit = || world.line("pool.lease");
+    let lease = |n: u128, until: Millis| Lease { id: LeaseId::new(now, n), until };
+    assert_eq!(table.lease(&id, &lease(1, now + seconds(60)), now, &audit()).await.unwrap(), Ok(()));
+    assert_eq!(table.lease(&id, &lease(2, now + seconds(60)), now, &audit()).await.unwrap(), Err(NoClaim::Claimed));
+    assert_eq!(world.run().await["stopped"], 0);
+    assert_eq!(table.send_away(&id, true, now, &audit()).await.unwrap(), Err(NoClaim::Claimed));
+    // Over by itself, it may be claimed anew; released, it goes.
+    let later = now + seconds(61);
+    assert_eq!(table.lease(&id, &lease(3, later + seconds(60)), later, &audit()).await.unwrap(), Ok(()));
+    assert!(!table.release(&id, &lease(1, 0), &audit()).await.unwrap(), "another's claim");
+    assert!(table.release(&id, &lease(3, 0), &audit()).await.unwrap());
+    assert_eq!((world.run().await["stopped"].clone(), world.exist().await.len()), (json!(1), 0));
+    assert_eq!(table.lease(&id, &lease(4, later), later, &audit()).await.unwrap(), Err(NoClaim::Leaving));
+    assert_eq!(table.lease(&InstanceId::new(1, 1), &lease(5, later), later, &audit()).await.unwrap(), Err(NoClaim::Gone));
+}
+
+#[tokio::test]
+async fn machines_are_there_ahead_of_the_jobs_for_as_long_as_was_said() {
+    let world = World::with(Policy { desired_size: 0, ..one() }).await;
+    assert_eq!(world.run().await["started"], 0);
+    let prewarm = async |until: Millis| {
+        let stored = world.app.table().fleet(POOL).await.unwrap().state.unwrap();
+        let prewarm = Some(Prewarm { machines: 2, until });
+        assert!(world.app.table().set_policy(POOL, Some(&stored), &stored.policy, prewarm, &world.line("pool.prewarm")).await.unwrap());
+    };
+    prewarm(world.app.now() - 1).await;
+    assert_eq!(world.run().await["started"], 0);
+    prewarm(world.app.now() + seconds(60)).await;
+    assert_eq!((world.run().await["started"].clone(), world.exist().await.len()), (json!(2), 2));
+}
+
+#[tokio::test]
+async fn a_machine_whose_container_has_ended_is_destroyed_and_its_cost_is_kept() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let (id, known) = (world.exist().await[0].0, world.known().await.remove(0));
+    world.control(Method::POST, "clock", json!({ "advance_s": 120 })).await;
+    world.control(Method::POST, &format!("instances/{id}/die"), json!({})).await;
+    world.run().await;
+    assert_eq!(world.exist().await, [], "it would bill its disk for ever");
+    world.set(Policy { desired_size: 0, ..one() }).await;
+    world.missing_for(&known, seconds(61)).await;
+    world.run().await;
+    assert_eq!(world.known().await.len(), 0);
+    let (gone, _) = world.app.table().gone(10, None).await.unwrap();
+    assert_eq!((gone.len(), gone[0].instance_id.clone(), gone[0].microusd_per_hour), (1, known.instance_id, known.rate.microusd_per_hour));
+    assert!(gone[0].cost_microusd > 0 && gone[0].provider_id == Some(id.to_string()), "{gone:?}");
+}
+
+#[tokio::test]
+async fn what_the_list_lacks_is_gone_only_when_that_is_true_by_its_id_too() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let (id, known) = (world.exist().await[0].0, world.known().await.remove(0));
+    world.control(Method::POST, &format!("instances/{id}/vanish"), json!({})).await;
+    world.run().await;
+    world.missing_for(&known, seconds(61)).await;
+    world.fault(json!({ "kind": "error", "method": "GET", "path": format!("/api/v0/instances/{id}/"), "until_cleared": true })).await;
+    world.run().await;
+    assert_eq!(world.known().await, [Instance { missing_since: world.known().await[0].missing_since, ..known.clone() }]);
+    world.control(Method::DELETE, "faults", Value::Null).await;
+    world.run().await;
+    assert!(world.known().await.iter().all(|instance| instance.instance_id != known.instance_id));
+}
+
+#[tokio::test]
+async fn a_host_that_did_not_boot_is_avoided() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let first = world.known().await.remove(0);
+    let now = world.app.now();
+    world.change(|instance| (instance.requested_at, instance.boot_expires_at) = (now - seconds(700), now - 1)).await;
+    world.run().await;
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert!(run.avoid.contains_key(&first.host), "{run:?}");
+    world.run().await;
+    let second = world.known().await.into_iter().find(|instance| instance.instance_id != first.instance_id).unwrap();
+    assert_ne!(second.host, first.host);
+}
+
+/// The operator's own machine, with room for so many.
+struct Own(usize, Mutex<Vec<Machine>>);
+
+#[async_trait::async_trait]
+impl Provider for Own {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+    fn own(&self) -> bool {
+        true
+    }
+    fn most(&self) -> Option<usize> {
+        Some(self.0)
+    }
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Ok(vec![])
+    }
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        Ok(self.1.lock().unwrap().clone())
+    }
+    async fn is_gone(&self, id: &str) -> anyhow::Result<bool> {
+        Ok(self.1.lock().unwrap().iter().all(|machine| machine.provider_id != id))
+    }
+    async fn create(&self, order: &Order) -> Result<String, NotMade> {
+        let mut machines = self.1.lock().unwrap();
+        let id = format!("{}", machines.len());
+        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true });
+        Ok(id)
+    }
+    async fn destroy(&self, id: &str) -> anyhow::Result<()> {
+        self.1.lock().unwrap().retain(|machine| machine.provider_id != id);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn of_several_providers_the_own_machine_is_taken_first_and_one_s_trouble_is_not_the_others() {
+    let mut world = World::with(Policy { desired_size: 3, ..one() }).await;
+    let vast = std::mem::replace(&mut world.vast, Providers::new(vec![]));
+    let Providers(mut all) = vast;
+    all.insert(0, Box::new(Own(2, Mutex::default())));
+    world.vast = Providers(all);
+    assert_eq!(world.run().await["started"], 3);
+    let of = |known: &[Instance], name: &str| known.iter().filter(|instance| instance.provider == name).count();
+    let known = world.known().await;
+    assert_eq!((of(&known, "local"), of(&known, "vast"), world.exist().await.len()), (2, 1, 1));
+    // While the one can't be read, the other is still acted for.
+    world.fault(json!({ "kind": "error", "until_cleared": true })).await;
+    world.set(Policy { safe_mode: true, ..one() }).await;
+    world.run().await;
+    world.run().await;
+    let known = world.known().await;
+    assert_eq!((of(&known, "local"), of(&known, "vast")), (0, 1));
+}
+
+#[tokio::test]
+async fn a_provider_that_can_t_be_set_up_says_why_and_one_that_is_no_longer_named_still_gives_back() {
+    let world = World::with(one()).await;
+    let named = async |providers: &str, key: Option<&str>| {
+        let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_SECRETS_PREFIX", "/kiln/"), ("KILN_PROVIDERS", providers)];
+        let more = [("VAST_URL", world.url.as_str()), ("KILN_WORKER_IMAGE", "kiln/worker:1"), ("KILN_PUBLIC_URL", "https://kiln.example.org")];
+        if let Some(key) = key {
+            world._memory.put_parameter("/kiln/vast-api-key", key);
+        }
+        let env = env.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Providers::named(&App::on(env, world._memory.sdk_config()).await.unwrap(), None).await
+    };
+    let why = async |providers: &Providers, name: &str| format!("{:#}", providers.of(name).unwrap().list().await.unwrap_err());
+    let none = named("vast, local,mars", Some("unset")).await;
+    assert!(why(&none, "vast").await.contains("deploy with VAST_API_KEY"));
+    assert!(why(&none, "local").await.contains("one machine"));
+    assert!(why(&none, "unknown").await.contains("\"mars\"; there are: local, vast"));
+    assert!(none.all().all(|provider| !provider.rents()));
+    let set_up = named("vast", Some(KEY)).await;
+    assert!(set_up.of("vast").unwrap().rents());
+    handle(&world.app, &set_up, json!({})).await.unwrap();
+    assert_eq!(world.exist().await.len(), 1);
+    // The setting is taken back while a machine runs: it is given back, and none is rented.
+    let dropped = named("", None).await;
+    assert!(!dropped.of("vast").unwrap().rents());
+    world.set(Policy { safe_mode: true, ..one() }).await;
+    handle(&world.app, &dropped, json!({})).await.unwrap();
+    assert_eq!(world.exist().await, []);
+    world.set(one()).await;
+    let done = handle(&world.app, &dropped, json!({})).await.unwrap();
+    assert_eq!((done["started"].clone(), world.exist().await.len()), (json!(0), 0));
 }

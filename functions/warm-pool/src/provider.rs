@@ -42,6 +42,14 @@ pub trait Provider: Send + Sync {
     fn name(&self) -> &'static str;
     /// The operator's own machine: a worker's word is enough there, and it costs nothing by the hour.
     fn own(&self) -> bool;
+    /// Whether it is asked for new machines, or only watched and given back to.
+    fn rents(&self) -> bool {
+        true
+    }
+    /// How many machines it has, where there is an end to them.
+    fn most(&self) -> Option<usize> {
+        None
+    }
     /// The host that all its machines share, if they do.
     fn host(&self) -> Option<String> {
         None
@@ -58,39 +66,10 @@ pub trait Provider: Send + Sync {
     async fn offers(&self, policy: &Policy) -> anyhow::Result<Vec<Offer>>;
     /// All machines that exist, ours or not; an error where the list is not whole.
     async fn list(&self) -> anyhow::Result<Vec<Machine>>;
+    /// Whether this one machine, asked for by its id, is no more; an error where that isn't known.
+    async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool>;
     /// Gives the provider's id of the new machine. Asked once: it is never repeated.
     async fn create(&self, order: &Order) -> Result<String, NotMade>;
     /// Destroying what is gone already is a success.
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()>;
-}
-
-/// Where no provider is set: nothing can be started, and the log says so.
-#[derive(Debug, Clone, Copy)]
-pub struct NoProvider;
-
-#[async_trait]
-impl Provider for NoProvider {
-    fn name(&self) -> &'static str {
-        "none"
-    }
-
-    fn own(&self) -> bool {
-        false
-    }
-
-    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
-        anyhow::bail!("KILN_PROVIDERS names no provider, so no machine can be rented")
-    }
-
-    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
-        Ok(vec![])
-    }
-
-    async fn create(&self, _: &Order) -> Result<String, NotMade> {
-        Err(NotMade::Refused(anyhow::anyhow!("KILN_PROVIDERS names no provider")))
-    }
-
-    async fn destroy(&self, _: &str) -> anyhow::Result<()> {
-        Ok(())
-    }
 }

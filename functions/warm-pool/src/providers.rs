@@ -35,18 +35,18 @@ impl Providers {
             match *name {
                 "vast" => {}
                 "local" => {}
-                other => all.push(Broken::new(other, format!("{NAMES} names {other:?}; there are: local, vast"))),
+                other => all.push(Broken::boxed(other, format!("{NAMES} names {other:?}; there are: local, vast"))),
             }
         }
         match (local, names.contains("local")) {
             (Some(local), true) => all.push(local),
-            (None, true) => all.push(Broken::new("local", format!("{NAMES} names local, which only a system on one machine can be"))),
+            (None, true) => all.push(Broken::boxed("local", format!("{NAMES} names local, which only a system on one machine can be"))),
             (_, false) => {}
         }
         match vast(app, names.contains("vast")).await {
             Ok(Some(vast)) => all.push(vast),
             Ok(None) => {}
-            Err(error) => all.push(Broken::new("vast", format!("{error:#}"))),
+            Err(error) => all.push(Broken::boxed("vast", format!("{error:#}"))),
         }
         Self(all)
     }
@@ -92,6 +92,7 @@ async fn vast(app: &App, named: bool) -> anyhow::Result<Option<Box<dyn Provider>
         image_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?),
         disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
         api_url: app.public_url().to_owned(),
+        max_life_s: u64::from(number("KILN_MAX_LIFE_S", 86_400)?),
     };
     if named && wanted.image.is_empty() {
         bail!("{NAMES} names vast, and KILN_WORKER_IMAGE names no container of the worker");
@@ -107,7 +108,7 @@ struct Broken {
 }
 
 impl Broken {
-    fn new(name: &str, why: String) -> Box<dyn Provider> {
+    fn boxed(name: &str, why: String) -> Box<dyn Provider> {
         let known = ["vast", "local"].into_iter().find(|known| *known == name);
         Box::new(Self { name: known.unwrap_or("unknown"), why })
     }

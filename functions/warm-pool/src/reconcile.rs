@@ -1,7 +1,8 @@
 //! Holds what we know of the fleet against what the provider lists.
 //!
 //! Promises (invariant 8): what carries our label and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
-//! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made.
+//! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
+//! and it is gone by its id too. One that has ended at the provider and is still listed is destroyed: it may cost.
 
 use crate::provider::{Machine, Provider};
 use kiln_core::fleet::Stage;
@@ -37,7 +38,13 @@ pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec
             remain.push(instance);
             continue;
         }
-        if !gone(provider, &instance, now, app.settings().boot_s) {
+        if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
+            tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
+            if let Err(error) = provider.destroy(&ended.provider_id).await {
+                tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "it could not be destroyed; it is tried again");
+            }
+        }
+        if !gone(provider, &instance, now, app.settings().boot_s) || !gone_by_id(provider, &instance).await {
             if instance.missing_since.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
@@ -77,6 +84,23 @@ fn is(machine: &Machine, instance: &Instance) -> bool {
     match &instance.provider_id {
         Some(id) => machine.provider_id == *id && machine.running,
         None => machine.label == instance.label,
+    }
+}
+
+/// What the list lacks may be there all the same.
+async fn gone_by_id(provider: &dyn Provider, instance: &Instance) -> bool {
+    let Some(id) = &instance.provider_id else { return true };
+    match provider.is_gone(id).await {
+        Ok(gone) => {
+            if !gone {
+                tracing::warn!(instance_id = %instance.instance_id, "the list lacks a machine that is there");
+            }
+            gone
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "whether a machine is gone could not be read");
+            false
+        }
     }
 }
 

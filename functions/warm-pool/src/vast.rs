@@ -3,7 +3,7 @@
 //!
 //! Promises: an order is sent once and never again, since the API knows no idempotency key: what its answer leaves open, the list must show;
 //! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
-//! address and on no machine.
+//! address and on no machine. What an order says to the machine is [`Vast::order`], and infra/vast/README.md tells what the machine does with it.
 
 use crate::provider::{Machine, NotMade, Order, Provider};
 use anyhow::{Context, bail};
@@ -31,6 +31,8 @@ const OFFERS: u32 = 64;
 const MOST_PAGES: usize = 40;
 /// The least that a host may promise of its own reliability.
 const LEAST_RELIABILITY: f64 = 0.95;
+/// Longest entry of `env`, name and value together.
+const MOST_ENTRY: usize = 256;
 
 /// What is rented.
 #[derive(Debug, Clone)]
@@ -40,8 +42,17 @@ pub struct Wanted {
     /// What of it is downloaded, in GB of 10⁹ bytes: the host charges by the byte.
     pub image_gb: f64,
     pub disk_gb: u32,
-    /// Where a worker finds Kiln.
+    /// Kiln's public address, without the API's path.
     pub api_url: String,
+    /// After so long a machine gives itself back, whatever it does.
+    pub max_life_s: u64,
+}
+
+impl Wanted {
+    /// Where a worker finds the API.
+    fn api(&self) -> String {
+        format!("{}/api/v1", self.api_url.trim_end_matches('/'))
+    }
 }
 
 pub struct Vast {
@@ -49,6 +60,7 @@ pub struct Vast {
     url: Url,
     key: String,
     wanted: Wanted,
+    rents: bool,
 }
 
 /// An answer: its status, and its body as JSON where it is some.
@@ -115,9 +127,17 @@ impl Vast {
         if key.is_empty() {
             bail!("VAST_API_KEY is empty");
         }
+        if "KILN_API".len() + wanted.api().len() > MOST_ENTRY {
+            bail!("the public address is too long for a machine's environment");
+        }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
-        Ok(Self { http, url, key: key.to_owned(), wanted })
+        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true })
+    }
+
+    /// Where nothing is rented any more, and what was rented before is still watched and given back.
+    pub fn only_gives_back(self) -> Self {
+        Self { rents: false, ..self }
     }
 
     async fn once(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
@@ -175,6 +195,10 @@ impl Provider for Vast {
         false
     }
 
+    fn rents(&self) -> bool {
+        self.rents
+    }
+
     fn usual_boot(&self) -> Millis {
         seconds(180)
     }
@@ -218,15 +242,20 @@ impl Provider for Vast {
         bail!("the list of machines does not end")
     }
 
+    async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool> {
+        let id: u64 = provider_id.parse().context("no id of a machine")?;
+        let answer = self.again(Method::GET, &format!("/api/v0/instances/{id}/"), &[("owner", "me".to_owned())], None).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND if answer.body["error"] != "auth_error" => Ok(true),
+            // One that is gone may read as null under the plural's name.
+            _ if answer.done() => Ok(answer.body.get("instances").is_some_and(Value::is_null)),
+            _ => bail!("machine {id} could not be asked for: {}", answer.why()),
+        }
+    }
+
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let Some(offer) = &order.offer else { return Err(NotMade::Refused(anyhow::anyhow!("no offer was chosen"))) };
-        let body = json!({
-            "client_id": "me", "image": self.wanted.image, "disk": self.wanted.disk_gb, "label": order.label, "runtype": "args",
-            "env": { "KILN_URL": self.wanted.api_url, "KILN_BOOT_TOKEN": order.boot_token },
-            // Else there may be a stopped contract that bills its disk.
-            "cancel_unavail": true, "target_state": "running",
-        });
-        let answer = match self.once(Method::PUT, &format!("/api/v0/asks/{}/", offer.id), &[], Some(&body)).await {
+        let answer = match self.once(Method::PUT, &format!("/api/v0/asks/{}/", offer.id), &[], Some(&self.order(order))).await {
             Ok(answer) => answer,
             // Nobody was there to hear it.
             Err(error) if error.is_connect() => return Err(NotMade::Refused(error.without_url().into())),
@@ -252,11 +281,24 @@ impl Provider for Vast {
 }
 
 impl Vast {
+    /// What an order says: which image, and to its worker who it is and where Kiln is. `args` leaves the image's entry point as it is, and these begin
+    /// its arguments: the worker's parent process, which gives the machine back by the key that Vast.ai puts into each container.
+    fn order(&self, order: &Order) -> Value {
+        json!({
+            "client_id": "me", "image": self.wanted.image, "disk": self.wanted.disk_gb, "label": order.label,
+            "runtype": "args", "args": ["--rented", "vast"],
+            "env": { "KILN_API": self.wanted.api(), "KILN_BOOT_TOKEN": order.boot_token, "KILN_MAX_LIFE_S": self.wanted.max_life_s.to_string(), "KILN_LOG": "json" },
+            // Else there may be a stopped contract that bills its disk.
+            "cancel_unavail": true, "target_state": "running",
+        })
+    }
+
     /// In our terms; none without a price or a name.
     fn offer(&self, found: Found) -> Option<Offer> {
         let dollars = found.dph_total.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0)?;
         let download = found.inet_down_cost.unwrap_or(0.0).clamp(0.0, 100.0) * self.wanted.image_gb;
         Some(Offer {
+            provider: self.name().into(),
             id: found.id.to_string(),
             host: format!("vast-{}", found.host_id.or(found.machine_id)?),
             gpu: found.gpu_name?,

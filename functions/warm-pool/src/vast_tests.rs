@@ -26,7 +26,7 @@ impl Shop {
     }
 
     fn vast(&self, key: &str) -> Vast {
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into() };
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         Vast::new(&self.url, key, wanted).unwrap()
     }
 
@@ -56,6 +56,25 @@ impl Shop {
 fn order(n: u128, offer: Option<Offer>) -> Order {
     let instance_id = InstanceId::new(1, n);
     Order { label: format!("kiln/test/main/{instance_id}"), instance_id, boot_token: "kib_once".into(), offer }
+}
+
+/// That the worker knows these names, and boots by them, is `a_machine_that_is_rented_boots_by_its_order_alone` in tests/.
+#[tokio::test]
+async fn an_order_tells_the_machine_what_it_needs_and_no_key_of_ours_and_keeps_the_limits() {
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    let boot_token = kiln_http::new_secret(&format!("kib_{}.", InstanceId::new(1, 1))).token;
+    let body = vast.order(&Order { boot_token: boot_token.clone(), ..order(1, None) });
+    let env = body["env"].as_object().unwrap();
+    assert_eq!(
+        (&env["KILN_API"], &env["KILN_BOOT_TOKEN"], &env["KILN_MAX_LIFE_S"]),
+        (&json!("https://kiln.example.org/api/v1"), &json!(boot_token), &json!("86400"))
+    );
+    assert!(env.iter().all(|(name, value)| name.len() + value.as_str().unwrap().len() <= MOST_ENTRY), "{env:?}");
+    assert_eq!((&body["runtype"], &body["args"]), (&json!("args"), &json!(["--rented", "vast"])));
+    assert!(!body.to_string().contains(KEY));
+    let long = Wanted { api_url: format!("https://{}.example.org", "k".repeat(300)), ..vast.wanted };
+    assert!(Vast::new(&shop.url, KEY, long).is_err());
 }
 
 #[tokio::test]

@@ -59,6 +59,24 @@ pub struct Config {
     /// Where Stripe answers, when that isn't Stripe itself.
     #[arg(long, env = "STRIPE_API_BASE")]
     pub stripe_api_base: Option<String>,
+    /// Where the warm pool gets machines: local, vast, or both with a comma between; local unless told.
+    #[arg(long, env = "KILN_PROVIDERS")]
+    pub providers: Option<String>,
+    /// Runs a stand-in for Vast.ai whose machines are worker processes here: rentals, faults and spend with play money.
+    #[arg(long, env = "KILN_VAST_STAND_IN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub vast_stand_in: bool,
+    /// The key of an account at Vast.ai. With KILN_PROVIDERS=vast real machines are rented and cost real money.
+    #[arg(long, env = "VAST_API_KEY", hide_env_values = true)]
+    pub vast_api_key: Option<String>,
+    /// Where Vast.ai answers, when that isn't Vast.ai itself.
+    #[arg(long, env = "VAST_URL")]
+    pub vast_url: Option<String>,
+    /// The worker's container, as rented machines pull it.
+    #[arg(long, env = "KILN_WORKER_IMAGE")]
+    pub worker_image: Option<String>,
+    /// How many worker processes the provider local has at most; with others beside it, they are asked for what is more.
+    #[arg(long, env = "KILN_LOCAL_WORKERS")]
+    pub local_workers: Option<usize>,
     /// Prints a sign-in link for a demo account.
     #[arg(long, env = "KILN_DEMO", value_parser = clap::builder::FalseyValueParser::new())]
     pub demo: bool,

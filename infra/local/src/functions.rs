@@ -13,7 +13,7 @@ use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
 use kiln_deliveries::Net;
 use kiln_http::App;
-use kiln_warm_pool::{Machine, NotMade, Order, Provider};
+use kiln_warm_pool::{Machine, NotMade, Order, Provider, Providers};
 use serde_json::{Value, json};
 
 use crate::gateway::Callable;
@@ -45,7 +45,7 @@ enum Entry {
     Deliveries(Net),
     Maintenance,
     Settle,
-    WarmPool(LocalProvider),
+    WarmPool(Workers),
     SesWebhook,
 }
 
@@ -105,7 +105,7 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
             Kind::Settle if !routed => Entry::Settle,
             Kind::Deliveries if !routed => Entry::Deliveries(Net::new(app.allows_loopback(), app.settings())?),
             Kind::Maintenance if !routed => Entry::Maintenance,
-            Kind::WarmPool if !routed => Entry::WarmPool(LocalProvider(workers.clone())),
+            Kind::WarmPool if !routed => Entry::WarmPool(workers.clone()),
             Kind::SesWebhook => {
                 linked.callables.insert(function.id.clone(), Callable { router: kiln_ses_webhook::router(app.clone()), timeout: function.timeout });
                 Entry::SesWebhook
@@ -126,7 +126,10 @@ impl Scheduled {
                 Entry::Settle => kiln_settle::handle(&this.app, event).await,
                 Entry::Deliveries(net) => kiln_deliveries::handle(&this.app, net, event).await,
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
-                Entry::WarmPool(provider) => kiln_warm_pool::handle(&this.app, provider, event).await,
+                Entry::WarmPool(workers) => {
+                    let providers = Providers::named(&this.app, Some(Box::new(LocalProvider(workers.clone())))).await;
+                    kiln_warm_pool::handle(&this.app, &providers, event).await
+                }
                 Entry::SesWebhook => kiln_ses_webhook::handle(&this.app, event).await,
             }
         });
@@ -187,6 +190,10 @@ impl Provider for LocalProvider {
         true
     }
 
+    fn most(&self) -> Option<usize> {
+        self.0.most()
+    }
+
     fn usual_boot(&self) -> Millis {
         seconds(2)
     }
@@ -197,6 +204,10 @@ impl Provider for LocalProvider {
 
     async fn list(&self) -> Result<Vec<Machine>> {
         Ok(self.0.list().into_iter().map(|worker| Machine { provider_id: worker.id, label: worker.label, running: true }).collect())
+    }
+
+    async fn is_gone(&self, provider_id: &str) -> Result<bool> {
+        Ok(self.0.list().into_iter().all(|worker| worker.id != provider_id))
     }
 
     async fn create(&self, order: &Order) -> Result<String, NotMade> {

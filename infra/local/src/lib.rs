@@ -16,6 +16,7 @@ pub mod pages;
 pub mod play;
 pub mod process;
 pub mod provision;
+pub mod rentals;
 pub mod resolve;
 pub mod routes;
 pub mod say;

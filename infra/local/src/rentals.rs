@@ -48,11 +48,9 @@ impl Rentals {
                 ("VastUrl", given(&config.vast_url)),
                 ("WorkerImage", given(&config.worker_image)),
             ],
-            Self::Play(play) => vec![
-                ("Providers", config.providers.clone().unwrap_or_else(|| "vast".into())),
-                ("VastUrl", play.base.clone()),
-                ("WorkerImage", IMAGE.into()),
-            ],
+            Self::Play(play) => {
+                vec![("Providers", config.providers.clone().unwrap_or_else(|| "vast".into())), ("VastUrl", play.base.clone()), ("WorkerImage", IMAGE.into())]
+            }
         }
     }
 
@@ -71,7 +69,7 @@ impl Rentals {
         let Play { listener, base, key } = *play;
         let mut config = stand_in::Config::new(&key);
         if let Ok(program) = &settings.program {
-            let mut command = stand_in::MachineCommand::new(workers::shell_command(program, settings));
+            let mut command = stand_in::MachineCommand::new(format!("{} --rented vast", workers::shell_command(program, settings, &[("VAST_URL", &base)])));
             command.grace_ms = (settings.drain + workers::GRACE).as_millis() as u64;
             config.machine_command = Some(command);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use kiln_http::caller::LEAST_ADMIN_KEY;
+use kiln_http::operator::LEAST_ADMIN_KEY;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +25,7 @@ use crate::mail::Mailbox;
 use crate::pages::Pages;
 use crate::play::Payments;
 use crate::provision::provision;
+use crate::rentals::Rentals;
 use crate::resolve::{Place, Resolver};
 use crate::routes::Routes;
 use crate::say::{self, say};
@@ -169,11 +170,15 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let account = clients.account().await.map_err(|error| Failure::new(Reason::StandIn, format!("{endpoint} does not answer as AWS does: {error:#}")))?;
     let place = Place { stack: STACK.into(), region: std::env::var("AWS_REGION").unwrap_or_default(), account, endpoint: endpoint.clone() };
     let payments = Payments::choose(config)?;
-    let mut resolver = Resolver::new(template, place.clone(), &parameters(public_url, payments.base()))?;
+    let rentals = Rentals::choose(config)?;
+    let mut chosen = parameters(public_url, payments.base());
+    chosen.extend(rentals.parameters(config).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let mut resolver = Resolver::new(template, place.clone(), &chosen)?;
     let urls = provision(&clients, &resolver).await?;
     resolver.set_queue_urls(urls);
     let mut given: BTreeMap<_, _> = config.admin_key.iter().map(|key| ("admin-key".to_owned(), key.clone())).collect();
     given.extend(payments.secrets(config));
+    given.extend(rentals.secrets(config));
     let stripe = payments.base().to_owned();
     let wanted = model::secrets(&resolver)?;
     let kept = secrets::ensure(&clients.ssm, data, &wanted, &given).await?;
@@ -187,12 +192,16 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let port = listener.local_addr().map_err(|error| Failure::new(Reason::Unexpected, error))?.port();
     // Workers speak to this machine itself, whatever its public name.
     let api = format!("http://127.0.0.1:{port}/api/v1");
-    let workers = Workers::new(workers::Settings {
+    let settings = workers::Settings {
         program: workers::find_program(root, config.worker_bin.as_deref()),
         api: api.clone(),
         models: config.models_dir.clone().unwrap_or_else(|| root.join(".cache/models")),
         drain: Duration::from_secs(config.drain_s),
-    });
+        most: config.local_workers,
+    };
+    // Before the first run of the pool may ask it.
+    let machines = rentals.serve(&settings).map_err(|error| Failure::new(Reason::Unexpected, format!("play machines: {error:#}")))?;
+    let workers = Workers::new(settings);
     let linked = link(&functions, &workers).await?;
     let (sent, mails) = mpsc::unbounded_channel();
     let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint, sent));
@@ -229,7 +238,7 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let printer = shows_mail.then(|| tokio::spawn(print_mail(mailbox.clone(), wakes.mail.clone())));
 
     payments.serve(data, &api).await.map_err(|error| Failure::new(Reason::Unexpected, format!("play money: {error:#}")))?;
-    banner(prepared, &kept, &workers, &stripe);
+    banner(prepared, &kept, &workers, &stripe, machines.as_deref());
     if config.demo {
         match demo::sign_in_link(&standin::http_client(), &api, &mailbox).await {
             Ok(link) => say(&format!("  Demo       signs you in as {}: {link}\n", demo::ADDRESS)),
@@ -347,7 +356,7 @@ async fn print_mail(mailbox: Arc<Mailbox>, sent: Arc<Notify>) {
     }
 }
 
-fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Workers, stripe: &str) {
+fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Workers, stripe: &str, machines: Option<&str>) {
     let Prepared { config, data, public_url, endpoint, .. } = prepared;
     let mut lines = format!("\n  Kiln runs at {public_url}\n\n  API        {public_url}/api/v1\n  Mail       printed here; also {public_url}/local/mail\n");
     lines += &format!("  Data       {}\n  Stand-in   {endpoint}\n", data.path.display());
@@ -356,6 +365,9 @@ fn banner(prepared: &Prepared, secrets: &BTreeMap<String, String>, workers: &Wor
         (true, "") => "  Payments   Stripe\n".to_owned(),
         (true, base) => format!("  Payments   {base}\n"),
     };
+    if let Some(machines) = machines {
+        lines += &format!("  Machines   {machines}\n");
+    }
     if config.admin_key.is_none()
         && let Some(key) = secrets.get("admin-key")
     {

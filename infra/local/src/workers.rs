@@ -23,7 +23,7 @@ use crate::standin::describe;
 /// What a worker inherits of our own KILN_ settings; no other, since the rest is the control plane's.
 const INHERITED: &[&str] = &["KILN_CAPABILITIES", "KILN_POLL_S", "KILN_LOG", "KILN_TEST_ENGINES", "KILN_DRILL_STOP_AT", "KILN_DRILL_ONCE", "KILN_UPSCALE_TILE"];
 /// Beyond what a worker may use for its last job.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -32,6 +32,8 @@ pub struct Settings {
     pub api: String,
     pub models: PathBuf,
     pub drain: Duration,
+    /// How many there may be at once, where there is an end to them.
+    pub most: Option<usize>,
 }
 
 /// `KILN_WORKER_BIN`, or the program beside ours, or the newest build; or in words why there is none.
@@ -88,6 +90,10 @@ impl Workers {
     /// The program that is started, or why there is none.
     pub fn program(&self) -> Result<&Path, &str> {
         self.0.settings.program.as_deref().map_err(String::as_str)
+    }
+
+    pub fn most(&self) -> Option<usize> {
+        self.0.settings.most
     }
 
     pub fn list(&self) -> Vec<Living> {
@@ -167,6 +173,20 @@ impl Workers {
     }
 }
 
+/// A line for a shell that becomes a worker with what we give each of ours, and `more`; its token and our address are the machine's.
+pub fn shell_command(program: &Path, settings: &Settings, more: &[(&str, &str)]) -> String {
+    let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    let ours = [("KILN_MODELS_DIR".to_owned(), settings.models.display().to_string()), ("KILN_DRAIN_S".to_owned(), settings.drain.as_secs().to_string())];
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = inherited.chain(ours).chain(more).map(|(name, value)| format!("{name}={} ", quoted(&value))).collect::<String>();
+    format!("exec env {variables}{}", quoted(&program.display().to_string()))
+}
+
+/// One word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 fn command(program: &Path, settings: &Settings, boot_token: &str) -> Command {
     let mut command = std::process::Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -236,7 +256,7 @@ mod tests {
         // Written by another process: open for writing in ours, it could be inherited by a worker that a test beside this one forks, and a
         // program that anybody may still write to can't be started (ETXTBSY).
         assert!(std::process::Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap().success());
-        let settings = Settings { program: Ok(program), api: "http://a/api/v1".into(), models: "/m".into(), drain: Duration::ZERO };
+        let settings = Settings { program: Ok(program), api: "http://a/api/v1".into(), models: "/m".into(), drain: Duration::ZERO, most: None };
         let workers = Workers::new(settings);
         (folder, workers)
     }
@@ -284,9 +304,22 @@ mod tests {
         workers.end().await;
     }
 
+    #[test]
+    fn a_path_is_one_word_to_a_shell() {
+        let settings = Settings { program: Err(String::new()), api: String::new(), models: "/m's $(x)".into(), drain: GRACE, most: None };
+        let line = shell_command(Path::new("/a b/worker"), &settings, &[]);
+        assert!(line.starts_with("exec env ") && line.ends_with(r"KILN_MODELS_DIR='/m'\''s $(x)' KILN_DRAIN_S='2' '/a b/worker'"), "{line}");
+    }
+
     #[tokio::test]
     async fn a_missing_program_is_said_by_name() {
-        let settings = Settings { program: find_program(Path::new("/"), Some(Path::new("/no/worker"))), api: String::new(), models: "/m".into(), drain: GRACE };
+        let settings = Settings {
+            program: find_program(Path::new("/"), Some(Path::new("/no/worker"))),
+            api: String::new(),
+            models: "/m".into(),
+            drain: GRACE,
+            most: None,
+        };
         let error = Workers::new(settings).create("l", "t").await.unwrap_err();
         assert_eq!(error.to_string(), "KILN_WORKER_BIN names /no/worker, which is no file");
     }

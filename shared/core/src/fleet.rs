@@ -29,6 +29,10 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_length = 128))]
     pub gpu: Option<String>,
+    /// SHA-256 of the models' files that it needs for its capabilities and has not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
+    pub lacks: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +42,17 @@ pub struct RegisterResponse {
     /// `Authorization: Bearer` for every later call.
     pub token: String,
     pub heartbeat_s: u64,
+    /// Of the files that it lacks, those that its capabilities need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelGet>,
+}
+
+/// Where one of the models' files is, for a quarter of an hour.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModelGet {
+    pub sha256: String,
+    pub url: String,
 }
 
 /// SQS receive, delete and change-visibility on the job queues, for an hour at most.
@@ -108,6 +123,10 @@ impl Stage {
 pub struct HeartbeatRequest {
     /// `loading`, `ready`, `busy` or `draining`; the server refuses others.
     pub stage: Stage,
+    /// What it is at while it is loading: `models`, `engines` or `self-test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 64))]
+    pub boot_stage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<AttemptBeat>,
 }

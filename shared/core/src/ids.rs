@@ -128,9 +128,11 @@ id!(/** A link that shows a result signed out. */ ShareId, "shr");
 id!(/** A secret of one account, with scopes. */ KeyId, "key");
 id!(/** An invitation into an organisation. */ InviteId, "inv");
 id!(/** One rented machine, or one slot of it. */ InstanceId, "ins");
+id!(/** An operator's claim on a machine. */ LeaseId, "lea");
 id!(/** An address outside that is told of events. */ EndpointId, "whe");
 id!(/** Something that happened, to be told. */ EventId, "evt");
 id!(/** One event for one endpoint, with its tries. */ DeliveryId, "dlv");
+id!(/** One line of the operators' audit log. */ AuditId, "aud");
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod machine;
 pub mod media;
+pub mod models;
 pub mod objects;
 pub mod pool;
 pub mod price;

@@ -101,6 +101,8 @@ settings! {
     mails_per_account: "KILN_MAILS_PER_ACCOUNT" = 30, 1..=100000;
     #[doc = "Seconds after which a deleted account's files are looked for once more; longer than an upload's link works."]
     deletion_settle_s: "KILN_DELETION_SETTLE_S" = 5400, 0..=604800;
+    #[doc = "Days that a line of the operators' audit log is kept."]
+    audit_days: "KILN_AUDIT_DAYS" = 90, 1..=3650;
     #[doc = "Workers kept whatever the demand, until an operator sets the pool's policy."]
     pool_desired: "KILN_POOL_DESIRED" = 0, 0..=100;
     #[doc = "Workers at most, until an operator sets the pool's policy."]

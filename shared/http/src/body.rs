@@ -1,5 +1,6 @@
 //! A JSON body: bounded, typed, and refused by the name of the field that is wrong.
 
+use crate::operator::Trail;
 use crate::problem::Problem;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
@@ -28,9 +29,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if !json {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be sent as application/json."));
         }
+        let trail = request.extensions().get::<Trail>().cloned();
         let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
             .await
             .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("The body is larger than {MAX_BODY_BYTES} bytes.")))?;
+        // Before it is read: what an operator is refused is told too.
+        if let Some(trail) = trail {
+            trail.note_body(&bytes);
+        }
         Ok(Self { value: parse(&bytes)?, bytes })
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls: a signed-in browser (session cookie), a program (API key), a worker (its instance's token), an operator (the admin key).
+//! Who calls: a signed-in browser (session cookie), a program (API key), a worker (its instance's token). The operator has a module of its own.
 //!
 //! Safe unless told: [`Caller`] and [`Person`] take no API key; a handler that does names the scope in its type, [`For`].
 //!
@@ -371,24 +371,6 @@ impl FromRequestParts<App> for MaybeWorker {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         Ok(Self(bearer(&parts.headers).and_then(Worker::parse)))
-    }
-}
-
-/// Of characters; a shorter admin key opens nothing.
-pub const LEAST_ADMIN_KEY: usize = 16;
-
-/// The operator.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin;
-
-impl FromRequestParts<App> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let refused = || Problem::new(StatusCode::UNAUTHORIZED, "not_admin", "The admin key is needed.");
-        let given = bearer(&parts.headers).ok_or_else(refused)?.to_owned();
-        let key = app.secrets().get("admin-key").await?;
-        if key.len() >= LEAST_ADMIN_KEY && equal(&given, &key) { Ok(Self) } else { Err(refused()) }
     }
 }
 

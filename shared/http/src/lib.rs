@@ -13,6 +13,7 @@ pub mod kept;
 pub mod lambda;
 pub mod limits;
 pub mod mail;
+pub mod operator;
 pub mod pace;
 pub mod paging;
 pub mod path;
@@ -27,8 +28,9 @@ pub mod view;
 
 pub use app::{App, Env, Secret, new_secret, random_bytes};
 pub use body::Body;
-pub use caller::{Admin, Caller, For, Person, RequestId, Signed, Visitor, Who, Worker, scope};
+pub use caller::{Caller, For, Person, RequestId, Signed, Visitor, Who, Worker, scope};
 pub use idempotency::{Key, Once};
+pub use operator::{Action, Acts, Admin, action};
 pub use paging::{Page, Paging};
 pub use path::Id;
 pub use problem::{Problem, Result};

@@ -34,6 +34,10 @@ pub struct Problem {
     limit: Option<i64>,
 }
 
+/// The code of an answer that is a problem, among its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Code(pub String);
+
 impl Problem {
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         Self {
@@ -122,6 +126,8 @@ impl IntoResponse for Problem {
                 response.headers_mut().insert(name, value);
             }
         }
+        // For what is written of a refusal after it.
+        response.extensions_mut().insert(Code(self.code));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

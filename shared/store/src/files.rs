@@ -31,6 +31,11 @@ pub fn input_key(account: &AccountId, upload: &UploadId) -> String {
     format!("inputs/{account}/{upload}")
 }
 
+/// A file of a model, by its content. `scripts/publish-models` puts it there.
+pub fn model_key(sha256: &str) -> String {
+    format!("models/{sha256}")
+}
+
 /// What one attempt made; a later attempt has keys of its own.
 pub fn artifact_key(job: &JobId, attempt: u32, name: &str) -> String {
     format!("artifacts/{job}/{attempt}/{name}")

@@ -4,13 +4,14 @@
 use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, accounts::account_from, keys};
 use kiln_core::fleet::Stage;
-use kiln_core::ids::{AccountId, InstanceId, JobId};
+use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
 use kiln_core::pool::{Arrivals, Policy};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One rented machine (or one slot of it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +29,18 @@ pub struct Instance {
     pub trusted: bool,
     pub stage: Stage,
     pub requested_at: Millis,
+    /// What its worker is at while it is loading, in the worker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_stage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<Millis>,
     /// Since when its slot is empty.
     pub idle_since: Millis,
     #[serde(default)]
     pub drain: bool,
+    /// When it was asked to finish and go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_at: Option<Millis>,
     #[serde(default)]
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,9 +72,19 @@ pub struct Instance {
     pub slot_account: Option<AccountId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_attempt: Option<u32>,
+    /// An operator's claim on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Of the jobs it did; only [`Table::fleet`] reads them.
     #[serde(skip)]
     pub timings: Timings,
+}
+
+/// An operator's claim on a machine: until then it is not given back for want of work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub id: LeaseId,
+    pub until: Millis,
 }
 
 /// The attempt that an instance holds.
@@ -89,13 +106,42 @@ impl Instance {
 pub struct PoolState {
     #[serde(flatten)]
     pub policy: Policy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prewarm: Option<Prewarm>,
     /// Rises with every change.
     #[serde(default)]
     pub rev: u64,
 }
 
+/// Machines that an operator wants ahead of the jobs, for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prewarm {
+    pub machines: u32,
+    pub until: Millis,
+}
+
+impl PoolState {
+    /// The policy as it holds now: machines that are wanted ahead of the jobs are wanted whatever the demand.
+    pub fn policy_at(&self, now: Millis) -> Policy {
+        let ahead = self.prewarm.filter(|prewarm| prewarm.until > now).map_or(0, |prewarm| prewarm.machines);
+        let desired_size = self.policy.desired_size.max(ahead.min(self.policy.max));
+        Policy { desired_size, ..self.policy.clone() }
+    }
+}
+
+/// One thing that a run decided or left undone, and why, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// `rent`, `drain`, `stop`, `destroy`, or `none` where nothing was done.
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<InstanceId>,
+    pub reason: String,
+    pub text: String,
+}
+
 /// What one run of the warm pool leaves to the next.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     #[serde(default)]
     pub arrivals: Arrivals,
@@ -103,9 +149,69 @@ pub struct RunState {
     pub last_rent_at: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_stop_at: Option<Millis>,
+    /// Hosts that did not boot or fell silent, and until when none is rented of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub avoid: BTreeMap<String, Millis>,
+    /// Jobs an hour of each GPU, as last measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs_per_hour: BTreeMap<String, f64>,
+    /// What the last run that decided anything did, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Told>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Millis>,
+    /// Machines that the last run wanted.
+    #[serde(default)]
+    pub wanted: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_at: Option<Millis>,
     /// Whose turn it is to act: rises with each run, and no run rents by an older one.
     #[serde(default)]
     pub epoch: u64,
+}
+
+/// Jobs of a machine's kind that must be measured before they say what it does.
+const MEASURED_JOBS: u64 = 10;
+/// Hosts and GPUs that are remembered.
+const MOST_LEARNED: usize = 200;
+
+impl RunState {
+    /// Measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
+    /// what a GPU is compared by is how long it takes for the same jobs.
+    pub fn learn(&mut self, instances: &[Instance], now: Millis) {
+        self.avoid.retain(|_, until| *until > now);
+        while self.avoid.len() > MOST_LEARNED {
+            self.avoid.pop_first();
+        }
+        let mut of_all = Timings::default();
+        let mut by_gpu: BTreeMap<&str, Timings> = BTreeMap::new();
+        for instance in instances {
+            for (attribute, number) in instance.timings.counters() {
+                of_all.add(&attribute, number);
+                if let Some(gpu) = &instance.gpu {
+                    by_gpu.entry(gpu).or_default().add(&attribute, number);
+                }
+            }
+        }
+        let (jobs, ms) = of_all.0.values().fold((0, 0), |(jobs, ms), times| (jobs + times.run.count(), ms + times.run.sum_ms));
+        if jobs == 0 || ms == 0 {
+            return;
+        }
+        for (gpu, timings) in by_gpu {
+            let mean = |kind: &str| of_all.0.get(kind).map_or(0.0, |times| times.run.sum_ms as f64 / times.run.count().max(1) as f64);
+            let (mut jobs_here, mut took, mut would_take) = (0, 0.0, 0.0);
+            for (kind, times) in &timings.0 {
+                jobs_here += times.run.count();
+                took += times.run.sum_ms as f64;
+                would_take += times.run.count() as f64 * mean(kind);
+            }
+            let known = self.jobs_per_hour.contains_key(gpu) || self.jobs_per_hour.len() < MOST_LEARNED;
+            if jobs_here >= MEASURED_JOBS && took > 0.0 && known {
+                let per_hour = 3_600_000.0 * jobs as f64 / ms as f64;
+                self.jobs_per_hour.insert(gpu.to_owned(), per_hour * would_take / took);
+            }
+        }
+    }
 }
 
 /// All that is known of a fleet.
@@ -114,6 +220,8 @@ pub struct Fleet {
     pub instances: Vec<Instance>,
     /// Absent until an operator sets it.
     pub state: Option<PoolState>,
+    /// What the last run left.
+    pub run: RunState,
     /// Of every succeeded job, also on machines that are gone.
     pub timings: Timings,
 }
@@ -186,7 +294,7 @@ impl Table {
 
     async fn begin(&self, id: &InstanceId, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = :gpu REMOVE boot_hash";
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu) REMOVE boot_hash";
         let update = Expr::new(set)
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
@@ -198,12 +306,16 @@ impl Table {
     }
 
     /// It lives, in this stage. `None` when the token is not the instance's.
-    pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, now: Millis) -> Result<Option<Instance>, Error> {
+    pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, boot_stage: Option<&str>, now: Millis) -> Result<Option<Instance>, Error> {
         let mut text = "SET heartbeat_at = :now, stage = :stage".to_owned();
         if matches!(stage, Stage::Ready | Stage::Busy) {
             text += ", ready_at = if_not_exists(ready_at, :now)";
         }
-        let update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
+        text += if boot_stage.is_some() { ", boot_stage = :boot" } else { " REMOVE boot_stage" };
+        let mut update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
+        if let Some(step) = boot_stage {
+            update = update.value("boot", s(step));
+        }
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()
     }
@@ -214,9 +326,9 @@ impl Table {
     }
 
     /// Asks the worker, by its next heartbeat, to take no more work and leave.
-    pub async fn drain(&self, id: &InstanceId) -> Result<(), Error> {
+    pub async fn drain(&self, id: &InstanceId, now: Millis) -> Result<(), Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let update = Expr::new("SET drain = :yes").value("yes", AttributeValue::Bool(true));
+        let update = Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)").value("yes", AttributeValue::Bool(true)).value("now", n(now));
         self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?;
         Ok(())
     }
@@ -231,10 +343,10 @@ impl Table {
     }
 
     /// Asks a worker that has no attempt to leave; `false` where it has one by now, or is gone.
-    pub async fn drain_idle(&self, id: &InstanceId) -> Result<bool, Error> {
+    pub async fn drain_idle(&self, id: &InstanceId, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let update = Expr::new("SET drain = :yes").value("yes", AttributeValue::Bool(true));
-        let idle = Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)");
+        let update = Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)").value("yes", AttributeValue::Bool(true)).value("now", n(now));
+        let idle = Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job) AND (attribute_not_exists(lease) OR lease.#until <= :now)").name("until");
         Ok(self.update(&keys::instance(id), update, Some(idle)).await?.is_some())
     }
 
@@ -252,12 +364,15 @@ impl Table {
             self.add_update(&mut parts, &keys::times(), Expr::default().adding(&counters), None)?;
         }
         self.add_given_back(&mut parts, instance, ended_at)?;
+        if instance.rate != Rate::default() {
+            self.add_gone(&mut parts, instance, ended_at)?;
+        }
         Ok(matches!(self.transact(parts).await?, Written::Done))
     }
 
     /// The whole fleet, the pool's policy and the times of all jobs, by one query.
     pub async fn fleet(&self, pool: &str) -> Result<Fleet, Error> {
-        let (pool_key, times_key) = (keys::pool(pool), keys::times());
+        let (pool_key, times_key, run_key) = (keys::pool(pool), keys::times(), keys::run(pool));
         let mut fleet = Fleet::default();
         let mut after: Option<String> = None;
         loop {
@@ -270,6 +385,8 @@ impl Table {
                     fleet.instances.push(Instance { timings, ..from_item(item)? });
                 } else if sk == pool_key.sk {
                     fleet.state = Some(from_item(item)?);
+                } else if sk == run_key.sk {
+                    fleet.run = from_item(item)?;
                 } else if sk == times_key.sk {
                     fleet.add(&timings(&item));
                 }
@@ -281,11 +398,19 @@ impl Table {
         }
     }
 
-    /// Sets the pool's policy if it still is what was read; `false` when somebody else has changed it. With a line of the audit log.
-    pub async fn set_policy(&self, pool: &str, stored: Option<&PoolState>, policy: &Policy, audit: &crate::Audit) -> Result<bool, Error> {
+    /// Sets the pool's policy, and how many machines are wanted ahead of the jobs, if they still are what was read; `false` when somebody else
+    /// has changed them. With a line of the audit log.
+    pub async fn set_policy(
+        &self,
+        pool: &str,
+        stored: Option<&PoolState>,
+        policy: &Policy,
+        prewarm: Option<Prewarm>,
+        audit: &crate::Audit,
+    ) -> Result<bool, Error> {
         let mut parts = Parts::default();
         let rev = stored.map_or(0, |state| state.rev);
-        let state = PoolState { policy: policy.clone(), rev: rev + 1 };
+        let state = PoolState { policy: policy.clone(), prewarm, rev: rev + 1 };
         let unchanged = match stored {
             None => absent(),
             // One of an older version has no number.

@@ -64,8 +64,15 @@ pub fn waiting(payment: &str) -> Key {
 
 /// A line of the operators' log, in the order of time.
 pub const AUDIT: &str = "AUDIT";
+/// What its sort keys begin with, until the year 5138.
+pub const AUDIT_LINE: &str = "0";
 pub fn audit(at: i64, id: &str) -> Key {
-    key(AUDIT, format!("{at:015}#{id}"))
+    key(AUDIT, format!("{}#{id}", audit_at(at)))
+}
+
+/// A sort key before those of this millisecond, and after all earlier ones.
+pub fn audit_at(at: i64) -> String {
+    format!("{:015}", at.max(0))
 }
 
 pub const BATCH: &str = "BATCH#";
@@ -157,9 +164,16 @@ pub fn run(pool: &str) -> Key {
     key(FLEET, format!("RUN#{pool}"))
 }
 
+pub const SPEND: &str = "SPEND";
 /// What machines cost, or are covered for, in an hour, a day or a month.
 pub fn spend(window: &str) -> Key {
-    key("SPEND", window)
+    key(SPEND, window)
+}
+
+/// The record of a machine that is gone, by when it went.
+pub const GONE: &str = "MACHINE#";
+pub fn gone(ended_at: i64, instance: &InstanceId) -> Key {
+    key(SPEND, format!("{GONE}{ended_at:013}#{instance}"))
 }
 
 /// The times of the instances that are gone.

@@ -108,7 +108,8 @@ impl Table {
     pub async fn send_away(&self, id: &InstanceId, at_once: bool, now: Millis, audit: &Audit) -> Result<Result<(), NoClaim>, Error> {
         let mut parts = Parts::default();
         let change = match at_once {
-            true => Expr::new("SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str())),
+            true => Expr::new("SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE token_hash, boot_hash")
+                .value("lost", s(Stage::Lost.as_str())),
             false => Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)"),
         };
         let change = change.value("yes", AttributeValue::Bool(true)).value("now", n(now));

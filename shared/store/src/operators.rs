@@ -1,15 +1,10 @@
 //! What operators change of an account, each change with its line in the audit log in one transaction.
 
 use crate::ledger::AccountUpdate;
-use crate::table::{Parts, Table, Written, absent, n, to_item};
-use crate::{Error, keys};
+use crate::table::{Parts, Table, Written, n};
+use crate::{Audit, Error, keys};
 use kiln_core::ids::AccountId;
 use kiln_core::prices::OwnPrices;
-use kiln_core::time::Millis;
-use serde::{Deserialize, Serialize};
-
-/// For how long a line of the audit log is kept, in seconds.
-const KEPT_S: i64 = 90 * 86_400;
 
 /// What to change.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,18 +19,6 @@ impl AccountPatch {
     pub fn is_empty(&self) -> bool {
         self.suspended.is_none() && self.prices.is_none() && self.numbers.is_empty()
     }
-}
-
-/// One line of the audit log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Audit {
-    pub id: String,
-    pub at: Millis,
-    pub action: String,
-    /// What it was done to.
-    pub subject: String,
-    /// The request's body.
-    pub facts: String,
 }
 
 impl Table {
@@ -62,17 +45,5 @@ impl Table {
             Written::Refused(refused) if refused.has(Some(account)) => Some(false),
             Written::Refused(_) => None,
         })
-    }
-
-    /// The line of the audit log, beside what it tells of.
-    pub(crate) fn add_audit(&self, parts: &mut Parts, audit: &Audit) -> Result<usize, Error> {
-        #[derive(Serialize)]
-        struct Row<'a> {
-            #[serde(flatten)]
-            audit: &'a Audit,
-            ttl: i64,
-        }
-        let row = Row { audit, ttl: audit.at / 1000 + KEPT_S };
-        self.add_put(parts, to_item(&keys::audit(audit.at, &audit.id), &row)?, Some(absent()))
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::table::{Expr, Item, Table, n, s, to_item};
 use crate::{Error, keys};
+use kiln_core::ids::AccountId;
 use kiln_core::job::{OWED_SHARDS, Priority, State};
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct OwedRow {
     pub priority: Option<Priority>,
     #[serde(default)]
     pub queued_at: Option<Millis>,
+    #[serde(default)]
+    pub account_id: Option<AccountId>,
 }
 
 /// Unfinished jobs as maintenance last counted them.
@@ -38,6 +41,12 @@ pub struct Depth {
     /// `kind/state` to how many.
     #[serde(default)]
     pub by_kind: BTreeMap<String, u64>,
+    /// Machines that these jobs could use at once: no account runs more than it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub useful: Option<u32>,
+    /// By the account; not kept.
+    #[serde(skip)]
+    pub by_account: BTreeMap<AccountId, u64>,
 }
 
 impl Depth {
@@ -145,6 +154,9 @@ impl Depth {
         }
         if let Some(kind) = &row.kind {
             *self.by_kind.entry(format!("{kind}/{state}")).or_default() += 1;
+        }
+        if let Some(account) = &row.account_id {
+            *self.by_account.entry(account.clone()).or_default() += 1;
         }
     }
 }

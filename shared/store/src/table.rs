@@ -370,12 +370,56 @@ impl Table {
 
     /// One page of a partition: items whose sort key begins with `prefix`, from `after` (a sort key) on.
     pub async fn page(&self, pk: &str, prefix: &str, newest_first: bool, limit: u32, after: Option<&str>) -> Result<(Vec<Item>, Option<String>), Error> {
+        self.page_of(pk, Sorted::Prefix(prefix), newest_first, limit, after).await
+    }
+
+    /// The newest of a partition that `takes` takes, from `after` on, which must be one of `sorted`, and the sort key to go on after.
+    /// `reads` is how many queries of how many rows it may take: a page may be short, or empty, and go on all the same.
+    pub(crate) async fn sift<T: DeserializeOwned>(
+        &self,
+        pk: &str,
+        sorted: Sorted<'_>,
+        reads: (usize, u32),
+        limit: u32,
+        after: Option<&str>,
+        takes: impl Fn(&T) -> bool,
+    ) -> Result<(Vec<T>, Option<String>), Error> {
+        let mut found = Vec::new();
+        let mut next = after.map(str::to_owned);
+        for _ in 0..reads.0 {
+            let (items, more) = self.page_of(pk, sorted, true, reads.1, next.as_deref()).await?;
+            let (read, last) = (items.len(), more.is_none());
+            for (i, item) in items.into_iter().enumerate() {
+                let sk = key_of(&item).sk;
+                let one: T = from_item(item)?;
+                if !takes(&one) {
+                    continue;
+                }
+                found.push(one);
+                if found.len() == limit as usize {
+                    let end = last && i + 1 == read;
+                    return Ok((found, (!end).then_some(sk)));
+                }
+            }
+            next = more;
+            if last {
+                break;
+            }
+        }
+        Ok((found, next))
+    }
+
+    async fn page_of(&self, pk: &str, sorted: Sorted<'_>, newest_first: bool, limit: u32, after: Option<&str>) -> Result<(Vec<Item>, Option<String>), Error> {
         let start = after.map(|sk| Key { pk: pk.to_owned(), sk: sk.to_owned() }.item());
         let query = self.client.query().table_name(&self.name).expression_attribute_values(":pk", s(pk));
         // DynamoDB takes no empty prefix.
-        let query = match prefix {
-            "" => query.key_condition_expression("pk = :pk"),
-            prefix => query.key_condition_expression("pk = :pk AND begins_with(sk, :prefix)").expression_attribute_values(":prefix", s(prefix)),
+        let query = match sorted {
+            Sorted::Prefix("") => query.key_condition_expression("pk = :pk"),
+            Sorted::Prefix(prefix) => query.key_condition_expression("pk = :pk AND begins_with(sk, :prefix)").expression_attribute_values(":prefix", s(prefix)),
+            Sorted::Between(first, last) => query
+                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+                .expression_attribute_values(":first", s(first))
+                .expression_attribute_values(":last", s(last)),
         };
         let output = query
             .consistent_read(true)
@@ -388,6 +432,14 @@ impl Table {
         let next = output.last_evaluated_key.map(|key| key_of(&key).sk);
         Ok((output.items.unwrap_or_default(), next))
     }
+}
+
+/// Which of a partition's sort keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sorted<'a> {
+    Prefix(&'a str),
+    /// Both included.
+    Between(&'a str, &'a str),
 }
 
 /// The pauses of one call, in milliseconds.

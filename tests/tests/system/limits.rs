@@ -178,12 +178,23 @@ async fn an_operator_limits_prices_suspends_and_grants_and_each_wrong_field_is_n
     let kinds: Vec<_> = dora.all("/api/v1/credits/ledger").await?.iter().map(|entry| entry["kind"].as_str().unwrap_or_default().to_owned()).collect();
     ensure!(kinds[0] == "adjustment" && kinds[1] == "grant", "{kinds:?}");
     dora.check_books().await?;
-    // Each of these has its line in the audit log, and what was refused or repeated has none.
+    // Each of these has its line in the audit log, done or refused; what was repeated has none.
     let audit = super::stored::items(&system.stand_in()?).await?.into_iter().filter(|item| super::stored::text(item, "pk") == "AUDIT");
-    let mut lines: Vec<_> = audit.map(|item| (super::stored::text(&item, "sk"), super::stored::text(&item, "action"))).collect();
+    let mut lines: Vec<_> = audit.map(|item| ["sk", "action", "outcome"].map(|name| super::stored::text(&item, name))).collect();
     lines.sort();
-    let actions: Vec<_> = lines.iter().map(|(_, action)| action.as_str()).collect();
-    ensure!(actions == ["account.change", "account.change", "account.change", "account.grant", "account.grant"], "{actions:?}");
+    let lines: Vec<_> = lines.iter().map(|[_, action, outcome]| (action.as_str(), outcome.as_str())).collect();
+    let (change, grant) = ("account.change", "account.grant");
+    let signed_out = [("sign-in", "401 not_admin"); 2].to_vec();
+    let changes = [vec![(change, "done"); 3], vec![(change, "422 bad_field"); 5]].concat();
+    let grants = [
+        (grant, "done"),
+        (grant, "422 idempotency_key_reused"),
+        (grant, "422 bad_field"),
+        (grant, "422 bad_field"),
+        (grant, "409 insufficient_credits"),
+        (grant, "done"),
+    ];
+    ensure!(lines == [signed_out, changes, grants.to_vec()].concat(), "{lines:?}");
     // Who is suspended makes nothing else either; and it can be lifted.
     dora.post("/api/v1/api-keys", json!({ "name": "a", "scopes": ["jobs:read"] })).await?.problem(403, "account_suspended", "")?;
     dora.post("/api/v1/orgs", json!({ "name": "Engines" })).await?.problem(403, "account_suspended", "")?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod backup;
 mod backup_canaries;
 mod backup_moving;
@@ -23,7 +24,9 @@ mod mail;
 mod money_told;
 mod named_hooks;
 mod orgs;
+mod pool;
 mod prices;
+mod rented;
 mod restoring;
 mod same_key;
 mod stored;

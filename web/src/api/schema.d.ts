@@ -56,6 +56,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What operators did and were refused, and who failed to sign in as one, newest first. With a filter a page may be short before the end:
+         *     `next_cursor` says whether there is more.
+         */
+        get: operations["get_admin_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/payments/kept": {
         parameters: {
             query?: never;
@@ -89,6 +109,91 @@ export interface paths {
         head?: never;
         /** Changes the pool's policy; the warm pool follows it at its next look. */
         patch: operations["patch_admin_pool"];
+        trace?: never;
+    };
+    "/api/v1/admin/pool/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The rented machines that are gone, the last first: how long each was there, what it did, what it cost. Kept for thirteen months. */
+        get: operations["get_admin_pool_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/pool/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Claims a machine for up to 30 minutes: it is not given back for want of work until then. */
+        post: operations["post_admin_pool_leases"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/pool/leases/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Releases a claim. */
+        delete: operations["delete_admin_pool_leases_id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/pool/prewarm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has machines ready ahead of the jobs, for a while. */
+        post: operations["post_admin_pool_prewarm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/pool/terminate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has one machine go: when it has finished what it does, or at once. */
+        post: operations["post_admin_pool_terminate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/api-keys": {
@@ -1300,6 +1405,43 @@ export interface components {
             progress: number;
             stage?: string | null;
         };
+        /** @description One line of the audit log. */
+        AuditView: {
+            /**
+             * @description `sign-in`: somebody came with no key, or a wrong one.
+             * @example pool.change
+             */
+            action: string;
+            /**
+             * @description The fingerprint of the key that came with it; null where none did.
+             * @example 5f0c3b1a9d2e4c67
+             */
+            actor?: string | null;
+            /** Format: date-time */
+            at: string;
+            /**
+             * @description The beginning of the request's body.
+             * @example {"desired_size":1}
+             */
+            facts: string;
+            /** @example aud_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            id: string;
+            /**
+             * @description The caller's network address.
+             * @example 203.0.113.24
+             */
+            ip?: string | null;
+            /**
+             * @description `done`, or the status and code of the refusal.
+             * @example 422 bad_field
+             */
+            outcome: string;
+            /**
+             * @description What it was done to; of a failed sign-in the route that was asked.
+             * @example pool
+             */
+            subject: string;
+        };
         /** @description What an account has. */
         Balance: {
             /**
@@ -1444,6 +1586,21 @@ export interface components {
             region: string;
             secret_access_key: string;
             session_token: string;
+        };
+        /** @description One decision. */
+        DecisionView: {
+            instance_id?: string | null;
+            /**
+             * @description Its code, as docs/OPERATORS.md explains it.
+             * @example jobs_wait
+             */
+            reason: string;
+            text: string;
+            /**
+             * @description `rent`, `drain`, `stop`, `destroy`, or `none` where something was left undone.
+             * @example rent
+             */
+            what: string;
         };
         /** @description A file as the worker declares it. */
         Declared: {
@@ -1616,6 +1773,36 @@ export interface components {
              */
             deleted_at: string;
         };
+        /** @description A machine that is gone. */
+        GoneView: {
+            /** Format: int64 */
+            cost_microusd: number;
+            /** @description When it was asked to finish and go; null where it just went. */
+            drained_at?: string | null;
+            ended_at: string;
+            gpu?: string | null;
+            /**
+             * Format: int64
+             * @description From rented to ended.
+             */
+            gpu_seconds: number;
+            host: string;
+            instance_id: string;
+            /** Format: int64 */
+            jobs: number;
+            /** Format: int64 */
+            microusd_per_hour: number;
+            provider: string;
+            provider_id?: string | null;
+            /** @description Null where it never was. */
+            ready_at?: string | null;
+            rented_at: string;
+            /**
+             * Format: int64
+             * @description Of them, spent on jobs that succeeded.
+             */
+            worked_seconds: number;
+        };
         GrantRequest: {
             /**
              * Format: int64
@@ -1722,6 +1909,8 @@ export interface components {
         };
         /** @description Every `heartbeat_s`: that it lives, and how its attempt goes. */
         HeartbeatRequest: {
+            /** @description What it is at while it is loading: `models`, `engines` or `self-test`. */
+            boot_stage?: string | null;
             job?: components["schemas"]["AttemptBeat"] | null;
             /** @description `loading`, `ready`, `busy` or `draining`; the server refuses others. */
             stage: components["schemas"]["Stage"];
@@ -1741,6 +1930,13 @@ export interface components {
         InstanceId: string;
         /** @description One machine. */
         InstanceView: {
+            /** @description By when it must have booted, while it has not. */
+            boot_by?: string | null;
+            /**
+             * @description While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+             * @example models
+             */
+            boot_stage?: string | null;
             gpu?: string | null;
             /**
              * Format: int64
@@ -1750,6 +1946,7 @@ export interface components {
             /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
             id: string;
             job_id?: string | null;
+            lease?: components["schemas"]["LeaseView"] | null;
             /**
              * Format: int64
              * @description GPU and disk; 0 where the machine is the operator's own.
@@ -1760,6 +1957,9 @@ export interface components {
             provider: string;
             /** @description Null while the provider has not answered. */
             provider_id?: string | null;
+            /** @description When it was first ready for work. */
+            ready_at?: string | null;
+            requested_at: string;
             stage: components["schemas"]["Stage"];
         };
         /** @enum {string} */
@@ -1893,6 +2093,19 @@ export interface components {
         Kinds: {
             items: components["schemas"]["KindView"][];
         };
+        /** @description A claim on a machine. */
+        LeaseRequest: {
+            /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            instance_id: string;
+            /** Format: int32 */
+            minutes: number;
+        };
+        /** @description An operator's claim on a machine. */
+        LeaseView: {
+            expires_at: string;
+            /** @example lea_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            id: string;
+        };
         /** @description An account's own limits. */
         Limits: {
             /** Format: int64 */
@@ -1988,6 +2201,11 @@ export interface components {
             joined_at: string;
             name?: string | null;
             role: components["schemas"]["Role"];
+        };
+        /** @description Where one of the models' files is, for a quarter of an hour. */
+        ModelGet: {
+            sha256: string;
+            url: string;
         };
         /** @description The key that is wanted. */
         NewApiKey: {
@@ -2175,6 +2393,47 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description One page of a list. */
+        Page_AuditView: {
+            items: {
+                /**
+                 * @description `sign-in`: somebody came with no key, or a wrong one.
+                 * @example pool.change
+                 */
+                action: string;
+                /**
+                 * @description The fingerprint of the key that came with it; null where none did.
+                 * @example 5f0c3b1a9d2e4c67
+                 */
+                actor?: string | null;
+                /** Format: date-time */
+                at: string;
+                /**
+                 * @description The beginning of the request's body.
+                 * @example {"desired_size":1}
+                 */
+                facts: string;
+                /** @example aud_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+                id: string;
+                /**
+                 * @description The caller's network address.
+                 * @example 203.0.113.24
+                 */
+                ip?: string | null;
+                /**
+                 * @description `done`, or the status and code of the refusal.
+                 * @example 422 bad_field
+                 */
+                outcome: string;
+                /**
+                 * @description What it was done to; of a failed sign-in the route that was asked.
+                 * @example pool
+                 */
+                subject: string;
+            }[];
+            /** @description Ask for the next page with it; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
         Page_CreationView: {
             items: {
                 /** @description Without links; `GET jobs/{id}` has them. */
@@ -2294,6 +2553,40 @@ export interface components {
                 /** @example led_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
                 id: string;
                 kind: components["schemas"]["EntryKind"];
+            }[];
+            /** @description Ask for the next page with it; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_GoneView: {
+            items: {
+                /** Format: int64 */
+                cost_microusd: number;
+                /** @description When it was asked to finish and go; null where it just went. */
+                drained_at?: string | null;
+                ended_at: string;
+                gpu?: string | null;
+                /**
+                 * Format: int64
+                 * @description From rented to ended.
+                 */
+                gpu_seconds: number;
+                host: string;
+                instance_id: string;
+                /** Format: int64 */
+                jobs: number;
+                /** Format: int64 */
+                microusd_per_hour: number;
+                provider: string;
+                provider_id?: string | null;
+                /** @description Null where it never was. */
+                ready_at?: string | null;
+                rented_at: string;
+                /**
+                 * Format: int64
+                 * @description Of them, spent on jobs that succeeded.
+                 */
+                worked_seconds: number;
             }[];
             /** @description Ask for the next page with it; null at the end. */
             next_cursor?: string | null;
@@ -2640,6 +2933,8 @@ export interface components {
         /** @description The pool: its policy, what it costs, and its machines. */
         PoolView: components["schemas"]["Policy"] & {
             instances: components["schemas"]["InstanceView"][];
+            last_run?: components["schemas"]["RunView"] | null;
+            prewarm?: components["schemas"]["PrewarmView"] | null;
             spend: components["schemas"]["Spend"];
         };
         /** @description Where to go. */
@@ -2660,6 +2955,26 @@ export interface components {
             locale?: string | null;
             marketing_mail?: boolean | null;
             theme?: components["schemas"]["Theme"] | null;
+        };
+        /** @description Machines that are wanted ahead of the jobs. */
+        PrewarmRequest: {
+            /**
+             * Format: int32
+             * @description As many are there, or on their way, until the time is over; 0 ends it. At most `max`.
+             */
+            machines: number;
+            /**
+             * Format: int32
+             * @description For how long; 30 unless told.
+             */
+            minutes?: number;
+        };
+        /** @description What is kept ahead of the jobs now. */
+        PrewarmView: {
+            /** Format: int32 */
+            machines: number;
+            /** @example 2026-11-29T12:30:00Z */
+            until: string;
         };
         /** @enum {string} */
         Priority: "rush" | "standard";
@@ -2753,12 +3068,16 @@ export interface components {
             /** @description What it can run: `image`. */
             capabilities: string[];
             gpu?: string | null;
+            /** @description SHA-256 of the models' files that it needs for its capabilities and has not. */
+            lacks?: string[];
             version: string;
         };
         RegisterResponse: {
             /** Format: int64 */
             heartbeat_s: number;
             instance_id: components["schemas"]["InstanceId"];
+            /** @description Of the files that it lacks, those that its capabilities need. */
+            models?: components["schemas"]["ModelGet"][];
             /** @description `Authorization: Bearer` for every later call. */
             token: string;
         };
@@ -2774,6 +3093,20 @@ export interface components {
         /** @description What a member shall be. */
         RoleChange: {
             role: components["schemas"]["Role"];
+        };
+        /** @description What the warm pool last did. */
+        RunView: {
+            /** @example 2026-11-29T12:30:00Z */
+            at: string;
+            /** @description When it last decided anything, or could not. */
+            decided_at?: string | null;
+            /** @description What, and why. */
+            decisions: components["schemas"]["DecisionView"][];
+            /**
+             * Format: int32
+             * @description Machines that there should be.
+             */
+            wanted: number;
         };
         /** @description The account's plan, if it has one. */
         Running: {
@@ -2880,6 +3213,22 @@ export interface components {
             plan: string;
             /** @description `active`, `past_due` (its payment failed and is tried again), `unpaid`, `canceled`, … */
             status: string;
+        };
+        /** @description Which machine goes. */
+        TerminateRequest: {
+            /** @description True takes it away from the job that it works on, which begins anew elsewhere; else it finishes first. */
+            at_once?: boolean;
+            /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            instance_id: string;
+        };
+        /** @description What happens to it. */
+        TerminateView: {
+            instance_id: string;
+            /**
+             * @description `draining`, or `lost` where it goes at once.
+             * @example draining
+             */
+            stage: string;
         };
         /**
          * @description How the pages look.
@@ -3401,6 +3750,95 @@ export interface operations {
             };
         };
     };
+    get_admin_audit: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Those of this action.
+                 * @example pool.change
+                 */
+                action?: string;
+                /**
+                 * @description Those of the key with this fingerprint, as the lines name it.
+                 * @example 5f0c3b1a9d2e4c67
+                 */
+                actor?: string;
+                /**
+                 * @description Those from this time on.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Those before this time.
+                 * @example 2026-11-22T00:00:00Z
+                 */
+                to?: string;
+                /** @description How many items at most, from 1 to 100. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditView"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_admin_payments_kept: {
         parameters: {
             query?: {
@@ -3557,6 +3995,469 @@ export interface operations {
             };
             /** @description Not signed in, or no longer. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not declared as application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_admin_pool_history: {
+        parameters: {
+            query?: {
+                /** @description How many items at most, from 1 to 100. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_GoneView"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_admin_pool_leases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LeaseRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseView"];
+                };
+            };
+            /** @description The body is not JSON, or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is claimed already, or on its way out. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not declared as application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_admin_pool_leases_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_admin_pool_prewarm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PrewarmRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PrewarmView"];
+                };
+            };
+            /** @description The body is not JSON, or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Safe mode is on. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not declared as application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_admin_pool_terminate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TerminateRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TerminateView"];
+                };
+            };
+            /** @description The body is not JSON, or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it isn't yours. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is claimed. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

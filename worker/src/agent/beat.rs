@@ -50,6 +50,8 @@ pub async fn beat(agent: &Agent, period: Duration) {
         match answer {
             Ok(answer) => {
                 failed = 0;
+                agent.line.answered();
+                agent.kept.heard();
                 due = Instant::now() + period;
                 (told, told_at) = (body.job, Instant::now());
                 if let (Some(word), Some(attempt)) = (&answer.cancel, &attempt) {

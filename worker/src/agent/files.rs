@@ -11,7 +11,7 @@ use kiln_core::fleet::{ClaimInput, Declared, MAX_ARTIFACT_BYTES, Put};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-const TRIES: Backoff = Backoff::new(200, 5_000, 6);
+pub(super) const TRIES: Backoff = Backoff::new(200, 5_000, 6);
 /// Transfers of one job at once.
 const AT_ONCE: usize = 4;
 
@@ -113,7 +113,7 @@ async fn once(http: &reqwest::Client, put: &Put, bytes: Bytes) -> Result<(), Cal
     check(&response)
 }
 
-fn check(response: &reqwest::Response) -> Result<(), CallError> {
+pub(super) fn check(response: &reqwest::Response) -> Result<(), CallError> {
     let status = response.status().as_u16();
     match status {
         200..=299 => Ok(()),
@@ -125,6 +125,6 @@ fn check(response: &reqwest::Response) -> Result<(), CallError> {
 }
 
 /// Half a minute, and more for a large file: 256 KiB a second at least.
-fn patience(bytes: u64) -> Duration {
+pub(super) fn patience(bytes: u64) -> Duration {
     Duration::from_secs(30 + bytes / (256 << 10))
 }

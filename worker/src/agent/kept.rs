@@ -1,4 +1,5 @@
-//! The instance's token on disk, if a folder for it is set: readable by this user alone, replaced as a whole.
+//! The instance's token on disk, if a folder for it is set: readable by this user alone, replaced as a whole. Beside it the file `heard` has the time of the
+//! last answered heartbeat, for a health check that asks no network.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -25,6 +26,13 @@ impl Kept {
         file.sync_all()?;
         std::fs::rename(part, folder.join("token"))
     }
+
+    /// A heartbeat was answered. That it can't be written down is no trouble of the worker's.
+    pub fn heard(&self) {
+        if let Some(folder) = &self.0 {
+            let _ = std::fs::write(folder.join("heard"), "");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +49,8 @@ mod tests {
         kept.write("second").unwrap();
         assert_eq!(kept.read().as_deref(), Some("second"));
         assert_eq!(std::fs::metadata(folder.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
+        kept.heard();
+        assert!(folder.join("heard").is_file());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

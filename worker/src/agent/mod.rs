@@ -10,10 +10,12 @@ mod drill;
 mod fate;
 mod files;
 mod kept;
+mod line;
 mod queue;
 mod registry;
 mod settings;
 mod slot;
+mod weights;
 mod work;
 
 pub use drill::Point;
@@ -21,8 +23,11 @@ pub use registry::{LoadError, Registry, load};
 pub use settings::{LogForm, Settings};
 pub use slot::{Drain, Drains};
 
-use api::{Api, CallError, retrying};
-use backoff::Backoff;
+pub(crate) use api::{CallError, http_client};
+pub(crate) use backoff::Backoff;
+pub(crate) use settings::safe_url;
+
+use api::{Api, retrying};
 use drill::Drill;
 use fate::Next;
 use kiln_core::fleet::{Queue, RegisterRequest, RegisterResponse};
@@ -38,11 +43,18 @@ use tokio::time::Instant;
 const REGISTER: Backoff = Backoff::new(200, 10_000, 24);
 const HEARTBEAT: Backoff = Backoff::new(500, 5_000, u32::MAX);
 const PAUSE: Backoff = Backoff::new(250, 15_000, u32::MAX);
+/// How long the engines' self-tests may take, all of them: on two old cores they take a few hundred milliseconds.
+const GATE: Duration = Duration::from_secs(60);
+/// A step of the boot, as the pool shows it.
+const ENGINES: &str = "engines";
 /// How long after a drain's limit a stopped attempt's report may take.
-const LAST_WORD: Duration = Duration::from_secs(10);
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(10);
 /// How long a process that has to go still waits for its parked polls. One that is given up may have just been answered: that hint
 /// stays hidden for its visibility timeout, and then comes to another worker.
 const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// The exit code of a process that was told twice to stop.
+pub const TOLD_TWICE: i32 = 143;
 
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +66,8 @@ pub enum Exit {
     /// The server ended this instance.
     Over,
     MissingModels(String),
+    /// This machine does not do what it must.
+    Unfit(String),
 }
 
 impl Exit {
@@ -64,7 +78,13 @@ impl Exit {
             Exit::WrongSettings(_) => 2,
             Exit::Over => 3,
             Exit::MissingModels(_) => 4,
+            Exit::Unfit(_) => 5,
         }
+    }
+
+    /// Whether a process that ended with this code would end so again, or was meant to end.
+    pub fn is_final(code: i32) -> bool {
+        matches!(code, 0 | 2..=5 | TOLD_TWICE)
     }
 }
 
@@ -78,6 +98,7 @@ pub(crate) struct Agent {
     drains: Drains,
     drill: Drill,
     kept: kept::Kept,
+    line: line::Line,
     capabilities: Vec<String>,
     /// Held by whoever speaks as the instance while its token may change.
     identity: tokio::sync::Mutex<()>,
@@ -90,9 +111,15 @@ impl Agent {
     }
 
     /// Registers with the token it has, or with the boot token.
-    async fn register(&self, boot_token: Option<String>) -> Result<RegisterResponse, CallError> {
+    async fn register(&self, boot_token: Option<String>, lacks: &[String]) -> Result<RegisterResponse, CallError> {
         let _identity = self.identity.lock().await;
-        let body = RegisterRequest { boot_token, version: env!("CARGO_PKG_VERSION").into(), capabilities: self.capabilities.clone(), gpu: gpu() };
+        let body = RegisterRequest {
+            boot_token,
+            version: env!("CARGO_PKG_VERSION").into(),
+            capabilities: self.capabilities.clone(),
+            gpu: gpu(),
+            lacks: lacks.to_vec(),
+        };
         let answer = retrying(REGISTER, "register", || self.api.register(&body)).await?;
         self.api.set_token(&answer.token);
         if let Err(error) = self.kept.write(&answer.token) {
@@ -103,15 +130,15 @@ impl Agent {
     }
 
     /// A kept token first, since the boot token works once.
-    async fn first_register(&self, boot_token: Option<String>) -> Result<RegisterResponse, CallError> {
+    async fn first_register(&self, boot_token: Option<String>, lacks: &[String]) -> Result<RegisterResponse, CallError> {
         if let Some(token) = self.kept.read() {
             self.api.set_token(&token);
-            match self.register(None).await {
+            match self.register(None, lacks).await {
                 Err(CallError::Refused { status: 401, .. }) if boot_token.is_some() => self.api.set_token(""),
                 other => return other,
             }
         }
-        self.register(boot_token).await
+        self.register(boot_token, lacks).await
     }
 }
 
@@ -133,7 +160,11 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         (Ok(base), Ok(token)) => (base, token),
         (Err(message), _) | (_, Err(message)) => return Exit::WrongSettings(message),
     };
-    let http = match api::http_client() {
+    let line = match line::Line::of(&settings) {
+        Ok(line) => line,
+        Err(error) => return Exit::Failed(format!("the line to the parent process: {error}")),
+    };
+    let http = match http_client() {
         Ok(http) => http,
         Err(error) => return Exit::Failed(format!("no HTTP client: {error}")),
     };
@@ -146,14 +177,29 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         drains,
         drill: Drill::of(&settings),
         kept: kept::Kept::new(settings.state_dir.clone()),
+        line,
         capabilities: settings.capabilities.clone(),
         identity: tokio::sync::Mutex::new(()),
     });
     if boot_token.is_none() && agent.kept.read().is_none() {
         return Exit::WrongSettings("there is no token: set KILN_BOOT_TOKEN or KILN_BOOT_TOKEN_FILE".into());
     }
-    let loading = tokio::task::spawn_blocking(load);
-    let registered = match agent.first_register(boot_token).await {
+    tokio::spawn({
+        let agent = agent.clone();
+        async move {
+            agent.line.ended().await;
+            agent.drains.ask(Drain::Soon);
+        }
+    });
+    let lacking = weights::lacking(&settings.models_dir, &settings.capabilities);
+    let lacks: Vec<String> = lacking.iter().map(|file| file.sha256.clone()).collect();
+    // Beside the registration, unless the models have to be fetched first, for which it takes the server's answer.
+    let (mut load, mut loading) = (Some(load), None);
+    if lacking.is_empty() {
+        agent.slot.boot(ENGINES);
+        loading = load.take().map(tokio::task::spawn_blocking);
+    }
+    let registered = match agent.first_register(boot_token, &lacks).await {
         Ok(registered) => registered,
         Err(error) if error.status() == Some(401) => {
             tracing::error!(%error, "the server doesn't accept this worker's token");
@@ -171,17 +217,49 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         beating.abort();
         return if error.status() == Some(401) { Exit::Over } else { Exit::Failed(format!("credentials for the queues: {error}")) };
     }
-    match loading.await {
-        Ok(Ok(registry)) => {
-            tracing::info!(kinds = ?registry.kinds(), "ready");
-            let _ = agent.registry.set(registry);
-            agent.slot.loaded();
-            Loop::new(agent, &settings, beating).run().await
+    let mut trouble = None;
+    if !lacking.is_empty() {
+        agent.slot.boot("models");
+        trouble = weights::fetch(&agent.http, &settings.models_dir, &lacking, &registered.models).await.err();
+        if let Some(why) = &trouble {
+            tracing::error!("{why}");
         }
-        Ok(Err(error @ LoadError::MissingModels(_))) => Exit::MissingModels(error.to_string()),
-        Ok(Err(error)) => Exit::Failed(error.to_string()),
-        Err(error) => Exit::Failed(format!("loading the engines: {error}")),
     }
+    agent.slot.boot(ENGINES);
+    let loaded = match (loading, load) {
+        (Some(loading), _) => loading.await,
+        (None, Some(load)) => tokio::task::spawn_blocking(load).await,
+        (None, None) => return Exit::Failed("the engines were not loaded".into()),
+    };
+    let registry = match loaded {
+        Ok(Ok(registry)) => registry,
+        Ok(Err(error @ LoadError::MissingModels(_))) => return Exit::MissingModels(trouble.unwrap_or_else(|| error.to_string())),
+        Ok(Err(LoadError::Unfit(why))) => return Exit::Unfit(why),
+        Ok(Err(error)) => return Exit::Failed(error.to_string()),
+        Err(error) => return Exit::Failed(format!("loading the engines: {error}")),
+    };
+    agent.slot.boot("self-test");
+    let registry = match gate(registry).await {
+        Ok(registry) => registry,
+        Err(why) => return Exit::Unfit(why),
+    };
+    tracing::info!(kinds = ?registry.kinds(), "ready");
+    let _ = agent.registry.set(registry);
+    agent.slot.loaded();
+    Loop::new(agent, &settings, beating).run().await
+}
+
+/// The health gate: every engine does its self-test in time, or this machine gets no work.
+async fn gate(registry: Registry) -> Result<Registry, String> {
+    let began = Instant::now();
+    let tests = tokio::task::spawn_blocking(move || registry.self_test().map(|()| registry));
+    let registry = match tokio::time::timeout(GATE, tests).await {
+        Ok(Ok(tested)) => tested.map_err(|why| format!("an engine's self-test failed: {why}"))?,
+        Ok(Err(error)) => return Err(format!("an engine's self-test broke down: {error}")),
+        Err(_) => return Err(format!("the engines' self-tests take longer than {} s", GATE.as_secs())),
+    };
+    tracing::info!(ms = began.elapsed().as_millis() as u64, "the engines have tested themselves");
+    Ok(registry)
 }
 
 type Polled = (Queue, Result<Option<Received>, QueueError>);
@@ -329,7 +407,7 @@ impl Loop {
             Next::RegisterAgain => {
                 let agent = self.agent.clone();
                 self.taken = Some(tokio::spawn(async move {
-                    match agent.register(None).await {
+                    match agent.register(None, &[]).await {
                         Ok(_) => {
                             // Registering made it `loading` in the server's eyes.
                             agent.slot.tell.notify_one();
@@ -380,7 +458,7 @@ impl Loop {
     }
 }
 
-async fn until(instant: Option<Instant>) {
+pub(crate) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,

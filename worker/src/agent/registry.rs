@@ -17,6 +17,8 @@ pub enum LoadError {
     #[error("{0}; KILN_MODELS_DIR names the folder")]
     MissingModels(String),
     #[error("{0}")]
+    Unfit(String),
+    #[error("{0}")]
     Other(String),
 }
 
@@ -24,6 +26,7 @@ impl LoadError {
     fn of(error: ModelError) -> Self {
         match error {
             ModelError::Missing { .. } | ModelError::NotAsPinned { .. } => LoadError::MissingModels(error.to_string()),
+            ModelError::NoGpu(_) => LoadError::Unfit(error.to_string()),
             other => LoadError::Other(other.to_string()),
         }
     }
@@ -37,6 +40,11 @@ impl Registry {
     /// The engine that runs this kind.
     pub fn find(&self, kind: &str) -> Option<Arc<dyn Engine>> {
         self.0.iter().find(|engine| engine.kinds().contains(&kind)).cloned()
+    }
+
+    /// Whether each engine makes of something known what it must.
+    pub fn self_test(&self) -> Result<(), String> {
+        self.0.iter().try_for_each(|engine| engine.self_test().map_err(|why| format!("{}: {why}", engine.kinds().join(", "))))
     }
 
     /// Every kind that some engine runs.
@@ -62,7 +70,7 @@ pub fn load(settings: &Settings) -> Result<Registry, LoadError> {
 
 fn image(settings: &Settings) -> Result<Vec<Arc<dyn Engine>>, LoadError> {
     let from_env = UpscaleSettings::from_env().map_err(LoadError::Other)?;
-    let upscale = Upscale::new(&UpscaleSettings { models_dir: settings.models_dir.clone(), ..from_env }).map_err(LoadError::of);
+    let upscale = Upscale::new(&UpscaleSettings { models_dir: settings.models_dir.clone(), need_gpu: settings.supervised, ..from_env }).map_err(LoadError::of);
     if !settings.test_engines() {
         return Ok(vec![Arc::new(upscale?)]);
     }

@@ -7,7 +7,11 @@ use std::time::Duration;
 /// Runs Kiln's jobs on this machine: takes them from the queues, makes the media, delivers it.
 ///
 /// Exit codes: 0 drained, 1 could not start, 2 wrong settings, 3 the server ended this instance,
-/// 4 a model's weights are missing, 143 told twice to stop.
+/// 4 a model's weights are missing, 5 this machine fails the self-test, 143 told twice to stop.
+///
+/// On a rented machine, `kiln-worker --rented vast|ec2 …` (first of all arguments) watches over the worker, starts it again twice if it dies, and gives
+/// the machine back: when the worker is not needed any more, KILN_DEAD_MAN_S (900) seconds after the last answered heartbeat, or KILN_MAX_LIFE_S
+/// (86400) seconds after its start.
 #[derive(Parser, Clone)]
 #[command(name = "kiln-worker", version)]
 pub struct Settings {
@@ -38,6 +42,9 @@ pub struct Settings {
     /// How log lines look: one JSON object each, or text to read.
     #[arg(long, env = "KILN_LOG", value_enum, default_value_t = LogForm::Text)]
     pub log: LogForm,
+    /// Standard input is a parent's line (`agent::line`).
+    #[arg(long, hide = true)]
+    pub supervised: bool,
     /// Set to 1 on a test system: offers the engine `noop` and lets drills stop the process.
     #[arg(long, env = "KILN_TEST_ENGINES", hide = true, default_value = "0")]
     pub test_engines: String,
@@ -77,16 +84,21 @@ impl Settings {
 
     /// The API's address without a trailing slash, or why it can't be used.
     pub fn api(&self) -> Result<String, String> {
-        let url = reqwest::Url::parse(&self.api).map_err(|error| format!("KILN_API is no URL: {error}"))?;
-        let host = url.host_str().unwrap_or_default();
-        let here = matches!(host, "localhost" | "[::1]") || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
-        match url.scheme() {
-            "https" => {}
-            "http" if here => {}
-            _ => return Err(format!("KILN_API must be https, or http on this machine itself; {host} is another one")),
-        }
-        Ok(self.api.trim_end_matches('/').to_owned())
+        safe_url("KILN_API", &self.api)
     }
+}
+
+/// An address that a token may be sent to, without a trailing slash, or why it is none.
+pub fn safe_url(name: &str, given: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(given).map_err(|error| format!("{name} is no URL: {error}"))?;
+    let host = url.host_str().unwrap_or_default();
+    let here = matches!(host, "localhost" | "[::1]") || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
+    match url.scheme() {
+        "https" => {}
+        "http" if here => {}
+        _ => return Err(format!("{name} must be https, or http on this machine itself; {host} is another one")),
+    }
+    Ok(given.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]

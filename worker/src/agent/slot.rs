@@ -154,6 +154,8 @@ pub struct Slot {
 
 #[derive(Default, Clone, Copy)]
 struct Inside {
+    /// What it is at until it is loaded.
+    boot: Option<&'static str>,
     loaded: bool,
     draining: bool,
     over: bool,
@@ -162,6 +164,12 @@ struct Inside {
 impl Slot {
     pub fn loaded(&self) {
         self.inside.lock().expect("the slot's lock").0.loaded = true;
+        self.tell.notify_one();
+    }
+
+    /// The next step of the boot.
+    pub fn boot(&self, step: &'static str) {
+        self.inside.lock().expect("the slot's lock").0.boot = Some(step);
         self.tell.notify_one();
     }
 
@@ -204,7 +212,8 @@ impl Slot {
             (Inside { loaded: true, .. }, None) => Stage::Ready,
             _ => Stage::Loading,
         };
-        (HeartbeatRequest { stage, job: attempt.as_ref().map(|attempt| attempt.beat()) }, attempt)
+        let boot_stage = inside.boot.filter(|_| stage == Stage::Loading).map(str::to_owned);
+        (HeartbeatRequest { stage, boot_stage, job: attempt.as_ref().map(|attempt| attempt.beat()) }, attempt)
     }
 }
 
@@ -253,7 +262,10 @@ mod tests {
     fn the_heartbeat_tells_the_slot_s_stage() {
         let slot = Slot::default();
         assert_eq!(slot.beat().0.stage, Stage::Loading);
+        slot.boot("models");
+        assert_eq!(slot.beat().0.boot_stage.as_deref(), Some("models"));
         slot.loaded();
+        assert_eq!(slot.beat().0.boot_stage, None);
         assert_eq!(slot.beat().0.stage, Stage::Ready);
         slot.put(attempt());
         slot.attempt().unwrap().progress(f32::NAN, "network");

@@ -48,6 +48,8 @@ pub trait Context: Send + Sync {
 pub trait Engine: Send + Sync {
     /// The job kinds that it runs, as `kiln_core::kinds` names them.
     fn kinds(&self) -> &'static [&'static str];
+    /// Makes something of a known input, quickly, and tells what is wrong with it. Nothing is run before that has succeeded.
+    fn self_test(&self) -> Result<(), String>;
     /// Runs one job to its end. `params` has passed core's validation for `kind`.
     fn run(&self, kind: &str, params: &serde_json::Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError>;
 }

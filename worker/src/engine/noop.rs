@@ -13,6 +13,10 @@ const STEP: Duration = Duration::from_millis(20);
 pub struct Noop;
 
 impl Engine for Noop {
+    fn self_test(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn kinds(&self) -> &'static [&'static str] {
         &["noop", "noop_metered"]
     }

@@ -5,7 +5,7 @@
 mod compact;
 mod ncnn;
 
-use serde::Deserialize;
+use kiln_core::models::{PinnedFile, models};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -25,35 +25,13 @@ pub enum ModelError {
     Unreadable { file: String, why: String },
     #[error("no model enlarges {0} times")]
     NoSuchScale(u8),
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    models: Vec<Model>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Model {
-    name: String,
-    scale: u8,
-    files: Vec<PinnedFile>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PinnedFile {
-    name: String,
-    bytes: u64,
-    sha256: String,
-}
-
-fn manifest() -> Manifest {
-    // Committed with the source, so a fault in it is a fault of the build; a test reads it.
-    serde_json::from_str(include_str!("../../models.json")).expect("worker/models.json is well-formed")
+    #[error("this build computes on a GPU, and there is none to compute on: {0}")]
+    NoGpu(String),
 }
 
 /// The super-resolution network that enlarges `scale` times, checked against its pins.
 pub fn load_upscaler(dir: &Path, scale: u8) -> Result<CompactNet, ModelError> {
-    let model = manifest().models.into_iter().find(|m| m.scale == scale).ok_or(ModelError::NoSuchScale(scale))?;
+    let model = models().into_iter().find(|m| m.scale == scale).ok_or(ModelError::NoSuchScale(scale))?;
     let file = |extension: &str| {
         let pinned = model.files.iter().find(|f| f.name.ends_with(extension));
         let pinned = pinned.ok_or_else(|| ModelError::Unreadable { file: model.name.clone(), why: format!("worker/models.json names no {extension} file") })?;
@@ -84,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_manifest_pins_two_files_for_each_factor() {
-        let models = manifest().models;
+        let models = models();
         assert_eq!(models.iter().map(|m| m.scale).collect::<Vec<_>>(), [2, 3, 4]);
         for file in models.iter().flat_map(|m| &m.files) {
             assert_eq!(file.sha256.len(), 64, "{}", file.name);

@@ -1,7 +1,9 @@
 //! The agent against answers that the real server rarely gives.
 
+mod boot;
 mod fake;
 mod process;
+mod rented;
 
 use clap::Parser;
 use fake::{Fake, INPUT, JOB, JOB_2};
@@ -20,6 +22,9 @@ struct TestEngine(Box<Run>);
 impl Engine for TestEngine {
     fn kinds(&self) -> &'static [&'static str] {
         &["test"]
+    }
+    fn self_test(&self) -> Result<(), String> {
+        Ok(())
     }
     fn run(&self, _: &str, _: &Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {
         (self.0)(inputs, context)

@@ -96,6 +96,48 @@ pub fn shares(rate: Rate, begun: Millis, from: Millis, to: Millis) -> BTreeMap<W
     shares
 }
 
+/// The windows of a stretch of time, named once, for many machines that are covered within it: naming them is most of what [`shares`] costs.
+pub struct Ahead {
+    pub windows: Vec<Window>,
+    /// The end of each hour, and which windows it lies in.
+    hours: Vec<(Millis, [usize; 3])>,
+}
+
+impl Ahead {
+    pub fn new(from: Millis, to: Millis) -> Self {
+        let mut ahead = Self { windows: vec![], hours: vec![] };
+        let mut at = from;
+        while at < to {
+            let end = (at.div_euclid(HOUR) + 1) * HOUR;
+            let of = windows(at).map(|window| {
+                ahead.windows.iter().position(|known| *known == window).unwrap_or_else(|| {
+                    ahead.windows.push(window);
+                    ahead.windows.len() - 1
+                })
+            });
+            ahead.hours.push((end, of));
+            at = end;
+        }
+        ahead
+    }
+
+    /// As [`shares`], for a span within the stretch, by the places of the windows.
+    pub fn shares(&self, rate: Rate, begun: Millis, from: Millis, to: Millis) -> Vec<i64> {
+        let mut shares = vec![0; self.windows.len()];
+        let mut at = from;
+        for (end, of) in self.hours.iter().filter(|(end, _)| *end > from) {
+            let end = (*end).min(to);
+            if at >= end {
+                break;
+            }
+            let cost = cost_until(rate, begun, end) - cost_until(rate, begun, at);
+            of.iter().for_each(|window| shares[*window] += cost);
+            at = end;
+        }
+        shares
+    }
+}
+
 /// The first window in which shares don't fit beside what is committed there already, or none.
 pub fn too_much<'a>(shares: &'a BTreeMap<Window, i64>, committed: &BTreeMap<Window, i64>, policy: &Policy) -> Option<&'a Window> {
     shares
@@ -141,6 +183,16 @@ mod tests {
                 at = next;
             }
             assert_eq!(sum, whole);
+        }
+    }
+
+    #[test]
+    fn windows_that_are_named_once_give_the_same_shares() {
+        let ahead = Ahead::new(NOW, NOW + seconds(40 * 3_600));
+        for (from, to) in [(0, 60), (0, 40 * 3_600), (29, 31), (3_600, 90_000), (77_777, 77_778), (5, 5)] {
+            let (from, to) = (NOW + seconds(from), NOW + seconds(to));
+            let named: BTreeMap<_, _> = ahead.windows.iter().cloned().zip(ahead.shares(RATE, NOW, from, to)).filter(|(_, share)| *share != 0).collect();
+            assert_eq!(named, shares(RATE, NOW, from, to));
         }
     }
 

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 /// A machine that can be rented, in the provider's terms brought to ours.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
+    /// Whose it is, by the name of the provider.
+    pub provider: String,
     pub id: String,
     pub host: String,
     pub gpu: String,
@@ -73,7 +75,7 @@ mod tests {
 
     fn offer(id: &str, gpu: &str, microusd_per_hour: i64, speed: f64) -> Offer {
         let rate = Rate { microusd_per_hour, microusd_once: 0 };
-        Offer { id: id.into(), host: format!("host-{id}"), gpu: gpu.into(), rate, reliability: 0.99, speed, interruptible: false }
+        Offer { provider: "p".into(), id: id.into(), host: format!("host-{id}"), gpu: gpu.into(), rate, reliability: 0.99, speed, interruptible: false }
     }
 
     fn order(offers: &[Offer], policy: &Policy, learned: &Learned) -> Vec<String> {

@@ -50,6 +50,8 @@ pub struct Demand {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     pub demand: Option<Vec<Demand>>,
+    /// Whether a provider has said what exists there. Else nothing is rented; what has no work by its own word goes all the same.
+    pub listed: bool,
     pub instances: Vec<Seen>,
     /// Machines that could have work at once: no account runs more jobs than it may. `None`: not known.
     pub useful: Option<u32>,
@@ -129,7 +131,11 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
 /// Covers further what is to stay, and drains what no budget covers; gives what takes jobs from now on.
 fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a Seen>, plan: &mut Plan) -> Vec<&'a Seen> {
     let tick = seconds(seen.deadlines.tick_s);
-    let mut committed = seen.committed.clone();
+    let to = now + seen.deadlines.work_ms() + 5 * tick;
+    let ahead = budget::Ahead::new(now, to);
+    let budgets: Vec<_> = ahead.windows.iter().map(|window| window.budget(policy)).collect();
+    let mut committed: Option<Vec<i64>> =
+        seen.committed.as_ref().map(|committed| ahead.windows.iter().map(|window| committed.get(window).copied().unwrap_or(0)).collect());
     let mut staying = Vec::with_capacity(living.len());
     for machine in living {
         let priced = machine.rate != Rate::default();
@@ -141,19 +147,17 @@ fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a S
         if machine.stage == Stage::Draining {
             continue;
         }
-        // One more tick, since the next look comes after it.
-        if priced && left < seen.deadlines.work_ms() + tick {
-            let to = now + seen.deadlines.work_ms() + 5 * tick;
-            let shares = budget::shares(machine.rate, machine.begun, machine.covered_to, to);
+        // Three more ticks: the next look comes after one, and one may be missed and another die on its way.
+        if priced && left < seen.deadlines.work_ms() + 3 * tick {
             // What is committed may be unread: then the write itself says whether it fits.
-            if let Some(window) = committed.as_ref().and_then(|committed| budget::too_much(&shares, committed, policy)) {
-                plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::Budget { window: window.name().to_owned() } });
-                continue;
-            }
-            for (window, share) in shares {
-                if let Some(committed) = &mut committed {
-                    *committed.entry(window).or_insert(0) += share;
+            if let Some(committed) = &mut committed {
+                let shares = ahead.shares(machine.rate, machine.begun, machine.covered_to, to);
+                let fits = |at: &usize| shares[*at] == 0 || budgets[*at].is_none_or(|budget| committed[*at] + shares[*at] <= budget);
+                if let Some(window) = (0..shares.len()).find(|at| !fits(at)).map(|at| &ahead.windows[at]) {
+                    plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::Budget { window: window.name().to_owned() } });
+                    continue;
                 }
+                committed.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
             }
             plan.decisions.push(Decision::Cover { id: machine.id.clone(), to });
         }
@@ -188,21 +192,16 @@ impl Need {
         let service = (service_ms / 1000.0).max(0.1);
         let (within, boot, tick) = (policy.start_within_s as f64, seen.boot_ms as f64 / 1000.0, seen.deadlines.tick_s as f64);
         let patient = within >= boot + 3.0 * tick;
-        // A crowd shows in the last minutes, what is usual in the last hour.
-        let (recent, usual) = (came_10_min as f64 / 600.0, came_hour as f64 / 3600.0);
-        let rate = if recent > usual { recent } else { (recent + usual) / 2.0 };
-        let on_its_way = staying.iter().any(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading));
-        let mut waiting = waiting(queued, supply, service, oldest_ms as f64 / 1000.0, rate, within, boot, tick, patient);
-        if oldest_ms > seconds(policy.start_within_s) && !on_its_way && waiting <= supply && queued > 0 {
-            // They take longer than those that were measured.
-            waiting = supply + 1;
-        }
+        let rate = expected_rate(came_10_min as f64, came_hour as f64);
+        let waiting = waiting(queued, supply, service, oldest_ms as f64 / 1000.0, rate, within, boot, tick, patient);
         // More than may run at once would stand idle.
-        waiting = waiting.min(seen.useful.unwrap_or(u32::MAX));
+        let waiting = waiting.min(seen.useful.unwrap_or(u32::MAX));
+        let load = rate * service;
         let expected = match policy.keep {
             // What is idle is kept for its time; what waits brings the rest.
             Keep::Idle => 0,
-            Keep::Learned if patient => (rate * service).floor() as u32,
+            Keep::Learned if patient => load.floor() as u32,
+            Keep::Learned if within >= boot + tick => load.ceil() as u32,
             Keep::Learned => machines_for(rate, service, within, policy.max),
         };
         // What works stays.
@@ -210,6 +209,15 @@ impl Need {
         let wanted = waiting.max(expected).max(busy).max(policy.floor());
         Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient }
     }
+}
+
+/// Jobs a second that are expected. What is usual shows in the last hour; the last ten minutes tell only where they are out of what chance makes
+/// of the usual (a Poisson count's deviation is the root of its mean): then a crowd has come, or is over.
+fn expected_rate(came_10_min: f64, came_hour: f64) -> f64 {
+    let usual = came_hour / 6.0;
+    let deviation = usual.max(1.0).sqrt();
+    let count = if came_10_min > usual + 2.0 * deviation || came_10_min < usual - 3.0 * deviation { came_10_min } else { usual };
+    count / 600.0
 }
 
 /// Machines for the jobs that wait: `supply` where those that are there, or on their way, start them in time.
@@ -226,10 +234,14 @@ fn waiting(queued: u64, supply: u32, service: f64, oldest: f64, rate: f64, withi
         let can_wait = patient && oldest + boot + 2.0 * tick < within && queued < starts;
         return if can_wait { 0 } else { (queued / starts).ceil() as u32 };
     }
-    let clears_in = queued / machines * service;
-    // A machine that is rented now helps no job that starts before it has booted.
-    if clears_in <= (within - oldest).max(boot) {
-        return supply;
+    // Others come meanwhile: only what they leave works the queue off.
+    let free = (machines - rate * service).max(0.05 * machines);
+    let clears_in = queued / free * service;
+    // A machine that is rented now helps no job that starts before it has booted, half of what the slowest take in the mean; one that is rented
+    // at the next tick comes a tick later.
+    if clears_in <= (within - oldest - tick).max(boot / 2.0) {
+        // By the mean it clears, but a job has waited for longer than that takes: the machines have long ones.
+        return if oldest > within + boot { supply + 1 } else { supply };
     }
     let left = queued - machines * boot / service + rate * boot;
     supply.max((left / starts).ceil() as u32).max(supply + 1)
@@ -238,6 +250,10 @@ fn waiting(queued: u64, supply: u32, service: f64, oldest: f64, rate: f64, withi
 fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Millis, plan: &mut Plan) {
     let wanted = plan.wanted;
     if wanted <= supply {
+        return;
+    }
+    if !seen.listed {
+        plan.notes.push(Reason::Unreadable { what: "the provider's machines".into() });
         return;
     }
     let reason = if need.waiting > supply && need.waiting >= need.expected {
@@ -260,8 +276,8 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
     let mut over = supply.saturating_sub(policy.max);
     let mut spare = supply.saturating_sub(plan.wanted);
     let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready).collect();
-    // The longest idle first.
-    idle.sort_by_key(|machine| machine.since);
+    // The dearest first, and of equals the longest idle.
+    idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
     let soon = too_soon(seen.last_rent_at, seen.boot_ms, now);
     for machine in idle {
         let leased = machine.leased_to.is_some_and(|until| until > now);
@@ -273,7 +289,7 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
             continue;
         } else if idle_ms >= seconds(policy.idle_shutdown_s) {
             Reason::Idle { idle_s: whole(idle_ms) }
-        } else if policy.keep == Keep::Learned && idle_ms >= learned_idle(need, seen) {
+        } else if policy.keep == Keep::Learned && idle_ms >= learned_idle(need, seen, supply) {
             if let Some(wait) = soon {
                 plan.notes.push(Reason::TooSoon { wait_s: whole(wait) });
                 break;
@@ -293,9 +309,9 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
     }
 }
 
-/// For how long a machine that isn't needed is kept: it would have to boot again.
-fn learned_idle(need: &Need, seen: &Observation) -> Millis {
-    if need.patient { seconds(seen.deadlines.tick_s) } else { seen.boot_ms / 2 }
+/// For how long a machine that isn't needed is kept: it would have to boot again. Where jobs may wait longer than that, not at all.
+fn learned_idle(need: &Need, seen: &Observation, supply: u32) -> Millis {
+    if need.patient { 0 } else { seen.boot_ms / 2 / Millis::from(supply.max(1)) }
 }
 
 /// How long it is still too soon after the last change, if it is.

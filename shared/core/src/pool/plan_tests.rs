@@ -32,6 +32,7 @@ fn rented(n: u128, stage: Stage, left_s: u64) -> Seen {
 fn observe(queued: u64, instances: Vec<Seen>) -> Observation {
     let running = instances.iter().filter(|machine| machine.stage == Stage::Busy).count() as u64;
     Observation {
+        listed: true,
         demand: Some(vec![Demand { queued, running, service_ms: seconds(30), ..Demand::default() }]),
         instances,
         useful: None,
@@ -68,8 +69,8 @@ fn a_crowd_brings_as_many_as_start_it_within_its_time_after_a_boot() {
     // One is there, and starts three while the others boot; what is left is 27, for nine.
     let one = observe(30, vec![machine(1, Stage::Ready, 0)]);
     assert_eq!(plan(&one, &policy(100), NOW).wanted, 9);
-    // What clears before another one could boot needs no other.
-    assert_eq!(rents(&plan(&observe(3, vec![machine(1, Stage::Busy, 0)]), &policy(100), NOW)), 0);
+    // What clears before another one could well have booted needs no other.
+    assert_eq!(rents(&plan(&observe(1, vec![machine(1, Stage::Busy, 0)]), &policy(100), NOW)), 0);
 }
 
 #[test]
@@ -117,14 +118,13 @@ fn what_could_not_be_read_leads_to_no_rental_and_deadlines_act_all_the_same() {
 }
 
 #[test]
-fn jobs_that_take_longer_than_was_measured_bring_one_machine_a_boot() {
+fn jobs_that_take_longer_than_was_measured_bring_one_machine_more() {
     let waits = |oldest_s: u64, machines: Vec<Seen>| {
         let demand = Demand { queued: 1, running: 1, oldest_ms: seconds(oldest_s), service_ms: seconds(1), ..Demand::default() };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines) }, &policy(5), NOW))
     };
-    assert_eq!(waits(60, vec![machine(1, Stage::Busy, 0)]), 0);
-    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0)]), 1);
-    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0), machine(2, Stage::Loading, 0)]), 0);
+    assert_eq!(waits(150, vec![machine(1, Stage::Busy, 0)]), 0);
+    assert_eq!(waits(151, vec![machine(1, Stage::Busy, 0)]), 1);
 }
 
 #[test]
@@ -201,4 +201,80 @@ fn where_jobs_may_wait_longer_than_a_boot_they_are_gathered_and_nothing_is_kept_
     assert_eq!(waits(60, 121), 1);
     let idle = observe(0, vec![machine(1, Stage::Ready, 60)]);
     assert_eq!(plan(&idle, &patient, NOW).decisions.len(), 1);
+}
+
+#[test]
+fn the_last_minutes_tell_only_where_they_are_out_of_chance() {
+    // 120 an hour are 20 in ten minutes, give or take 4.5.
+    let per_10_min = |recent: f64| expected_rate(recent, 120.0) * 600.0;
+    assert_eq!((per_10_min(14.0), per_10_min(20.0), per_10_min(24.0)), (20.0, 20.0, 20.0));
+    assert_eq!((per_10_min(40.0), per_10_min(3.0)), (40.0, 3.0));
+    // A crowd that is over is not expected again.
+    assert_eq!(expected_rate(0.0, 130.0), 0.0);
+}
+
+#[test]
+fn what_comes_meanwhile_counts_against_the_machines_that_work_a_queue_off() {
+    let machines: Vec<_> = (1..=7).map(|n| machine(n, Stage::Busy, 0)).collect();
+    let with = |came_hour: u64| {
+        let demand = Demand { queued: 10, running: 7, oldest_ms: seconds(20), service_ms: seconds(30), came_hour, came_10_min: came_hour / 6 };
+        rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines.clone()) }, &policy(20), NOW))
+    };
+    // Ten jobs are 43 s of seven machines, and 150 s of the two that a load of five leaves.
+    assert_eq!((with(0), with(600)), (0, 1));
+}
+
+#[test]
+fn long_jobs_in_every_machine_are_no_reason_to_let_one_wait_for_ever() {
+    let machines: Vec<_> = (1..=5).map(|n| machine(n, Stage::Busy, 0)).collect();
+    let waits = |oldest_s: u64| {
+        let demand = Demand { queued: 1, running: 5, oldest_ms: seconds(oldest_s), service_ms: seconds(30), ..Demand::default() };
+        rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines.clone()) }, &policy(20), NOW))
+    };
+    assert_eq!((waits(150), waits(151)), (0, 1));
+}
+
+#[test]
+fn of_machines_that_are_not_needed_the_dearest_goes_first() {
+    let priced = |n: u128, microusd_per_hour: i64, idle_s: u64| Seen {
+        rate: Rate { microusd_per_hour, microusd_once: 0 },
+        covered_to: NOW + seconds(9_999),
+        ..machine(n, Stage::Ready, idle_s)
+    };
+    let seen = observe(0, vec![priced(1, 300_000, 1_000), priced(2, 310_000, 950), priced(3, 310_000, 960)]);
+    let keeps_one = Policy { desired_size: 1, ..policy(5) };
+    let stopped: Vec<_> = plan(&seen, &keeps_one, NOW)
+        .decisions
+        .into_iter()
+        .map(|decision| match decision {
+            Decision::Stop { id, .. } => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(stopped, [id(3), id(2)]);
+}
+
+#[test]
+fn cover_is_renewed_while_three_more_ticks_may_fail() {
+    let covers = |left_s: u64| plan(&observe(0, vec![rented(1, Stage::Busy, left_s)]), &policy(5), NOW).decisions.len();
+    assert_eq!((covers(1_980 + 180), covers(1_980 + 179)), (0, 1));
+}
+
+#[test]
+fn where_a_boot_after_the_next_look_is_in_time_no_more_is_kept_than_works() {
+    let kept = |start_within_s: u64| {
+        let demand = Demand { service_ms: seconds(30), came_10_min: 28, came_hour: 168, ..Demand::default() };
+        let learned = Policy { keep: Keep::Learned, start_within_s, ..policy(20) };
+        plan(&Observation { demand: Some(vec![demand]), ..observe(0, vec![]) }, &learned, NOW).wanted
+    };
+    // A load of 1.4 machines, a boot of 90 s and a tick of 60 s.
+    assert_eq!((kept(60), kept(150), kept(270)), (3, 2, 1));
+}
+
+#[test]
+fn where_no_provider_says_what_exists_nothing_is_rented_and_what_is_idle_goes() {
+    let unlisted = |queued: u64, machines: Vec<Seen>| plan(&Observation { listed: false, ..observe(queued, machines) }, &policy(5), NOW);
+    let waits = unlisted(9, vec![]);
+    assert_eq!((waits.decisions.len(), waits.notes), (0, vec![Reason::Unreadable { what: "the provider's machines".into() }]));
+    assert!(matches!(unlisted(0, vec![machine(1, Stage::Ready, 901)]).decisions[..], [Decision::Stop { .. }]));
 }

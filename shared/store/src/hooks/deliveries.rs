@@ -4,7 +4,7 @@
 //! loses its lease, and the next one tries again. Every change raises `begun`, the number that fences a late sender out.
 
 use super::{OWED, OwedEvent};
-use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::table::{Expr, Parts, Sorted, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Error, Idempotent, NoRoom, Room, keys};
 use kiln_core::hooks::EventType;
 use kiln_core::ids::{AccountId, DeliveryId, EndpointId, EventId};
@@ -97,8 +97,7 @@ impl DeliveryFilter {
 }
 
 /// What a filtered list reads for one page: calls, and rows in each.
-const FILTER_READS: usize = 10;
-const FILTER_ROWS: u32 = 100;
+const FILTER_READS: (usize, u32) = (10, 100);
 
 /// How a replay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,30 +185,8 @@ impl Table {
         limit: u32,
         after: Option<&str>,
     ) -> Result<(Vec<Delivery>, Option<String>), Error> {
-        let (reads, rows) = if *filter == DeliveryFilter::default() { (1, limit) } else { (FILTER_READS, FILTER_ROWS) };
-        let mut found: Vec<Delivery> = Vec::new();
-        let mut next = after.map(str::to_owned);
-        for _ in 0..reads {
-            let (items, more) = self.page(&keys::account_pk(account), keys::DELIVERY, true, rows, next.as_deref()).await?;
-            let (read, last) = (items.len(), more.is_none());
-            for (i, item) in items.into_iter().enumerate() {
-                let delivery: Delivery = from_item(item)?;
-                if !filter.takes(&delivery) {
-                    continue;
-                }
-                let sk = keys::delivery(account, &delivery.delivery_id).sk;
-                found.push(delivery);
-                if found.len() == limit as usize {
-                    let end = last && i + 1 == read;
-                    return Ok((found, (!end).then_some(sk)));
-                }
-            }
-            next = more;
-            if last {
-                break;
-            }
-        }
-        Ok((found, next))
+        let reads = if *filter == DeliveryFilter::default() { (1, limit) } else { FILTER_READS };
+        self.sift(&keys::account_pk(account), Sorted::Prefix(keys::DELIVERY), reads, limit, after, |delivery: &Delivery| filter.takes(delivery)).await
     }
 
     /// Leases the delivery for one try, if it is still as it was read. Gives it as it is then.

@@ -1,6 +1,7 @@
 //! The model of DynamoDB against what DynamoDB documents, against the stand-in of the system tests, and under the store's own code.
 
 mod admission;
+mod audit;
 mod batch_events;
 mod conflicts;
 mod crash;

@@ -27,9 +27,11 @@ fn instance(n: u128) -> Instance {
         trusted: false,
         stage: Stage::Requested,
         requested_at: NOW,
+        boot_stage: None,
         heartbeat_at: None,
         idle_since: NOW,
         drain: false,
+        drained_at: None,
         capabilities: vec![],
         gpu: None,
         version: None,
@@ -43,6 +45,7 @@ fn instance(n: u128) -> Instance {
         slot_job: None,
         slot_account: None,
         slot_attempt: None,
+        lease: None,
         timings: Default::default(),
     }
 }

@@ -10,6 +10,7 @@ use kiln_core::price::MAX_OUTPUT_PIXELS;
 use kiln_core::settings::Settings;
 use kiln_core::{access, profile};
 use kiln_http::body::MAX_BODY_BYTES;
+use kiln_http::operator::{FACTS_BYTES, FAILED_IN_ALL, FAILED_PER_NETWORK};
 use kiln_http::paging::{DEFAULT_LIMIT, MAX_LIMIT};
 use kiln_http::{idempotency, view};
 use kiln_store::hooks::{MAX_ENDPOINTS, MAX_TRIES};
@@ -68,6 +69,8 @@ fn requests() {
     println!("| webhook endpoints of an account | {MAX_ENDPOINTS}, URLs of {MAX_URL} bytes |");
     println!("| tries of a webhook | {TRIES}; {MAX_TRIES} with its replays |");
     println!("| an answer to an `Idempotency-Key` | kept for {} hours |", idempotency::KEPT / 3_600_000);
+    println!("| a request's body in the operators' audit log | its first {} bytes |", number(FACTS_BYTES as u64));
+    println!("| failed sign-ins of operators in the audit log | {FAILED_PER_NETWORK} of a network address in an hour, {FAILED_IN_ALL} in all |");
 }
 
 fn accounts() {

@@ -9,6 +9,7 @@ pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod self_test;
 mod tiles;
 
 use super::{Context, Engine, EngineError, Input, Output};
@@ -67,11 +68,13 @@ pub struct UpscaleSettings {
     /// Longest side of a tile, in input pixels (`KILN_UPSCALE_TILE`). A larger tile recomputes less of its overlap (15 % at 256)
     /// and takes more memory (about 50 MB at 256 on the CPU, growing with its square).
     pub tile: usize,
+    /// A build for GPUs that finds none gives up, and does not compute on the CPU: what is rented for its GPU is paid for it.
+    pub need_gpu: bool,
 }
 
 impl Default for UpscaleSettings {
     fn default() -> Self {
-        UpscaleSettings { models_dir: models::DEFAULT_DIR.into(), tile: 256 }
+        UpscaleSettings { models_dir: models::DEFAULT_DIR.into(), tile: 256, need_gpu: false }
     }
 }
 
@@ -101,7 +104,7 @@ impl Upscale {
     pub fn new(settings: &UpscaleSettings) -> Result<Upscale, ModelError> {
         let mut networks = Vec::new();
         for scale in 2..=4 {
-            networks.push(network_for(&models::load_upscaler(&settings.models_dir, scale)?)?);
+            networks.push(network_for(&models::load_upscaler(&settings.models_dir, scale)?, settings.need_gpu)?);
         }
         Ok(Upscale::with_networks(networks, settings.tile))
     }
@@ -113,14 +116,15 @@ impl Upscale {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn network_for(net: &models::CompactNet) -> Result<Box<dyn Network>, ModelError> {
+fn network_for(net: &models::CompactNet, _need_gpu: bool) -> Result<Box<dyn Network>, ModelError> {
     Ok(Box::new(CpuNetwork::new(net)))
 }
 
 #[cfg(feature = "cuda")]
-fn network_for(net: &models::CompactNet) -> Result<Box<dyn Network>, ModelError> {
+fn network_for(net: &models::CompactNet, need_gpu: bool) -> Result<Box<dyn Network>, ModelError> {
     match cuda::CudaNetwork::new(net) {
         Ok(network) => Ok(Box::new(network)),
+        Err(error) if need_gpu => Err(ModelError::NoGpu(error.to_string())),
         // No driver or no GPU: the same source serves on the CPU, and says so.
         Err(error) => {
             tracing::warn!(%error, "no GPU for the upscaler; it runs on the CPU");
@@ -132,6 +136,15 @@ fn network_for(net: &models::CompactNet) -> Result<Box<dyn Network>, ModelError>
 impl Engine for Upscale {
     fn kinds(&self) -> &'static [&'static str] {
         &["upscale"]
+    }
+
+    fn self_test(&self) -> Result<(), String> {
+        self.networks.iter().try_for_each(|network| self_test::check(network.as_ref()))?;
+        // On a GPU; the CPU has the memory, and its time is better spent on the first job.
+        if cfg!(feature = "cuda") {
+            self.networks.iter().try_for_each(|network| self_test::whole_tile(network.as_ref(), self.tile))?;
+        }
+        Ok(())
     }
 
     fn run(&self, _kind: &str, params: &serde_json::Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {

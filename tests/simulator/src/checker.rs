@@ -1,0 +1,153 @@
+//! Whether invariants 8 and 9, and what of 10 a simulation can see, hold: after each tick, from the world's truth and from what the provider answered,
+//! never from what the executor believes of itself.
+
+use crate::executor::{Executor, Told};
+use crate::parameters::LEASE_S;
+use crate::world::{Label, MachineId, State, World};
+use kiln_core::pool::budget::windows;
+use kiln_core::time::{Millis, rfc3339, seconds};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ticks in which the provider answered and the pool did not die, until what is not as it should be must be.
+const TICKS: u32 = 2;
+
+#[derive(Default)]
+pub struct Checker {
+    /// Since when complete lists have left a machine out.
+    absent_since: BTreeMap<MachineId, Millis>,
+    /// For how many good ticks a machine was listed and unknown, or known and to be gone and left alone.
+    unknown: BTreeMap<MachineId, u32>,
+    unended: BTreeMap<MachineId, u32>,
+    /// What was seen, so that a run without any fault is not taken for a proof.
+    pub seen: Coverage,
+}
+
+/// What happened in runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub orphans: u64,
+    pub adopted: u64,
+    pub closed: u64,
+    pub crashes: u64,
+    pub restarts: u64,
+    pub late_completes: u64,
+    pub refused_destroys: u64,
+    pub budgets_met: u64,
+}
+
+impl Coverage {
+    pub fn add(&mut self, other: &Coverage) {
+        self.orphans += other.orphans;
+        self.adopted += other.adopted;
+        self.closed += other.closed;
+        self.crashes += other.crashes;
+        self.restarts += other.restarts;
+        self.late_completes += other.late_completes;
+        self.refused_destroys += other.refused_destroys;
+        self.budgets_met += other.budgets_met;
+    }
+}
+
+impl Checker {
+    /// Looks at what a tick did.
+    pub fn after_tick(&mut self, world: &World, executor: &Executor, told: &Told) -> Result<(), String> {
+        let now = told.at;
+        self.seen.crashes += u64::from(told.crashed);
+        self.seen.refused_destroys += told.refused.len() as u64;
+        for id in told.destroyed.iter().chain(&told.refused) {
+            if world.machines[*id as usize].label == Label::Foreign {
+                return Err("a machine that isn't ours was touched".into());
+            }
+        }
+        let listed: Option<BTreeSet<MachineId>> = told.listed.as_ref().map(|listed| listed.iter().map(|machine| machine.id).collect());
+        let known = executor.records.iter().filter_map(|record| record.machine).chain(told.closed.iter().filter_map(|(_, id)| *id));
+        if let Some(listed) = &listed {
+            for id in known {
+                if listed.contains(&id) {
+                    self.absent_since.remove(&id);
+                } else {
+                    self.absent_since.entry(id).or_insert(now);
+                }
+            }
+        }
+        for id in told.closed.iter().filter_map(|(_, id)| *id) {
+            self.seen.closed += 1;
+            if world.machines[id as usize].state != State::Gone {
+                return Err(format!("machine {id} lives, and its record was closed"));
+            }
+            if self.absent_since.get(&id).is_none_or(|since| now - since < seconds(60)) {
+                return Err(format!("the record of machine {id} was closed without two complete lists a minute apart"));
+            }
+        }
+        if let Some(listed) = listed.filter(|_| !told.crashed) {
+            self.after_good_tick(world, executor, told, &listed)?;
+        }
+        Ok(())
+    }
+
+    fn after_good_tick(&mut self, world: &World, executor: &Executor, told: &Told, listed: &BTreeSet<MachineId>) -> Result<(), String> {
+        for id in &world.live {
+            let machine = &world.machines[*id as usize];
+            let Label::Ours { intent } = machine.label else { continue };
+            // It dies already, or the provider would not let it.
+            if machine.ends_at.is_some() || !listed.contains(id) || told.refused.contains(id) {
+                continue;
+            }
+            let record = executor.records.iter().find(|record| record.intent == intent);
+            let (counts, what) = match record {
+                Some(record) if record.machine == Some(*id) && !record.ending => continue,
+                Some(record) if record.machine == Some(*id) => (&mut self.unended, "is to be gone, and was not destroyed again"),
+                _ => (&mut self.unknown, "is ours and unknown, and was neither adopted nor destroyed"),
+            };
+            let count = counts.entry(*id).or_default();
+            *count += 1;
+            if *count > TICKS {
+                return Err(format!("machine {id} {what} within {TICKS} ticks"));
+            }
+        }
+        for id in &told.destroyed {
+            let Label::Ours { intent } = world.machines[*id as usize].label else { continue };
+            self.seen.orphans += u64::from(!executor.records.iter().any(|record| record.intent == intent));
+        }
+        Ok(())
+    }
+
+    /// Looks at the whole run when it is over, long after the last fault.
+    pub fn at_end(&mut self, world: &World, executor: &Executor, enough: bool) -> Result<(), String> {
+        let policy = executor.policy();
+        let mut spent: BTreeMap<_, i64> = BTreeMap::new();
+        for (hour, cost) in world.meter.hours() {
+            for window in windows(hour) {
+                *spent.entry(window).or_insert(0) += cost;
+            }
+        }
+        for (window, spent) in &spent {
+            if let Some(budget) = window.budget(policy).filter(|budget| spent > budget) {
+                return Err(format!("{} cost {spent}, and its budget is {budget}", window.0));
+            }
+            let committed = executor.committed.get(window).copied().unwrap_or(0);
+            if *spent > committed {
+                return Err(format!("{} cost {spent}, and only {committed} was reserved", window.0));
+            }
+            self.seen.budgets_met += u64::from(window.budget(policy).is_some_and(|budget| committed * 10 > budget * 8));
+        }
+        let meter = &world.meter;
+        self.seen.restarts += meter.restarts;
+        self.seen.late_completes += meter.late_completes_refused;
+        self.seen.adopted += executor.adopted;
+        if meter.killed_by_scale_in > 0 {
+            return Err(format!("{} jobs were killed by scaling in", meter.killed_by_scale_in));
+        }
+        if meter.killed_for_cover > 0 {
+            return Err(format!("{} jobs were killed since their machine's cover ended", meter.killed_for_cover));
+        }
+        if meter.longest_requeue_ms > seconds(2 * LEASE_S) {
+            return Err(format!("a dead worker's job waited again only after {} ms", meter.longest_requeue_ms));
+        }
+        // Only a budget or the pool's maximum may keep jobs waiting, long after all faults have ended.
+        if enough && world.oldest_ms() > seconds(600) {
+            return Err(format!("at {} a job has waited for {} ms, with nothing in its way", rfc3339(world.now), world.oldest_ms()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Schedules of faults: each is drawn from a seed alone, attacks the pool for three hours, and then leaves it in peace for one. The first rule that a
+//! schedule breaks is its result. Each kind of fault is off in half of the schedules and heavy in the others, so that none always hides another.
+
+use crate::checker::{Checker, Coverage};
+use crate::executor::{Executor, Planted};
+use crate::parameters::*;
+use crate::run::drive;
+use crate::world::{EPOCH, Label, World};
+use fastrand::Rng;
+use kiln_core::pool::{Keep, Policy};
+use kiln_core::time::{Millis, seconds};
+
+const ATTACK: Millis = seconds(3 * 3_600);
+const HOURS: u64 = 4;
+
+/// What one seed's schedule is.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub coming: Coming,
+    pub lies: Lies,
+    pub policy: Policy,
+    /// A record is lost in a tick with this probability, as after a restore of the table.
+    pub forgotten: f64,
+    pub job_factor: i64,
+}
+
+impl Schedule {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let mut rate = |most: f64| if rng.bool() { 0.0 } else { most * rng.f64() };
+        // A mean life of seconds would let no job end, whatever the pool did.
+        let hours = |hours: f64| if hours > 0.0 { hours + 0.3 } else { 0.0 };
+        let lies = Lies {
+            vanish_hours: hours(rate(10.0)),
+            hang_hours: hours(rate(10.0)),
+            cut_off_hours: hours(rate(3.0)),
+            create_refused: rate(0.5),
+            create_unanswered: rate(0.5),
+            listed_late: rate(1.0),
+            list_error: rate(0.5),
+            list_omits: rate(0.5),
+            destroy_error: rate(0.8),
+            destroy_unanswered: rate(0.5),
+            destroy_slow: rate(0.8),
+            jobs_unread: rate(0.5),
+            crash: rate(0.5),
+            tick_missed: rate(0.3),
+            spot: false,
+        };
+        let forgotten = rate(0.05);
+        let lies = Lies { spot: rng.bool(), ..lies };
+        let coming = match rng.u32(0..3) {
+            0 => Coming::Steady { busy: rng.f64() * 6.0 + 0.2 },
+            1 => Coming::Crowds { crowds: 3, jobs: (20, 80), within_s: 120 },
+            _ => Coming::Day { low: 0.5, high: 1.0 + rng.f64() * 8.0 },
+        };
+        let budget = rng.bool().then(|| rng.i64(200_000..3_000_000));
+        let keep = if rng.bool() { Keep::Learned } else { Keep::Idle };
+        let policy = Policy {
+            max: rng.u32(1..=30),
+            desired_size: rng.u32(0..=1),
+            keep,
+            idle_shutdown_s: rng.u64(60..=900),
+            start_within_s: if rng.u32(0..4) == 0 { 3_600 } else { 60 },
+            budget_hour_microusd: budget,
+            budget_day_microusd: budget.map(|hour| hour * rng.i64(2..=4)),
+            ..Policy::default()
+        };
+        Self { coming, lies, policy, forgotten, job_factor: if rng.bool() { 1 } else { 12 } }
+    }
+
+    /// Machines enough, and no budget in the way: then jobs may not wait for ever.
+    fn enough(&self) -> bool {
+        let busy = match self.coming {
+            Coming::Steady { busy } => busy,
+            Coming::Day { high, .. } => high,
+            _ => 3.0,
+        };
+        f64::from(self.policy.max) > 2.0 * busy * self.job_factor as f64 && self.policy.budget_hour_microusd.is_none() && self.policy.start_within_s == 60
+    }
+}
+
+/// Runs the schedule of a seed; the first rule that it breaks, if any.
+pub fn run(seed: u64, planted: Option<Planted>, coverage: &mut Coverage) -> Option<String> {
+    let mut rng = Rng::with_seed(seed ^ 0x6661_756c_7473_0000);
+    let schedule = Schedule::draw(&mut rng);
+    let mut world = World::new(schedule.coming, HOURS, 0, 60, schedule.lies, seed);
+    world.job_factor = schedule.job_factor;
+    for _ in 0..2 {
+        world.add(Label::Foreign, 0);
+    }
+    let mut executor = Executor::new(schedule.policy.clone(), planted);
+    let mut checker = Checker::default();
+    let mut broken: Option<String> = None;
+    let mut missed = false;
+    drive(&mut world, seconds(TICK_S), None, |world| {
+        if broken.is_some() {
+            return;
+        }
+        let attacked = world.now < EPOCH + ATTACK;
+        if !attacked {
+            world.lies = Lies::default();
+        }
+        // Never two in a row.
+        missed = !missed && world.chance(world.lies.tick_missed);
+        if missed {
+            return;
+        }
+        if attacked && world.chance(schedule.forgotten) {
+            executor.forget(world);
+        }
+        let told = executor.tick(world);
+        broken = checker.after_tick(world, &executor, &told).err();
+    });
+    let broken = broken.or_else(|| checker.at_end(&world, &executor, schedule.enough()).err());
+    coverage.add(&checker.seen);
+    broken.map(|rule| format!("seed {seed}: {rule}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_schedule_of_faults_breaks_a_rule() {
+        let mut coverage = Coverage::default();
+        let broken: Vec<_> = (1..=300).filter_map(|seed| run(seed, None, &mut coverage)).collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+        // Each of them was tried.
+        let Coverage { orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met } = coverage;
+        let seen = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met];
+        assert!(seen.iter().all(|count| *count > 20), "{coverage:?}");
+    }
+
+    #[test]
+    fn every_planted_fault_is_caught() {
+        for planted in Planted::ALL {
+            let caught = (1..=400).find_map(|seed| run(seed, Some(planted), &mut Coverage::default()));
+            assert!(caught.is_some(), "{planted:?}");
+        }
+    }
+
+    #[test]
+    fn a_seed_replays_its_schedule() {
+        let mut once = Coverage::default();
+        let mut twice = Coverage::default();
+        assert_eq!(run(17, None, &mut once), run(17, None, &mut twice));
+        assert_eq!(once, twice);
+    }
+}

@@ -1,0 +1,125 @@
+//! The operator's hand on the pool and its machines, over the API of a running system; and the whole of it with rented machines, which a
+//! stand-in for Vast.ai runs as worker processes.
+
+use anyhow::{Context, Result, ensure};
+use kiln_tests::system::wait_for;
+use kiln_tests::{Client, System};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ADMIN: &str = "the-admin-key-of-this-test";
+const SOON: Duration = Duration::from_secs(60);
+
+struct Operator(Client);
+
+impl Operator {
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<kiln_tests::client::Answer> {
+        let request = self.0.request(method, &format!("/api/v1/admin/pool{path}")).bearer_auth(ADMIN);
+        self.0.send(body.iter().fold(request, |request, body| request.json(body))).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Result<kiln_tests::client::Answer> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn pool(&self) -> Result<Value> {
+        self.ask(Method::GET, "", None).await?.expect(200)
+    }
+
+    /// The pool, once this is so.
+    async fn when(&self, what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_for(what, SOON, async || Ok(Some(self.pool().await?).filter(&so))).await
+    }
+}
+
+fn ready(pool: &Value) -> bool {
+    pool["instances"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["stage"] == "ready"))
+}
+
+#[tokio::test]
+async fn an_operator_has_machines_ready_ahead_claims_one_and_sends_it_away() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "2")]).await?;
+    let operator = Operator(system.client());
+    let wanted = operator.post("/prewarm", json!({ "machines": 1 })).await?.expect(200)?;
+    ensure!(wanted["machines"] == 1 && wanted["until"].is_string(), "{wanted}");
+    let pool = operator.when("a machine ahead of the jobs", ready).await?;
+    ensure!(pool["prewarm"]["machines"] == 1 && pool["desired_size"] == 0, "{pool}");
+    let reasons = pool["last_run"]["decisions"].as_array().context("decisions")?;
+    ensure!(reasons.iter().any(|one| one["what"] == "rent" && one["reason"] == "floor" && one["text"].is_string()), "{pool}");
+    let id = pool["instances"][0]["id"].as_str().context("id")?.to_owned();
+    ensure!(pool["instances"][0]["ready_at"].is_string() && pool["instances"][0]["lease"].is_null(), "{pool}");
+
+    let lease = operator.post("/leases", json!({ "instance_id": id, "minutes": 30 })).await?.expect(201)?;
+    let lease_id = lease["id"].as_str().context("id")?;
+    ensure!(lease["expires_at"].is_string() && operator.pool().await?["instances"][0]["lease"]["id"] == lease_id);
+    operator.post("/leases", json!({ "instance_id": id, "minutes": 1 })).await?.problem(409, "instance_leased", "")?;
+    operator.post("/terminate", json!({ "instance_id": id })).await?.problem(409, "instance_leased", "")?;
+    let release = format!("/leases/{lease_id}");
+    ensure!(operator.ask(Method::DELETE, &release, None).await?.status == 204);
+    operator.ask(Method::DELETE, &release, None).await?.problem(404, "not_found", "")?;
+
+    operator.post("/prewarm", json!({ "machines": 0 })).await?.expect(200)?;
+    let going = operator.post("/terminate", json!({ "instance_id": id })).await?.expect(202)?;
+    ensure!(going["stage"] == "draining", "{going}");
+    let pool = operator.when("the machine to go", |pool| pool["instances"] == json!([])).await?;
+    ensure!(pool["prewarm"].is_null(), "{pool}");
+    // The operator's own machine has cost nothing, and is in no record of what was spent.
+    ensure!(operator.ask(Method::GET, "/history", None).await?.expect(200)?["items"] == json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn words_that_make_no_sense_are_refused_by_their_field_and_change_nothing() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "1"), ("KILN_TICK_S", "3600")]).await?;
+    let operator = Operator(system.client());
+    let stranger = format!("ins_{}", "0".repeat(26));
+    for (path, body, field) in [
+        ("/prewarm", json!({ "machines": 2 }), "machines"),
+        ("/prewarm", json!({ "machines": -1 }), "machines"),
+        ("/prewarm", json!({ "machines": 1, "minutes": 0 }), "minutes"),
+        ("/prewarm", json!({ "machines": 1, "minutes": 241 }), "minutes"),
+        ("/prewarm", json!({ "machines": 1, "hours": 1 }), "hours"),
+        ("/prewarm", json!({}), "machines"),
+        ("/leases", json!({ "instance_id": stranger, "minutes": 31 }), "minutes"),
+        ("/leases", json!({ "instance_id": stranger, "minutes": 0 }), "minutes"),
+        ("/leases", json!({ "instance_id": "i-1", "minutes": 1 }), "instance_id"),
+        ("/terminate", json!({ "instance_id": 7 }), "instance_id"),
+        ("/terminate", json!({ "instance_id": stranger, "at_once": "yes" }), "at_once"),
+    ] {
+        operator.post(path, body).await?.problem(422, "bad_field", field)?;
+    }
+    operator.post("/leases", json!({ "instance_id": stranger, "minutes": 30 })).await?.problem(404, "not_found", "")?;
+    operator.post("/terminate", json!({ "instance_id": stranger })).await?.problem(404, "not_found", "")?;
+    operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
+    operator.post("/prewarm", json!({ "machines": 1 })).await?.problem(409, "safe_mode", "")?;
+    let guess = system.client();
+    for path in ["/prewarm", "/leases", "/terminate"] {
+        let request = guess.request(Method::POST, &format!("/api/v1/admin/pool{path}")).bearer_auth("guess-guess-guess").json(&json!({}));
+        guess.send(request).await?.problem(401, "not_admin", "")?;
+    }
+    let pool = operator.pool().await?;
+    ensure!(pool["prewarm"].is_null() && pool["instances"] == json!([]), "{pool}");
+    Ok(())
+}
+
+/// Everything but the money is real: the warm pool rents over the provider's API, the machine boots a worker by its token, the job is done there.
+#[tokio::test]
+async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_VAST_STAND_IN", "1"), ("KILN_POOL_MAX", "1")]).await?;
+    let (operator, ada) = (Operator(system.client()), system.signed_in("ada@example.org").await?);
+    operator.ask(Method::PATCH, "", Some(json!({ "budget_day_microusd": 50_000_000 }))).await?.expect(200)?;
+    let job = ada.noop(1).await?;
+    let pool = operator.when("a machine to be rented", |pool| pool["instances"][0]["provider_id"].is_string()).await?;
+    let machine = &pool["instances"][0];
+    ensure!(machine["provider"] == "vast" && machine["microusd_per_hour"].as_i64() > Some(0) && machine["gpu"].is_string(), "{pool}");
+    ensure!(machine["stage"] == "requested" && machine["boot_by"].is_string(), "{pool}");
+    ensure!(pool["spend"]["day_microusd"].as_i64() > Some(0) && pool["last_run"]["decisions"][0]["what"] == "rent", "{pool}");
+    ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
+    let pool = operator.pool().await?;
+    ensure!(pool["instances"][0]["ready_at"].is_string() && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
+    operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
+    operator.when("safe mode to end it", |pool| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "lost"))).await?;
+    ada.check_books().await?;
+    Ok(())
+}

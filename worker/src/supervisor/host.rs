@@ -1,0 +1,90 @@
+//! How this machine is given back, for each provider: Vast.ai by the key that it puts into each container and that opens this one instance alone;
+//! EC2 by shutting down, since its instances are launched so that this terminates them. Tried until it is done, with growing pauses.
+
+use super::settings::SECRET;
+use crate::agent::{Backoff, CallError, http_client, safe_url};
+use std::time::Duration;
+use tokio::process::Command;
+
+/// Vast.ai's own address.
+const VAST: &str = "https://console.vast.ai";
+const TRIES: Backoff = Backoff::new(1_000, 60_000, u32::MAX);
+/// For one call, or one run of a program.
+const TIME_OUT: Duration = Duration::from_secs(20);
+/// Most that is read of an answer.
+const MOST_BYTES: usize = 64 << 10;
+
+/// Where the machine is, and what gives it back. It has no `Debug`: it holds a key.
+pub enum Host {
+    Vast { url: String, id: u64, key: String },
+    Ec2 { shutdown: String },
+}
+
+impl Host {
+    pub fn new(word: &str, env: impl Fn(&str) -> Option<String>, complaints: &mut Vec<String>) -> Result<Self, String> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        match word {
+            "vast" => {
+                let id = set("CONTAINER_ID").and_then(|id| id.parse().ok()).ok_or("CONTAINER_ID names no instance; Vast.ai sets it in each container")?;
+                let key = set(SECRET).ok_or(format!("{SECRET} is not set; Vast.ai sets it in each container"))?;
+                let url = set("VAST_URL").map_or(Ok(VAST.to_owned()), |url| safe_url("VAST_URL", &url)).unwrap_or_else(|why| {
+                    complaints.push(format!("{why}; {VAST} counts"));
+                    VAST.to_owned()
+                });
+                Ok(Host::Vast { url, id, key })
+            }
+            "ec2" => Ok(Host::Ec2 { shutdown: set("KILN_SHUTDOWN").unwrap_or_else(|| "shutdown".into()) }),
+            other => Err(format!("--rented is followed by vast or ec2, not by {other:?}")),
+        }
+    }
+
+    /// Returns when it is done.
+    pub async fn give_back(&self) {
+        let mut failed = 0;
+        while let Err(why) = self.once().await {
+            failed += 1;
+            tracing::error!(failed, "this machine could not be given back: {why}");
+            TRIES.rest(failed).await;
+        }
+    }
+
+    async fn once(&self) -> Result<(), String> {
+        match self {
+            Host::Vast { url, id, key } => destroy(url, *id, key).await,
+            Host::Ec2 { shutdown } => {
+                let mut command = Command::new(shutdown);
+                command.args(["-h", "now"]).kill_on_drop(true);
+                match tokio::time::timeout(TIME_OUT, command.status()).await {
+                    Ok(Ok(status)) if status.success() => Ok(()),
+                    Ok(Ok(status)) => Err(format!("{shutdown}: {status}")),
+                    Ok(Err(error)) => Err(format!("{shutdown}: {error}")),
+                    Err(_) => Err(format!("{shutdown} does not end")),
+                }
+            }
+        }
+    }
+}
+
+/// One try. What is gone is given back.
+async fn destroy(url: &str, id: u64, key: &str) -> Result<(), String> {
+    let http = http_client().map_err(|error| format!("no HTTP client: {error}"))?;
+    let request = http.delete(format!("{url}/api/v0/instances/{id}/")).bearer_auth(key).timeout(TIME_OUT).json(&serde_json::json!({}));
+    let mut answer = request.send().await.map_err(|error| CallError::of(error).to_string())?;
+    let (status, mut bytes) = (answer.status(), Vec::new());
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MOST_BYTES {
+            break;
+        }
+    }
+    // An answer may also be a page of a proxy.
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let done = status.is_success() && body["success"].as_bool() == Some(true);
+    // A key that does not hold is said so with 404 too.
+    let gone = status.as_u16() == 404 && body["error"] != "auth_error" && body.is_object();
+    if done || gone {
+        return Ok(());
+    }
+    let word = body["error"].as_str().or(body["msg"].as_str()).unwrap_or_default();
+    Err(format!("HTTP {} {}", status.as_u16(), word.chars().take(100).collect::<String>()))
+}
