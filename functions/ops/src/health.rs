@@ -220,6 +220,7 @@ mod tests {
             gpu: None,
             version: None,
             boot_hash: None,
+            boot_used: None,
             boot_expires_at: 0,
             ready_at: None,
             rate: Default::default(),

@@ -173,6 +173,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
         version: None,
         boot_hash: Some(boot.hash),
+        boot_used: None,
         boot_expires_at: now + seconds(app.settings().boot_s),
         ready_at: None,
         rate,

@@ -22,6 +22,7 @@ use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
 use kiln_store::{RunState, Told};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// The one pool of this version.
 pub const POOL: &str = "main";
@@ -32,6 +33,24 @@ const MOST_TOLD: usize = 50;
 /// For how long a run has its turn, should it die: longer than the function's time-out. On a laptop runs are short and die with the machine.
 fn turn(providers: &Providers) -> Millis {
     if providers.own() { seconds(5) } else { seconds(90) }
+}
+
+/// What the schedule calls each minute where Kiln is deployed: one run, and while anything runs or waits another one half a minute later.
+pub async fn tick(app: &App, event: Value) -> anyhow::Result<Value> {
+    let begun = Instant::now();
+    let first = handle(app, &Providers::named(app, None).await, event.clone()).await?;
+    let pause = Duration::from_secs(app.settings().second_look_s);
+    // Late, it would be cut off by the function's time-out.
+    if pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
+        return Ok(first);
+    }
+    tokio::time::sleep(pause - begun.elapsed()).await;
+    handle(app, &Providers::named(app, None).await, event).await
+}
+
+/// Whether a run left anything that runs or waits.
+fn has_work(done: &Value) -> bool {
+    ["unfinished", "instances", "started"].iter().any(|count| done[count].as_u64().is_some_and(|count| count > 0))
 }
 
 /// One run.

@@ -469,3 +469,14 @@ async fn a_provider_that_can_t_be_set_up_says_why_and_one_that_is_no_longer_name
     let done = handle(&world.app, &dropped, json!({})).await.unwrap();
     assert_eq!((done["started"].clone(), world.exist().await.len()), (json!(0), 0));
 }
+
+#[tokio::test]
+async fn while_nothing_runs_or_waits_one_look_a_minute_is_enough() {
+    let world = World::with(Policy { desired_size: 0, ..one() }).await;
+    assert!(!crate::has_work(&world.run().await));
+    assert!(!crate::has_work(&json!({ "another_runs": true })));
+    world.set(one()).await;
+    assert!(crate::has_work(&world.run().await), "a machine was rented");
+    world.set(Policy { desired_size: 0, ..one() }).await;
+    assert!(crate::has_work(&world.run().await), "a machine runs");
+}

@@ -36,6 +36,7 @@ fn instance(n: u128) -> Instance {
         gpu: None,
         version: None,
         boot_hash: None,
+            boot_used: None,
         boot_expires_at: NOW + seconds(600),
         ready_at: None,
         rate: RATE,
