@@ -59,7 +59,7 @@ pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::R
         return Ok(answer);
     }
     let now = app.now();
-    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(providers)).await? else {
+    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(providers), &format!("{:08x}", app.random() as u32)).await? else {
         tracing::info!("another run has its turn");
         return Ok(json!({ "another_runs": true }));
     };
@@ -70,6 +70,7 @@ pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::R
 }
 
 async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Result<Value> {
+    let begun = Instant::now();
     // Before the fleet is read: whatever is listed has had its intent written already.
     let lists = futures::future::join_all(providers.all().map(async |provider| (provider, provider.list().await))).await;
     let mut listed: Vec<(&dyn Provider, Vec<Machine>)> = Vec::new();
@@ -81,8 +82,11 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     }
     let mut fleet = app.table().fleet(POOL).await?;
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
+    // Two deployments of one name may share an account: the tag tells theirs from ours.
+    let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
+    let mut unwanted = Vec::new();
     for (provider, machines) in &listed {
-        fleet.instances = reconcile::reconcile(app, *provider, fleet.instances, machines).await?;
+        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted).await?;
     }
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let looked = look::look(app, providers, &fleet, run, !rent_at.is_empty()).await;
@@ -94,8 +98,9 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     if !plan.decisions.is_empty() || !plan.notes.is_empty() {
         (run.told, run.told_at) = (told(&plan), Some(app.now()));
     }
-    let pool = act::Pool { app, providers, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let done = act::all(&pool, &plan, run).await;
+    let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
+    let mut done = act::all(&pool, &plan, run).await;
+    act::destroy_unwanted(&pool, &unwanted, &mut done).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;

@@ -52,7 +52,8 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         boot_ms: boot(&fleet.instances).unwrap_or_else(|| providers.usual_boot()),
         last_rent_at: run.last_rent_at,
         last_stop_at: run.last_stop_at,
-        lost_after_s: app.settings().instance_lost_s,
+        // A word that is lost, or two, are no silence.
+        lost_after_s: app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s),
         deadlines: deadlines(app),
     };
     run.learn(&fleet.instances, now);
@@ -122,7 +123,8 @@ fn see(instance: &Instance, now: Millis) -> Seen {
         since: instance.idle_since,
         heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
-        boot_by: instance.boot_expires_at,
+        // Once it was ready it has booted: a worker that begins again there is bounded by its silence.
+        boot_by: if instance.ready_at.is_some() { Millis::MAX } else { instance.boot_expires_at },
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         leased_to: instance.lease.as_ref().map(|lease| lease.until),

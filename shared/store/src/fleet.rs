@@ -168,6 +168,9 @@ pub struct RunState {
     pub wanted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_at: Option<Millis>,
+    /// What tells its machines from those of another deployment of the same name.
+    #[serde(default)]
+    pub tag: String,
     /// Whose turn it is to act: rises with each run, and no run rents by an older one.
     #[serde(default)]
     pub epoch: u64,
@@ -433,8 +436,11 @@ impl Table {
     }
 
     /// Takes the turn to act until `until`, with what the last run left; `None` where another run has it.
-    pub async fn begin_run(&self, pool: &str, now: Millis, until: Millis) -> Result<Option<RunState>, Error> {
-        let turn = Expr::new("SET lease_to = :until ADD epoch :one").value("until", n(until)).value("one", n(1));
+    ///
+    /// The first run's `tag` tells this fleet's machines from those of another deployment of the same name for ever.
+    pub async fn begin_run(&self, pool: &str, now: Millis, until: Millis, tag: &str) -> Result<Option<RunState>, Error> {
+        let turn =
+            Expr::new("SET lease_to = :until, tag = if_not_exists(tag, :tag) ADD epoch :one").value("until", n(until)).value("one", n(1)).value("tag", s(tag));
         let free = Expr::new("attribute_not_exists(lease_to) OR lease_to < :now").value("now", n(now));
         self.update(&keys::run(pool), turn, Some(free)).await?.map(from_item).transpose()
     }
