@@ -11,7 +11,7 @@ use kiln_core::pool::offers::{Learned, Offer, ranked};
 use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
-use kiln_store::{Fleet, Instance, NoCover, RunState};
+use kiln_store::{Fleet, Instance, NoCover, RunState, Told};
 use std::time::{Duration, Instant};
 
 /// For how long no machine is rented of a host that did not boot or fell silent.
@@ -100,7 +100,7 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 }
             }),
             Decision::Destroy { id, reason } => {
-                if let Some(instance) = find(id).filter(|_| failed(reason, app.settings().instance_lost_s)) {
+                if let Some(instance) = find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. })) {
                     run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                     learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                 }
@@ -110,19 +110,15 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
         if let Err(error) = result {
             done.failed += 1;
             tracing::error!(error = format!("{error:#}"), ?decision, "the pool could not act");
+            if matches!(decision, Decision::Rent { .. }) {
+                let told = Told { what: "none".into(), instance_id: None, reason: "not_rented".into(), text: format!("{error:#}") };
+                run.told.retain(|other| *other != told);
+                run.told.push(told);
+            }
         }
     }
     leave(pool, &mut done).await;
     done
-}
-
-/// Whether the host is to blame. A machine that was ended by a word of ours has spoken lately.
-fn failed(reason: &Reason, lost_after_s: u64) -> bool {
-    match reason {
-        Reason::BootTooLong { .. } => true,
-        Reason::Silent { silent_s } => *silent_s >= lost_after_s,
-        _ => false,
-    }
 }
 
 /// Where the next machines may come from.

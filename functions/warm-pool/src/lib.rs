@@ -104,7 +104,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
-    metrics(app, looked.queued, ready, looked.hour_microusd);
+    metrics(app, looked.queued, ready, looked.day_microusd);
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
 }
 
@@ -129,14 +129,14 @@ fn told(plan: &Plan) -> Vec<Told> {
 
 /// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs
 /// money for the hours in which it is written.
-fn metrics(app: &App, queued: u64, ready: u64, hour_microusd: i64) {
+fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64) {
     if queued + ready == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
         return;
     }
     let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "StrandedJobs", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
     let line = json!({
         "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": hour_microusd,
+        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": day_microusd,
     });
     println!("{line}");
 }

@@ -41,7 +41,9 @@ impl Providers {
         match (local, names.contains("local")) {
             (Some(local), true) => all.push(local),
             (None, true) => all.push(Broken::boxed("local", format!("{NAMES} names local, which only a system on one machine can be"))),
-            (_, false) => {}
+            // What ran here before still ends here.
+            (Some(local), false) => all.push(Box::new(OnlyGivesBack(local))),
+            (None, false) => {}
         }
         match vast(app, names.contains("vast")).await {
             Ok(Some(vast)) => all.push(vast),
@@ -114,6 +116,48 @@ fn wanted(app: &App) -> anyhow::Result<Wanted> {
     };
     wanted.check()?;
     Ok(wanted)
+}
+
+/// A provider that nothing is rented from any more.
+struct OnlyGivesBack(Box<dyn Provider>);
+
+#[async_trait]
+impl Provider for OnlyGivesBack {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn own(&self) -> bool {
+        self.0.own()
+    }
+
+    fn rents(&self) -> bool {
+        false
+    }
+
+    fn lists_at_once(&self) -> bool {
+        self.0.lists_at_once()
+    }
+
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Ok(vec![])
+    }
+
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        self.0.list().await
+    }
+
+    async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool> {
+        self.0.is_gone(provider_id).await
+    }
+
+    async fn create(&self, _: &Order) -> Result<String, NotMade> {
+        Err(NotMade::Refused(anyhow::anyhow!("{NAMES} does not name {}", self.name())))
+    }
+
+    async fn destroy(&self, provider_id: &str) -> anyhow::Result<()> {
+        self.0.destroy(provider_id).await
+    }
 }
 
 /// A provider that can't be set up: it lists nothing, so that nothing of it is believed gone, and rents nothing.

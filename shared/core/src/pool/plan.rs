@@ -117,6 +117,8 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
     for machine in seen.instances.iter().filter(|machine| !matches!(machine.stage, Stage::Gone | Stage::Stopped)) {
         let reason = if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
             Reason::BootTooLong { waited_s: whole(now - machine.begun) }
+        } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
+            Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {
             Reason::Silent { silent_s: whole(now - machine.heard_at) }
         } else {
