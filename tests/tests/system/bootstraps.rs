@@ -336,13 +336,16 @@ async fn webhooks_are_tried_though_nobody_is_there(world: &mut World, ada: &Clie
 
 async fn the_pool_gives_the_idle_worker_back(world: &mut World, ada: &Client) -> Result<()> {
     let token = world.known.iter().find_map(|(from, to)| from.starts_with("Bearer ").then(|| to.clone())).context("no worker")?;
-    let idle = ada.request(Method::POST, "/api/v1/fleet/heartbeat").header("authorization", token).json(&json!({ "stage": "ready" }));
-    ada.send(idle).await?.expect(200)?;
+    let idle = async || {
+        let beat = ada.request(Method::POST, "/api/v1/fleet/heartbeat").header("authorization", &token).json(&json!({ "stage": "ready" }));
+        ada.send(beat).await?.expect(200)
+    };
+    idle().await?;
     let begun = std::time::Instant::now();
     // As deployed it has no machine of its own to destroy: the worker hears by its heartbeat that it is to leave.
     loop {
         world.play("warm-pool-schedule").await?;
-        if world.call("fleet-heartbeat").await?.body["drain"] == true {
+        if idle().await?["drain"] == true {
             break;
         }
         ensure!(begun.elapsed() < SOON, "the warm pool keeps an idle worker");
