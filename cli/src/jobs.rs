@@ -54,8 +54,13 @@ async fn make(api: &Api, kind: &str, params: Value, files: &[PathBuf], how: &How
         return print(&quote);
     }
     if !json {
-        let balance = api.get("credits").await?;
-        tell_price(&quote, balance["available_millicredits"].as_i64().unwrap_or(0));
+        let available = match api.get("credits").await {
+            Ok(balance) => balance["available_millicredits"].as_i64(),
+            // A key may order jobs and not be told of the balance.
+            Err(error) if matches!(error.downcast_ref(), Some(Failure::Refused(problem)) if problem.code == "scope_missing") => None,
+            Err(error) => return Err(error),
+        };
+        tell_price(&quote, available);
     }
     if how.quote {
         return Ok(());
@@ -76,11 +81,14 @@ async fn make(api: &Api, kind: &str, params: Value, files: &[PathBuf], how: &How
     finish(api, &job, save, default, json).await
 }
 
-fn tell_price(quote: &Value, available: i64) {
+fn tell_price(quote: &Value, available: Option<i64>) {
     let price = quote["quote_millicredits"].as_i64().unwrap_or(0);
-    let left = available - price;
-    let after = if left < 0 { format!("{} short", text::credits(-left)) } else { format!("{} left after", text::credits(left)) };
-    eprintln!("Price     {} ({after})", text::credits(price));
+    let after = match available.map(|available| available - price) {
+        None => String::new(),
+        Some(left) if left < 0 => format!(" ({} short)", text::credits(-left)),
+        Some(left) => format!(" ({} left after)", text::credits(left)),
+    };
+    eprintln!("Price     {}{after}", text::credits(price));
     let lines = quote["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     if lines.len() > 1 {
         for line in lines {

@@ -37,7 +37,7 @@ pub struct System {
 }
 
 /// Quick clocks: what takes minutes in production takes a second or two here, with real processes and a real clock.
-pub const QUICK: [(&str, &str); 10] = [
+pub const QUICK: [(&str, &str); 11] = [
     ("KILN_TEST_ENGINES", "1"),
     ("KILN_TICK_S", "1"),
     ("KILN_LEASE_S", "3"),
@@ -46,6 +46,7 @@ pub const QUICK: [(&str, &str); 10] = [
     ("KILN_RETRY_S", "0"),
     ("KILN_POLL_S", "2"),
     ("KILN_POOL_MAX", "1"),
+    ("KILN_SECOND_LOOK_S", "0"),
     ("KILN_LINKS_PER_IP", "1000"),
     ("KILN_LINKS_PER_ADDRESS", "1000"),
 ];

@@ -52,7 +52,11 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
         (Some(token), _) => {
             let id = boot_instance(token).ok_or_else(unknown)?;
             let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
-            let known = app.table().register(&id, &kiln_store::hash(token), &secret.hash, &said, now).await?;
+            let boot = kiln_store::hash(token);
+            let known = app.table().register(&id, &boot, &secret.hash, &said, now).await?;
+            if !known && app.table().boot_again(&id, &boot).await? {
+                tracing::warn!(instance_id = %id, "a boot token was used twice: its instance is ended");
+            }
             (id, secret, known)
         }
         (None, Some(worker)) => {

@@ -181,7 +181,7 @@ fn supply(queue: &QueueHealth, workers: &WorkersHealth) -> Check {
 fn silence(instances: &[Instance], lost_s: u64, now: Millis) -> Check {
     let silent = instances
         .iter()
-        .filter(|instance| !matches!(instance.stage, Stage::Stopped | Stage::Gone))
+        .filter(|instance| !matches!(instance.stage, Stage::Stopped | Stage::Gone | Stage::Lost))
         .filter(|instance| heartbeat_age_s(instance, now).is_some_and(|age| age > lost_s.saturating_mul(2)))
         .count();
     let detail = if silent > 0 {
@@ -220,6 +220,7 @@ mod tests {
             gpu: None,
             version: None,
             boot_hash: None,
+            boot_used: None,
             boot_expires_at: 0,
             ready_at: None,
             rate: Default::default(),

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use kiln_core::fleet::Stage;
+use kiln_core::pool::budget::windows;
 use kiln_core::time::Millis;
 use kiln_core::timing::{BOUNDS_S, Histogram, Times, Timings};
 use kiln_http::{Admin, App, Result};
@@ -16,16 +17,17 @@ use std::fmt::{Display, Write};
 #[utoipa::path(get, path = "/api/v1/metrics", tag = "ops", responses((status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain")), security(("admin" = [])))]
 pub async fn metrics(State(app): State<App>, _: Admin) -> Result<impl IntoResponse> {
     let now = app.now();
-    let ((depth, _), fleet) = tokio::try_join!(app.table().unfinished(now), app.table().fleet(POOL))?;
+    let ((depth, _), fleet, committed) = tokio::try_join!(app.table().unfinished(now), app.table().fleet(POOL), app.table().committed(now))?;
+    let spent = committed.get(&windows(now)[1]).copied().unwrap_or(0);
     let mut queues = Vec::new();
     for queue in app.queues().all() {
         queues.push((format!("{}-{}", queue.capability, queue.priority.as_str()), app.queues().depth(&queue).await?));
     }
     queues.extend(app.queues().dlq_depth().await?.map(|depth| ("dead-letters".to_owned(), depth)));
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render(&depth, &queues, &fleet, now)))
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render(&depth, &queues, &fleet, spent, now)))
 }
 
-fn render(depth: &Depth, queues: &[(String, QueueDepth)], fleet: &Fleet, now: Millis) -> String {
+fn render(depth: &Depth, queues: &[(String, QueueDepth)], fleet: &Fleet, spent: i64, now: Millis) -> String {
     let mut text = Text::default();
     text.head("kiln_jobs", "Unfinished jobs.");
     for (name, number) in &depth.by_kind {
@@ -46,8 +48,8 @@ fn render(depth: &Depth, queues: &[(String, QueueDepth)], fleet: &Fleet, now: Mi
     for stage in Stage::ALL {
         text.line("kiln_instances", &[("stage", stage.as_str())], count(&fleet.instances, stage));
     }
-    text.head("kiln_spend_day_microusd", "Spend of today on rented machines, in millionths of a dollar; local ones cost nothing.");
-    text.line("kiln_spend_day_microusd", &[], 0);
+    text.head("kiln_spend_day_microusd", "What today's rented machines cost and are covered for, in millionths of a dollar; local ones cost nothing.");
+    text.line("kiln_spend_day_microusd", &[], spent);
     text.histogram("kiln_job_wait_seconds", "From the submit to the start of the attempt that succeeded.", &fleet.timings, |times| &times.wait);
     text.histogram("kiln_job_run_seconds", "From that start to the end.", &fleet.timings, |times| &times.run);
     text.0
@@ -107,7 +109,7 @@ mod tests {
         for (attribute, number) in [("t.upscale.w0", 3), ("t.upscale.w3", 1), ("t.upscale.ws", 1_250), ("t.upscale.r12", 4), ("t.upscale.rs", 16_000_000)] {
             assert!(fleet.timings.add(attribute, number));
         }
-        let text = render(&depth, &queues, &fleet, 61_000);
+        let text = render(&depth, &queues, &fleet, 281_310, 61_000);
         for line in [
             "kiln_jobs{kind=\"upscale\",state=\"queued\"} 2",
             "kiln_queue_depth 2",

@@ -11,7 +11,8 @@ use kiln_core::pool::offers::{Learned, Offer, ranked};
 use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
-use kiln_store::{Fleet, Instance, NoCover, RunState};
+use kiln_store::{Fleet, Instance, NoCover, RunState, Told};
+use std::time::{Duration, Instant};
 
 /// For how long no machine is rented of a host that did not boot or fell silent.
 const AVOIDED_FOR: Millis = seconds(24 * 3600);
@@ -30,11 +31,23 @@ pub(crate) struct Done {
 pub(crate) struct Pool<'a> {
     pub app: &'a App,
     pub providers: &'a Providers,
+    /// What the labels of our machines begin with.
+    pub ours: &'a str,
     /// Those that said what exists there, and may be asked for more.
     pub rent_at: &'a [&'a dyn Provider],
     pub policy: &'a Policy,
     pub fleet: &'a Fleet,
     pub learned: &'a Learned,
+    pub begun: Instant,
+}
+
+/// A run asks a provider for nothing new after so long: what it began must end before the function's time-out.
+const ASKS_FOR: Duration = Duration::from_secs(28);
+
+impl Pool<'_> {
+    fn has_time(&self) -> bool {
+        self.begun.elapsed() < ASKS_FOR
+    }
 }
 
 pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Done {
@@ -44,7 +57,19 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
     let mut learned = pool.learned.clone();
     let (app, epoch) = (pool.app, run.epoch);
     let find = |id: &InstanceId| pool.fleet.instances.iter().find(|instance| instance.instance_id == *id);
-    for decision in &plan.decisions {
+    // What is written to the table alone comes first: a provider that hangs must cost no machine its cover. Of what a provider is asked for,
+    // another comes first in each run, so that one that hangs does not stand before all others.
+    let (quick, mut asked): (Vec<&Decision>, Vec<&Decision>) =
+        plan.decisions.iter().partition(|decision| matches!(decision, Decision::Cover { .. } | Decision::Drain { .. }));
+    let ends = asked.iter().take_while(|decision| matches!(decision, Decision::Destroy { .. })).count();
+    if ends > 0 {
+        asked[..ends].rotate_left(epoch as usize % ends);
+    }
+    for decision in quick.into_iter().chain(asked) {
+        if !matches!(decision, Decision::Cover { .. } | Decision::Drain { .. }) && !pool.has_time() {
+            tracing::warn!("there was no time for all that the pool decided; the next run goes on");
+            break;
+        }
         let result = match decision {
             Decision::Rent { reason } => {
                 if choice.is_none() {
@@ -75,7 +100,7 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 }
             }),
             Decision::Destroy { id, reason } => {
-                if let (Some(instance), Reason::BootTooLong { .. } | Reason::Silent { .. }) = (find(id), reason) {
+                if let Some(instance) = find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. })) {
                     run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                     learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                 }
@@ -85,6 +110,11 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
         if let Err(error) = result {
             done.failed += 1;
             tracing::error!(error = format!("{error:#}"), ?decision, "the pool could not act");
+            if matches!(decision, Decision::Rent { .. }) {
+                let told = Told { what: "none".into(), instance_id: None, reason: "not_rented".into(), text: format!("{error:#}") };
+                run.told.retain(|other| *other != told);
+                run.told.push(told);
+            }
         }
     }
     leave(pool, &mut done).await;
@@ -151,7 +181,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
     let provider = pool.providers.must(&name)?;
     let id = InstanceId::new(now, app.random());
     let boot = new_secret(&format!("kib_{id}."));
-    let label = format!("kiln/{}/{POOL}/{id}", app.deployment());
+    let label = format!("{}{POOL}/{id}", pool.ours);
     let rate = offer.as_ref().map_or(Rate::default(), |offer| offer.rate);
     let instance = Instance {
         v: 1,
@@ -173,6 +203,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
         version: None,
         boot_hash: Some(boot.hash),
+        boot_used: None,
         boot_expires_at: now + seconds(app.settings().boot_s),
         ready_at: None,
         rate,
@@ -234,10 +265,24 @@ async fn destroy(pool: &Pool<'_>, instance: Option<&Instance>, id: &InstanceId, 
     give_back(pool, instance).await
 }
 
-/// Where no answer has named the machine, whether there is one the list will say.
+/// Where no answer has named the machine, whether there is one the list will say; and what the list lacks is asked for no more.
 async fn give_back(pool: &Pool<'_>, instance: Option<&Instance>) -> anyhow::Result<()> {
-    let Some(Instance { provider, provider_id: Some(provider_id), .. }) = instance else { return Ok(()) };
+    let Some(Instance { provider, provider_id: Some(provider_id), missing_since: None, .. }) = instance else { return Ok(()) };
     pool.providers.must(provider)?.destroy(provider_id).await
+}
+
+/// Destroys what the lists show and nobody wants; what there is no time for comes in the next run.
+pub(crate) async fn destroy_unwanted(pool: &Pool<'_>, unwanted: &[(&dyn Provider, String)], done: &mut Done) {
+    for (provider, id) in unwanted {
+        if !pool.has_time() {
+            tracing::warn!("there was no time to destroy all that nobody wants; the next run goes on");
+            break;
+        }
+        if let Err(error) = provider.destroy(id).await {
+            done.failed += 1;
+            tracing::error!(error = format!("{error:#}"), provider = provider.name(), provider_id = id, "a machine could not be destroyed; it is tried again");
+        }
+    }
 }
 
 /// What was drained and works no more is given back; again and again, until the provider lists it no more.
@@ -245,8 +290,16 @@ async fn leave(pool: &Pool<'_>, done: &mut Done) {
     let finished = pool.fleet.instances.iter().filter(|instance| instance.drain && instance.slot().is_none() && instance.stage != Stage::Lost);
     for instance in finished {
         // It has had a heartbeat's time to go by itself.
-        if instance.idle_since > pool.app.now() - seconds(pool.app.settings().heartbeat_s) {
+        if instance.drained_at.unwrap_or(instance.idle_since) > pool.app.now() - seconds(pool.app.settings().heartbeat_s) {
             continue;
+        }
+        // It is gone already, as far as the list says: what may be asked of the provider goes to those that are there.
+        if instance.missing_since.is_some() {
+            continue;
+        }
+        if !pool.has_time() {
+            tracing::warn!("there was no time to give back all that has finished; the next run goes on");
+            break;
         }
         if let Err(error) = give_back(pool, Some(instance)).await {
             done.failed += 1;

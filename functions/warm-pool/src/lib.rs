@@ -22,6 +22,7 @@ use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
 use kiln_store::{RunState, Told};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// The one pool of this version.
 pub const POOL: &str = "main";
@@ -34,13 +35,31 @@ fn turn(providers: &Providers) -> Millis {
     if providers.own() { seconds(5) } else { seconds(90) }
 }
 
+/// What the schedule calls each minute where Kiln is deployed: one run, and while anything runs or waits another one half a minute later.
+pub async fn tick(app: &App, event: Value) -> anyhow::Result<Value> {
+    let begun = Instant::now();
+    let first = handle(app, &Providers::named(app, None).await, event.clone()).await?;
+    let pause = Duration::from_secs(app.settings().second_look_s);
+    // Late, it would be cut off by the function's time-out.
+    if pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
+        return Ok(first);
+    }
+    tokio::time::sleep(pause - begun.elapsed()).await;
+    handle(app, &Providers::named(app, None).await, event).await
+}
+
+/// Whether a run left anything that runs or waits.
+fn has_work(done: &Value) -> bool {
+    ["unfinished", "instances", "started"].iter().any(|count| done[count].as_u64().is_some_and(|count| count > 0))
+}
+
 /// One run.
 pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::Result<Value> {
     if let Some(answer) = restoring::stands_still(app, "warm-pool", &event).await? {
         return Ok(answer);
     }
     let now = app.now();
-    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(providers)).await? else {
+    let Some(mut run) = app.table().begin_run(POOL, now, now + turn(providers), &format!("{:08x}", app.random() as u32)).await? else {
         tracing::info!("another run has its turn");
         return Ok(json!({ "another_runs": true }));
     };
@@ -51,6 +70,7 @@ pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::R
 }
 
 async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Result<Value> {
+    let begun = Instant::now();
     // Before the fleet is read: whatever is listed has had its intent written already.
     let lists = futures::future::join_all(providers.all().map(async |provider| (provider, provider.list().await))).await;
     let mut listed: Vec<(&dyn Provider, Vec<Machine>)> = Vec::new();
@@ -62,8 +82,11 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     }
     let mut fleet = app.table().fleet(POOL).await?;
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
+    // Two deployments of one name may share an account: the tag tells theirs from ours.
+    let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
+    let mut unwanted = Vec::new();
     for (provider, machines) in &listed {
-        fleet.instances = reconcile::reconcile(app, *provider, fleet.instances, machines).await?;
+        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted).await?;
     }
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let looked = look::look(app, providers, &fleet, run, !rent_at.is_empty()).await;
@@ -75,12 +98,13 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     if !plan.decisions.is_empty() || !plan.notes.is_empty() {
         (run.told, run.told_at) = (told(&plan), Some(app.now()));
     }
-    let pool = act::Pool { app, providers, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let done = act::all(&pool, &plan, run).await;
+    let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
+    let mut done = act::all(&pool, &plan, run).await;
+    act::destroy_unwanted(&pool, &unwanted, &mut done).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
-    metrics(app, looked.queued, ready, looked.hour_microusd);
+    metrics(app, looked.queued, ready, looked.day_microusd);
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
 }
 
@@ -105,14 +129,14 @@ fn told(plan: &Plan) -> Vec<Told> {
 
 /// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs
 /// money for the hours in which it is written.
-fn metrics(app: &App, queued: u64, ready: u64, hour_microusd: i64) {
+fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64) {
     if queued + ready == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
         return;
     }
     let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "StrandedJobs", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
     let line = json!({
         "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": hour_microusd,
+        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": day_microusd,
     });
     println!("{line}");
 }

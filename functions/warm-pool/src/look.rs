@@ -16,8 +16,8 @@ pub(crate) struct Looked {
     pub seen: Observation,
     pub unfinished: u64,
     pub queued: u64,
-    /// Committed in this hour.
-    pub hour_microusd: i64,
+    /// Committed in this day.
+    pub day_microusd: i64,
     pub learned: Learned,
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         let succeeded: u64 = fleet.timings.0.values().map(|times| times.run.count()).sum();
         run.arrivals.look(succeeded + depth.unfinished(), now);
     }
-    let hour_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[0])).copied().unwrap_or(0);
+    let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
     let seen = Observation {
         demand: depth.as_ref().map(|depth| demand(app, depth, fleet, run, now)),
         listed,
@@ -52,12 +52,13 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         boot_ms: boot(&fleet.instances).unwrap_or_else(|| providers.usual_boot()),
         last_rent_at: run.last_rent_at,
         last_stop_at: run.last_stop_at,
-        lost_after_s: app.settings().instance_lost_s,
+        // A word that is lost, or two, are no silence.
+        lost_after_s: app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s),
         deadlines: deadlines(app),
     };
     run.learn(&fleet.instances, now);
     let learned = Learned { jobs_per_hour: run.jobs_per_hour.clone(), avoid: run.avoid.clone(), taken_away: 0.0 };
-    Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), hour_microusd }
+    Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), day_microusd }
 }
 
 /// Machines that could have work at once, as maintenance last summed it up, and one for each job that came since; `None` where it never did.
@@ -122,7 +123,8 @@ fn see(instance: &Instance, now: Millis) -> Seen {
         since: instance.idle_since,
         heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
-        boot_by: instance.boot_expires_at,
+        // Once it was ready it has booted: a worker that begins again there is bounded by its silence.
+        boot_by: if instance.ready_at.is_some() { Millis::MAX } else { instance.boot_expires_at },
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         leased_to: instance.lease.as_ref().map(|lease| lease.until),

@@ -6,8 +6,7 @@ fn main() -> Result<(), lambda_runtime::Error> {
     kiln_http::lambda::run(|app| async move {
         let app = &app;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-            let providers = kiln_warm_pool::Providers::named(app, None).await;
-            kiln_warm_pool::handle(app, &providers, event.payload).await.map_err(|error| lambda_runtime::Error::from(format!("{error:#}")))
+            kiln_warm_pool::tick(app, event.payload).await.map_err(|error| lambda_runtime::Error::from(format!("{error:#}")))
         }))
         .await
     })

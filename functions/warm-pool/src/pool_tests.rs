@@ -340,6 +340,7 @@ async fn a_machine_whose_container_has_ended_is_destroyed_and_its_cost_is_kept()
     world.run().await;
     assert_eq!(world.exist().await, [], "it would bill its disk for ever");
     world.set(Policy { desired_size: 0, ..one() }).await;
+    world.change(|instance| instance.requested_at -= seconds(600)).await;
     world.missing_for(&known, seconds(61)).await;
     world.run().await;
     assert_eq!(world.known().await.len(), 0);
@@ -468,4 +469,58 @@ async fn a_provider_that_can_t_be_set_up_says_why_and_one_that_is_no_longer_name
     world.set(one()).await;
     let done = handle(&world.app, &dropped, json!({})).await.unwrap();
     assert_eq!((done["started"].clone(), world.exist().await.len()), (json!(0), 0));
+}
+
+#[tokio::test]
+async fn while_nothing_runs_or_waits_one_look_a_minute_is_enough() {
+    let world = World::with(Policy { desired_size: 0, ..one() }).await;
+    assert!(!crate::has_work(&world.run().await));
+    assert!(!crate::has_work(&json!({ "another_runs": true })));
+    world.set(one()).await;
+    assert!(crate::has_work(&world.run().await), "a machine was rented");
+    world.set(Policy { desired_size: 0, ..one() }).await;
+    assert!(crate::has_work(&world.run().await), "a machine runs");
+}
+
+#[tokio::test]
+async fn a_worker_that_begins_again_on_an_old_machine_is_no_boot_that_took_too_long() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let now = world.app.now();
+    world
+        .change(|instance| {
+            idle(instance, now, 0);
+            (instance.stage, instance.boot_expires_at, instance.requested_at) = (Stage::Loading, now - 1, now - seconds(3_600));
+        })
+        .await;
+    world.run().await;
+    assert_eq!(world.exist().await.len(), 1);
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert!(run.avoid.is_empty(), "{run:?}");
+}
+
+#[tokio::test]
+async fn two_deployments_of_one_name_at_one_account_leave_each_other_s_machines_alone() {
+    let ours = World::with(one()).await;
+    let mut theirs = World::with(one()).await;
+    let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+    theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap())]);
+    for _ in 0..2 {
+        ours.run().await;
+        theirs.run().await;
+    }
+    assert_eq!(ours.app.deployment(), theirs.app.deployment());
+    assert_eq!((ours.exist().await.len(), ours.known().await.len(), theirs.known().await.len()), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn while_machines_will_not_die_there_are_twice_the_most_at_most() {
+    let world = World::with(Policy { max: 1, ..one() }).await;
+    world.fault(json!({ "kind": "undying", "method": "DELETE", "until_cleared": true })).await;
+    for _ in 0..5 {
+        let now = world.app.now();
+        world.run().await;
+        world.change(|instance| (instance.stage, instance.heartbeat_at) = (Stage::Ready, Some(now - seconds(3_600)))).await;
+    }
+    assert_eq!(world.exist().await.len(), 2);
 }

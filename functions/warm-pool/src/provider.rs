@@ -10,7 +10,7 @@ use kiln_core::time::{Millis, seconds};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     pub provider_id: String,
-    /// `kiln/DEPLOYMENT/POOL/INTENT` on what is ours.
+    /// `kiln/DEPLOYMENT.TAG/POOL/INTENT` on what is ours; the tag is of this table alone.
     pub label: String,
     pub running: bool,
 }

@@ -41,7 +41,9 @@ impl Providers {
         match (local, names.contains("local")) {
             (Some(local), true) => all.push(local),
             (None, true) => all.push(Broken::boxed("local", format!("{NAMES} names local, which only a system on one machine can be"))),
-            (_, false) => {}
+            // What ran here before still ends here.
+            (Some(local), false) => all.push(Box::new(OnlyGivesBack(local))),
+            (None, false) => {}
         }
         match vast(app, names.contains("vast")).await {
             Ok(Some(vast)) => all.push(vast),
@@ -86,19 +88,76 @@ async fn vast(app: &App, named: bool) -> anyhow::Result<Option<Box<dyn Provider>
         Err(_) if !named => return Ok(None),
         Err(error) => return Err(error).context("the key of the account at Vast.ai"),
     };
+    let url = app.env("VAST_URL").unwrap_or(vast::URL);
+    // With a key, what is rented can always be given back, whatever is wrong with what is to be rented.
+    let gives_back = |wanted| Ok(Some(Box::new(Vast::new(url, &key, wanted)?.only_gives_back()) as Box<dyn Provider>));
+    if !named {
+        return gives_back(Wanted::nothing());
+    }
+    match wanted(app) {
+        Ok(wanted) => Ok(Some(Box::new(Vast::new(url, &key, wanted)?))),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "nothing can be rented at vast; what is rented there is still given back");
+            gives_back(Wanted::nothing())
+        }
+    }
+}
+
+/// What is rented.
+fn wanted(app: &App) -> anyhow::Result<Wanted> {
     let number = |name: &str, usual: u32| app.env(name).map_or(Ok(usual), |text| text.parse::<u32>().with_context(|| format!("{name} is no whole number")));
+    let Some(image) = app.env("KILN_WORKER_IMAGE") else { bail!("KILN_WORKER_IMAGE names no container of the worker") };
     let wanted = Wanted {
-        image: app.env("KILN_WORKER_IMAGE").filter(|_| named).unwrap_or_default().to_owned(),
+        image: image.to_owned(),
         image_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?),
         disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
         api_url: app.public_url().to_owned(),
         max_life_s: u64::from(number("KILN_MAX_LIFE_S", 86_400)?),
     };
-    if named && wanted.image.is_empty() {
-        bail!("{NAMES} names vast, and KILN_WORKER_IMAGE names no container of the worker");
+    wanted.check()?;
+    Ok(wanted)
+}
+
+/// A provider that nothing is rented from any more.
+struct OnlyGivesBack(Box<dyn Provider>);
+
+#[async_trait]
+impl Provider for OnlyGivesBack {
+    fn name(&self) -> &'static str {
+        self.0.name()
     }
-    let vast = Vast::new(app.env("VAST_URL").unwrap_or(vast::URL), &key, wanted)?;
-    Ok(Some(Box::new(if named { vast } else { vast.only_gives_back() })))
+
+    fn own(&self) -> bool {
+        self.0.own()
+    }
+
+    fn rents(&self) -> bool {
+        false
+    }
+
+    fn lists_at_once(&self) -> bool {
+        self.0.lists_at_once()
+    }
+
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Ok(vec![])
+    }
+
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        self.0.list().await
+    }
+
+    async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool> {
+        self.0.is_gone(provider_id).await
+    }
+
+    async fn create(&self, _: &Order) -> Result<String, NotMade> {
+        Err(NotMade::Refused(anyhow::anyhow!("{NAMES} does not name {}", self.name())))
+    }
+
+    async fn destroy(&self, provider_id: &str) -> anyhow::Result<()> {
+        self.0.destroy(provider_id).await
+    }
 }
 
 /// A provider that can't be set up: it lists nothing, so that nothing of it is believed gone, and rents nothing.

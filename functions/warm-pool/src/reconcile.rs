@@ -17,7 +17,16 @@ const NEVER_MADE_AFTER: Millis = seconds(120);
 
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
 /// machines of ours that we don't know, and gives the instances that remain.
-pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec<Instance>, machines: &[Machine]) -> anyhow::Result<Vec<Instance>> {
+///
+/// What is to be destroyed is put on `unwanted`: a provider that hangs there must not keep the run from covering what works.
+pub(crate) async fn reconcile<'a>(
+    app: &App,
+    provider: &'a dyn Provider,
+    ours: &str,
+    instances: Vec<Instance>,
+    machines: &[Machine],
+    unwanted: &mut Vec<(&'a dyn Provider, String)>,
+) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
     for mut instance in instances {
@@ -40,9 +49,7 @@ pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec
         }
         if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
-            if let Err(error) = provider.destroy(&ended.provider_id).await {
-                tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "it could not be destroyed; it is tried again");
-            }
+            unwanted.push((provider, ended.provider_id.clone()));
         }
         if !gone(provider, &instance, now, app.settings().boot_s) || !gone_by_id(provider, &instance).await {
             if instance.missing_since.is_none() && !provider.lists_at_once() {
@@ -58,12 +65,12 @@ pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec
             remain.push(instance);
             continue;
         }
-        if let Some(slot) = instance.slot() {
+        // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
+        if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
         }
     }
-    let ours = format!("kiln/{}/", app.deployment());
-    for machine in machines.iter().filter(|machine| machine.label.starts_with(&ours)) {
+    for machine in machines.iter().filter(|machine| machine.label.starts_with(ours)) {
         // By its label alone only where no answer has named it: of two machines of one order, the other is nobody's.
         let known = |instance: &Instance| match &instance.provider_id {
             Some(id) => *id == machine.provider_id,
@@ -71,9 +78,7 @@ pub(crate) async fn reconcile(app: &App, provider: &dyn Provider, instances: Vec
         };
         if !remain.iter().any(known) {
             tracing::warn!(label = machine.label, "a machine of ours that we don't know is destroyed");
-            if let Err(error) = provider.destroy(&machine.provider_id).await {
-                tracing::error!(error = format!("{error:#}"), label = machine.label, "it could not be destroyed; it is tried again");
-            }
+            unwanted.push((provider, machine.provider_id.clone()));
         }
     }
     Ok(remain)

@@ -49,6 +49,19 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Where nothing is to be rented.
+    pub fn nothing() -> Self {
+        Self { image: String::new(), image_gb: 0.0, disk_gb: 0, api_url: String::new(), max_life_s: 0 }
+    }
+
+    /// Whether an order can say it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if "KILN_API".len() + self.api().len() > MOST_ENTRY {
+            bail!("the public address is too long for a machine's environment");
+        }
+        Ok(())
+    }
+
     /// Where a worker finds the API.
     fn api(&self) -> String {
         format!("{}/api/v1", self.api_url.trim_end_matches('/'))
@@ -127,9 +140,6 @@ impl Vast {
         if key.is_empty() {
             bail!("VAST_API_KEY is empty");
         }
-        if "KILN_API".len() + wanted.api().len() > MOST_ENTRY {
-            bail!("the public address is too long for a machine's environment");
-        }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
         Ok(Self { http, url, key: key.to_owned(), wanted, rents: true })
@@ -168,17 +178,23 @@ impl Vast {
     async fn again(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> anyhow::Result<Answer> {
         let mut wait_ms = 300;
         for left in (0..TRIES).rev() {
+            let mut too_often = false;
             let why = match self.once(method.clone(), path, query, body).await {
                 // The day's searches are used up: asking again only takes longer.
                 Ok(answer) if answer.body["error"] == "search_quota_exceeded" => bail!("{method} {path}: the day's searches are used up"),
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => answer.why(),
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => {
+                    too_often = answer.status == StatusCode::TOO_MANY_REQUESTS;
+                    answer.why()
+                }
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.without_url().to_string(),
             };
             if left == 0 {
                 bail!("{method} {path}: {why}, {TRIES} times");
             }
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
+            // Its least pause between two destroys, as published.
+            let least_ms = if method == Method::DELETE && too_often { 3_000 } else { wait_ms / 2 };
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(least_ms..=least_ms.max(wait_ms)))).await;
             wait_ms *= 3;
         }
         unreachable!("the last try returns")

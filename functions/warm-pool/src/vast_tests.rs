@@ -74,7 +74,7 @@ async fn an_order_tells_the_machine_what_it_needs_and_no_key_of_ours_and_keeps_t
     assert_eq!((&body["runtype"], &body["args"]), (&json!("args"), &json!(["--rented", "vast"])));
     assert!(!body.to_string().contains(KEY));
     let long = Wanted { api_url: format!("https://{}.example.org", "k".repeat(300)), ..vast.wanted };
-    assert!(Vast::new(&shop.url, KEY, long).is_err());
+    assert!(long.check().is_err());
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ fn the_secrets_are_those_that_the_template_lists() {
     let names: Vec<_> = secrets.iter().map(|secret| secret.parameter.strip_prefix("/kiln/kiln-local/").unwrap()).collect();
     assert_eq!(names, ["hmac-key", "admin-key", "stripe-secret-key", "stripe-webhook-secret", "vast-api-key", "webhook-key"]);
     // Those of another's making are given, never made up.
-    assert_eq!(secrets.iter().filter_map(|secret| secret.given.as_deref()).collect::<Vec<_>>(), ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"]);
+    assert_eq!(secrets.iter().filter_map(|secret| secret.given.as_deref()).collect::<Vec<_>>(), ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "VAST_API_KEY"]);
 }
 
 #[test]

@@ -111,6 +111,8 @@ settings! {
     idle_shutdown_s: "KILN_IDLE_SHUTDOWN_S" = 900, 1..=86400;
     #[doc = "Seconds that a machine may take from its order to its first heartbeat."]
     boot_s: "KILN_BOOT_S" = 600, 1..=7200;
+    #[doc = "Seconds after which the warm pool's run of the minute looks once more, while anything runs or waits; 0: it doesn't."]
+    second_look_s: "KILN_SECOND_LOOK_S" = 30, 0..=40;
     #[doc = "Seconds without a heartbeat after which a worker counts as lost."]
     instance_lost_s: "KILN_INSTANCE_LOST_S" = 90, 2..=3600;
     #[doc = "Milliseconds after which a webhook that failed once is tried again; the later waits grow with it."]

@@ -50,6 +50,9 @@ pub struct Instance {
     /// Hash of the one-use boot token; gone once it was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_hash: Option<String>,
+    /// The same once it was used: who sends it again is not the machine that it was made for, or that machine is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_used: Option<String>,
     pub boot_expires_at: Millis,
     /// When it was first ready for work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +168,9 @@ pub struct RunState {
     pub wanted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_at: Option<Millis>,
+    /// What tells its machines from those of another deployment of the same name.
+    #[serde(default)]
+    pub tag: String,
     /// Whose turn it is to act: rises with each run, and no run rents by an older one.
     #[serde(default)]
     pub epoch: u64,
@@ -284,18 +290,25 @@ impl Table {
     /// The boot token is used up and the worker's own token begins. `false` when the boot token is wrong, used or late.
     pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash));
-        self.begin(id, condition, token_hash, said, now).await
+        self.begin(id, ", boot_used = :boot REMOVE boot_hash", condition, token_hash, said, now).await
+    }
+
+    /// A boot token that was used is used again: two hold it, and neither can be told from the other. Ends the instance, if that is so.
+    pub async fn boot_again(&self, id: &InstanceId, boot_hash: &str) -> Result<bool, Error> {
+        let end = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
+        let used = Expr::new("boot_used = :boot").value("boot", s(boot_hash));
+        Ok(self.update(&keys::instance(id), end, Some(used)).await?.is_some())
     }
 
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        self.begin(id, Expr::new("token_hash = :old").value("old", s(old_hash)), token_hash, said, now).await
+        self.begin(id, "", Expr::new("token_hash = :old").value("old", s(old_hash)), token_hash, said, now).await
     }
 
-    async fn begin(&self, id: &InstanceId, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
+    async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu) REMOVE boot_hash";
-        let update = Expr::new(set)
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
+        let update = Expr::new(format!("{set}{boot}"))
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
             .value("now", n(now))
@@ -423,8 +436,11 @@ impl Table {
     }
 
     /// Takes the turn to act until `until`, with what the last run left; `None` where another run has it.
-    pub async fn begin_run(&self, pool: &str, now: Millis, until: Millis) -> Result<Option<RunState>, Error> {
-        let turn = Expr::new("SET lease_to = :until ADD epoch :one").value("until", n(until)).value("one", n(1));
+    ///
+    /// The first run's `tag` tells this fleet's machines from those of another deployment of the same name for ever.
+    pub async fn begin_run(&self, pool: &str, now: Millis, until: Millis, tag: &str) -> Result<Option<RunState>, Error> {
+        let turn =
+            Expr::new("SET lease_to = :until, tag = if_not_exists(tag, :tag) ADD epoch :one").value("until", n(until)).value("one", n(1)).value("tag", s(tag));
         let free = Expr::new("attribute_not_exists(lease_to) OR lease_to < :now").value("now", n(now));
         self.update(&keys::run(pool), turn, Some(free)).await?.map(from_item).transpose()
     }

@@ -343,6 +343,10 @@ impl Table {
                     None => Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job)"),
                     Some(slot) => holds(&slot.job_id, slot.attempt),
                 };
+                // A machine that is asked to leave meanwhile is given back at once: it may not have taken a job just then.
+                let free_or_seen = free_or_seen
+                    .and("(attribute_not_exists(drain) OR drain = :staying)")
+                    .value("staying", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
                 let condition = match with.spoke_with {
                     None => free_or_seen,
                     Some(token_hash) => free_or_seen.and("token_hash = :token").value("token", s(token_hash)),

@@ -116,7 +116,8 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
     let (adas, bobs) = (seen(&ada).await?, seen(&bob).await?);
     let cookie = ada.cookie();
 
-    let mut to = System::start(&[("KILN_POOL_MAX", "0")]).await?;
+    // Its schedules rest: between the restore and the one that is gone on with below, nothing may move on.
+    let mut to = System::start(&[("KILN_POOL_MAX", "0"), ("KILN_TICK_S", "3600")]).await?;
     let endpoint = to.stand_in()?;
     spoilt_files_are_refused(Path::new(quiet), &endpoint).await?;
     let restore = ["--endpoint", &endpoint, quiet];
@@ -153,6 +154,7 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
     // With workers the restored system goes on where the other was: one takes Bob's long job over, the other does Ada's.
     to.interrupt().await?;
     to.set("KILN_POOL_MAX", "2");
+    to.set("KILN_TICK_S", "1");
     to.restart().await?;
     let ada = to.signed_in("ada@example.org").await?;
     ensure!(ada.ended(&waiting, SOON).await?["state"] == "succeeded");

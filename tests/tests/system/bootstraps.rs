@@ -202,7 +202,6 @@ async fn a_worker_fails_a_job_and_its_owner_cancels_it(world: &mut World, boot_t
     ensure!(world.call("fleet-claim").await?.status == 401, "a stranger may not claim");
     world.learn(&format!("\"boot_token\":\"{EXAMPLE}\""), &format!("\"boot_token\":\"{boot_token}\""));
     let registered = world.play("fleet-register").await?;
-    ensure!(world.call("fleet-register").await?.status == 401, "a boot token works once");
     world.learn(&format!("Bearer {EXAMPLE}"), &format!("Bearer {}", registered.text("/token")?));
     world.play("fleet-credentials").await?;
     world.play("fleet-claim").await?;
@@ -337,13 +336,16 @@ async fn webhooks_are_tried_though_nobody_is_there(world: &mut World, ada: &Clie
 
 async fn the_pool_gives_the_idle_worker_back(world: &mut World, ada: &Client) -> Result<()> {
     let token = world.known.iter().find_map(|(from, to)| from.starts_with("Bearer ").then(|| to.clone())).context("no worker")?;
-    let idle = ada.request(Method::POST, "/api/v1/fleet/heartbeat").header("authorization", token).json(&json!({ "stage": "ready" }));
-    ada.send(idle).await?.expect(200)?;
+    let idle = async || {
+        let beat = ada.request(Method::POST, "/api/v1/fleet/heartbeat").header("authorization", &token).json(&json!({ "stage": "ready" }));
+        ada.send(beat).await?.expect(200)
+    };
+    idle().await?;
     let begun = std::time::Instant::now();
     // As deployed it has no machine of its own to destroy: the worker hears by its heartbeat that it is to leave.
     loop {
         world.play("warm-pool-schedule").await?;
-        if world.call("fleet-heartbeat").await?.body["drain"] == true {
+        if idle().await?["drain"] == true {
             break;
         }
         ensure!(begun.elapsed() < SOON, "the warm pool keeps an idle worker");

@@ -22,8 +22,7 @@ impl Worker {
     async fn register(system: &System, boot_token: &str) -> Result<Self> {
         let client = system.client();
         let body = json!({ "boot_token": boot_token, "version": "1", "capabilities": ["image"] });
-        let answer = client.post("/api/v1/fleet/register", body.clone()).await?.expect(200)?;
-        client.post("/api/v1/fleet/register", body).await?.problem(401, "unknown_worker", "")?;
+        let answer = client.post("/api/v1/fleet/register", body).await?.expect(200)?;
         let text = |name: &str| Ok::<_, anyhow::Error>(answer[name].as_str().context("register")?.to_owned());
         Ok(Self { token: text("token")?, id: text("instance_id")?, client })
     }
@@ -154,5 +153,23 @@ async fn two_changes_of_the_pool_at_once_both_hold() -> Result<()> {
         let pool: Value = reqwest::Client::new().get(&url).bearer_auth(ADMIN).send().await?.json().await?;
         ensure!(pool["max"] == round && pool["idle_shutdown_s"] == 100 + round, "{pool}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_boot_token_that_is_used_twice_ends_its_machine_and_a_guess_does_not() -> Result<()> {
+    let machine = Machine::new()?;
+    let settings = [("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_DESIRED", "1"), ("KILN_TICK_S", "3600")];
+    let system = System::start(&settings).await?;
+    let token = machine.boot_token().await?;
+    let worker = Worker::register(&system, &token).await?;
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    let register = |token: String| json!({ "boot_token": token, "version": "1", "capabilities": ["image"] });
+    let guess = format!("{}.guess", token.split_once('.').context("a token")?.0);
+    system.client().post("/api/v1/fleet/register", register(guess)).await?.problem(401, "unknown_worker", "")?;
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    system.client().post("/api/v1/fleet/register", register(token)).await?.problem(401, "unknown_worker", "")?;
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.problem(401, "unknown_worker", "")?;
+    ensure!(machine_of(&system, &worker.id).await?["stage"] == "lost");
     Ok(())
 }

@@ -117,6 +117,8 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
     for machine in seen.instances.iter().filter(|machine| !matches!(machine.stage, Stage::Gone | Stage::Stopped)) {
         let reason = if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
             Reason::BootTooLong { waited_s: whole(now - machine.begun) }
+        } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
+            Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {
             Reason::Silent { silent_s: whole(now - machine.heard_at) }
         } else {
@@ -268,7 +270,12 @@ fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Mill
         }
         Reason::Expected { per_hour: need.per_hour, supply, wanted }
     };
-    plan.decisions.extend((supply..wanted).map(|_| Decision::Rent { reason: reason.clone() }));
+    // What will not go, or is not known to be gone, is no supply and may cost all the same: of such and others there are twice the most at most.
+    let room = (2 * policy.max).saturating_sub(seen.instances.len() as u32);
+    if room < wanted - supply {
+        plan.notes.push(Reason::AboveMax { max: policy.max });
+    }
+    plan.decisions.extend((supply..wanted).take(room as usize).map(|_| Decision::Rent { reason: reason.clone() }));
 }
 
 fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], now: Millis, plan: &mut Plan) {
@@ -280,12 +287,14 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
     idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
     let soon = too_soon(seen.last_rent_at, seen.boot_ms, now);
     for machine in idle {
-        let leased = machine.leased_to.is_some_and(|until| until > now);
+        if machine.leased_to.is_some_and(|until| until > now) {
+            continue;
+        }
         let idle_ms = now - machine.since;
         let reason = if over > 0 {
             over -= 1;
             Reason::AboveMax { max: policy.max }
-        } else if spare == 0 || leased || need.queued > 0 {
+        } else if spare == 0 || need.queued > 0 {
             continue;
         } else if idle_ms >= seconds(policy.idle_shutdown_s) {
             Reason::Idle { idle_s: whole(idle_ms) }
@@ -302,7 +311,8 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
         plan.decisions.push(Decision::Stop { id: machine.id.clone(), reason });
     }
     // None of them is idle: the youngest finish what they do and go.
-    let mut busy: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Busy).collect();
+    let claimed = |machine: &Seen| machine.leased_to.is_some_and(|until| until > now);
+    let mut busy: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Busy && !claimed(machine)).collect();
     busy.sort_by_key(|machine| std::cmp::Reverse(machine.begun));
     for machine in busy.into_iter().take(over as usize) {
         plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::AboveMax { max: policy.max } });

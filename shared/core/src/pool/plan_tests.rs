@@ -278,3 +278,14 @@ fn where_no_provider_says_what_exists_nothing_is_rented_and_what_is_idle_goes() 
     assert_eq!((waits.decisions.len(), waits.notes), (0, vec![Reason::Unreadable { what: "the provider's machines".into() }]));
     assert!(matches!(unlisted(0, vec![machine(1, Stage::Ready, 901)]).decisions[..], [Decision::Stop { .. }]));
 }
+
+#[test]
+fn a_claimed_machine_is_not_drained_though_there_are_too_many() {
+    let claimed = Seen { leased_to: Some(NOW + 1), ..machine(1, Stage::Busy, 0) };
+    let both = plan(&observe(9, vec![claimed.clone(), machine(2, Stage::Busy, 0)]), &policy(1), NOW);
+    assert!(matches!(&both.decisions[..], [Decision::Drain { id: drained, .. }] if *drained == id(2)), "{both:?}");
+    // Nor does an idle one stand before another that may go.
+    let idle = Seen { leased_to: Some(NOW + 1), ..machine(1, Stage::Ready, 2_000) };
+    let both = plan(&observe(0, vec![idle, machine(2, Stage::Ready, 10)]), &policy(1), NOW);
+    assert!(matches!(&both.decisions[..], [Decision::Stop { id: stopped, .. }] if *stopped == id(2)), "{both:?}");
+}

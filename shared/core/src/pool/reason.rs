@@ -23,6 +23,8 @@ pub enum Reason {
     BootTooLong { waited_s: u64 },
     /// It has not spoken for so long.
     Silent { silent_s: u64 },
+    /// An operator sent it away, or its boot token was used twice: its tokens are worth nothing any more.
+    SentAway,
     /// The operator has switched safe mode on.
     SafeMode,
     /// The hour's, day's or month's budget does not cover it any further.
@@ -49,6 +51,7 @@ impl Reason {
             Reason::NotNeeded { .. } => "not_needed",
             Reason::BootTooLong { .. } => "boot_too_long",
             Reason::Silent { .. } => "silent",
+            Reason::SentAway => "sent_away",
             Reason::SafeMode => "safe_mode",
             Reason::Budget { .. } => "budget",
             Reason::CoverEnds { .. } => "cover_ends",
@@ -62,7 +65,7 @@ impl Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Reason::Waiting { queued, supply, wanted } => write!(f, "{queued} jobs wait; {supply} machines are there or on their way, {wanted} are wanted"),
+            Reason::Waiting { queued, supply, wanted } => write!(f, "jobs that wait: {queued}; machines there or on their way: {supply}; wanted: {wanted}"),
             Reason::Expected { per_hour, supply, wanted } => {
                 write!(f, "{per_hour} jobs an hour are expected; there are {supply} machines, {wanted} are wanted")
             }
@@ -72,6 +75,7 @@ impl std::fmt::Display for Reason {
             Reason::NotNeeded { idle_s, wanted } => write!(f, "it was idle for {idle_s} s, and the jobs that are expected need {wanted} machines"),
             Reason::BootTooLong { waited_s } => write!(f, "it did not boot in {waited_s} s"),
             Reason::Silent { silent_s } => write!(f, "no word for {silent_s} s"),
+            Reason::SentAway => write!(f, "it was sent away, or ended by a word of ours"),
             Reason::SafeMode => write!(f, "safe mode is on"),
             Reason::Budget { window } => write!(f, "the {window}'s budget does not cover it any further"),
             Reason::CoverEnds { left_s } => write!(f, "what is covered of it ends in {left_s} s"),

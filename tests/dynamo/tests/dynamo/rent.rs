@@ -36,6 +36,7 @@ fn instance(n: u128) -> Instance {
         gpu: None,
         version: None,
         boot_hash: None,
+        boot_used: None,
         boot_expires_at: NOW + seconds(600),
         ready_at: None,
         rate: RATE,
@@ -57,7 +58,7 @@ fn table(memory: &Memory) -> Table {
 /// A table in the turn of the run 1.
 async fn world(seed: u64) -> Result<Memory> {
     let memory = Memory::new(seed);
-    ensure!(table(&memory).begin_run("main", NOW, NOW + COVER).await?.context("a turn")?.epoch == 1);
+    ensure!(table(&memory).begin_run("main", NOW, NOW + COVER, "t").await?.context("a turn")?.epoch == 1);
     Ok(memory)
 }
 
@@ -171,19 +172,19 @@ async fn one_run_at_a_time_has_its_turn_and_a_late_one_rents_nothing() -> Result
     let memory = world(2).await?;
     let table = table(&memory);
     let policy = Policy::default();
-    ensure!(table.begin_run("main", NOW + COVER, NOW + 2 * COVER).await?.is_none(), "the turn is not over");
+    ensure!(table.begin_run("main", NOW + COVER, NOW + 2 * COVER, "t").await?.is_none(), "the turn is not over");
     // It died. The next has the turn, and of many at once one.
     let later = NOW + COVER + 1;
-    let turns = futures::future::join_all((0..8).map(|_| table.begin_run("main", later, later + COVER))).await;
+    let turns = futures::future::join_all((0..8).map(|_| table.begin_run("main", later, later + COVER, "t"))).await;
     let turns: Vec<_> = turns.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     ensure!(turns.len() == 1 && turns[0].epoch == 2, "{turns:?}");
     // The one that seemed dead only slept.
     ensure!(table.rent(&instance(1), &policy, 1).await? == Err(NoCover::NotOurTurn) && instances(&memory) == 0);
     table.end_run("main", &kiln_store::RunState { epoch: 1, ..turns[0].clone() }).await?;
-    ensure!(table.begin_run("main", later, later + COVER).await?.is_none(), "a late end ended another's turn");
+    ensure!(table.begin_run("main", later, later + COVER, "t").await?.is_none(), "a late end ended another's turn");
     ensure!(table.rent(&instance(1), &policy, 2).await? == Ok(()));
     table.end_run("main", &turns[0]).await?;
-    ensure!(table.begin_run("main", later, later + COVER).await?.is_some_and(|run| run.epoch == 3));
+    ensure!(table.begin_run("main", later, later + COVER, "t").await?.is_some_and(|run| run.epoch == 3));
     Ok(())
 }
 
