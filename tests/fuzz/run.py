@@ -21,6 +21,9 @@ REFUSE = {
     "POST /api/v1/webhooks/ses",
     # There is no plan until the payment service says that one is paid; nothing pays here.
     "PATCH /api/v1/credits/subscription",
+    # The one machine is the worker that all else speaks with: it can be claimed, and is not sent away; and no request names the claim's id.
+    "POST /api/v1/admin/pool/terminate",
+    "DELETE /api/v1/admin/pool/leases/{id}",
 }
 
 

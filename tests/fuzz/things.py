@@ -214,6 +214,8 @@ def furnish(api, worker):
         turns.setdefault(operation.replace(" ", " /api/v1"), []).append(turn)
 
     known = work(api, cookie, account, worker, once) | organisations(api, cookie, once) | people(api, once) | programs(api, cookie, once) | guest(api)
+    # A worker's token names its instance: `kin_ins_….SECRET`.
+    known["instance"] = worker.removeprefix("kin_").split(".")[0]
     call(f"{api}/credits/checkout", {"pack": "studio"}, cookie)
     for _ in range(2):
         sign_in(api, PERSON)
