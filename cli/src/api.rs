@@ -26,7 +26,7 @@ pub struct Problem {
 pub enum Failure {
     #[error("{}", told(.0))]
     Refused(Problem),
-    #[error("not signed in at {0}; run: kiln login MAIL")]
+    #[error("not signed in at {0}; run: kiln login ADDRESS")]
     SignedOut(String),
     #[error("KILN_API_KEY is not valid at {0}: it was revoked, has expired or is another system's")]
     KeyRefused(String),

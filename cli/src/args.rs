@@ -147,6 +147,13 @@ pub struct How {
     pub no_wait: bool,
 }
 
+impl How {
+    /// Whether a result comes of it here, which needs its place.
+    pub fn saves(&self) -> bool {
+        !self.quote && !self.no_wait
+    }
+}
+
 fn part(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|part| (0.0..=1.0).contains(part)).ok_or_else(|| "a number from 0 to 1".to_owned())
 }

@@ -15,7 +15,7 @@ fn print(value: &Value) -> Result<()> {
 pub async fn upscale(api: &Api, args: Upscale, json: bool) -> Result<()> {
     let stem = args.photo.file_stem().and_then(|stem| stem.to_str()).unwrap_or("photo");
     let out = args.photo.with_file_name(format!("{stem}-x{}.png", args.scale));
-    if !args.how.quote {
+    if args.how.saves() {
         fetch::check_free(args.save.out.as_ref().unwrap_or(&out), args.save.force)?;
     }
     // A float of 32 bits as a person wrote it, not its nearest double.
@@ -25,7 +25,7 @@ pub async fn upscale(api: &Api, args: Upscale, json: bool) -> Result<()> {
 }
 
 pub async fn run(api: &Api, args: Run, json: bool) -> Result<()> {
-    if let Some(out) = args.save.out.as_ref().filter(|out| !out.is_dir()) {
+    if let Some(out) = args.save.out.as_ref().filter(|out| args.how.saves() && !out.is_dir()) {
         fetch::check_free(out, args.save.force)?;
     }
     let params = Value::Object(args.params.into_iter().collect::<Map<_, _>>());

@@ -93,9 +93,28 @@ fn told(job: &Value) -> String {
     let attempt = job["attempt"].as_u64().unwrap_or(0);
     let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
     match (state.as_str(), job["queue_position"].as_u64(), job["stage"].as_str()) {
-        ("queued", Some(position), _) => format!("queued, about {position} in the queue{again}"),
+        ("queued", Some(position), _) => format!("queued, about {position} in the queue{}{again}", waits(&job["waits_for"])),
         ("running", _, Some(_)) => format!("running: {}{again}", text::plain(&job["stage"])),
         _ => format!("{state}{again}"),
+    }
+}
+
+/// `; a machine is starting (models), about 2 min`.
+fn waits(waits: &Value) -> String {
+    let why = match waits["reason"].as_str() {
+        Some("paused") => "; the machines are switched off, it waits",
+        Some("no_machine") => "; no machine is to be had at the moment, it waits",
+        _ => match (waits["machine"].as_str(), waits["boot_stage"].as_str()) {
+            (Some("requested"), _) => "; a machine is being rented",
+            (Some("loading"), Some("models")) => "; a machine is loading its models",
+            (Some("loading"), _) => "; a machine is starting",
+            _ => "",
+        },
+    };
+    match waits["expected_start_s"].as_u64() {
+        Some(seconds @ 1..90) => format!("{why}, starts in about {seconds} s"),
+        Some(seconds @ 90..) => format!("{why}, starts in about {} min", seconds.div_ceil(60)),
+        _ => why.to_owned(),
     }
 }
 
@@ -103,6 +122,18 @@ fn told(job: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_a_job_waits_for_is_told_with_when_it_starts() {
+        let told = |waits: Value| told(&json!({"state": "queued", "queue_position": 1, "attempt": 0, "waits_for": waits}));
+        assert_eq!(
+            told(json!({"machine": "loading", "boot_stage": "models", "expected_start_s": 130})),
+            "queued, about 1 in the queue; a machine is loading its models, starts in about 3 min"
+        );
+        assert_eq!(told(json!({"machine": "busy", "expected_start_s": 12})), "queued, about 1 in the queue, starts in about 12 s");
+        assert_eq!(told(json!({"machine": null, "reason": "no_machine"})), "queued, about 1 in the queue; no machine is to be had at the moment, it waits");
+        assert_eq!(told(json!(null)), "queued, about 1 in the queue");
+    }
 
     #[test]
     fn a_job_is_told_in_a_few_words() {

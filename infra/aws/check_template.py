@@ -15,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_ALARMS = 10
+TOLD_OF = ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::Serverless::Function")  # a function with a right on one is told of it by its environment, and the other way round
 MOST_ALARM_METRICS = 10  # what an account has free each month; an eleventh costs ten cents
 RUNTIME = "provided.al2023"
 # HTTP APIs give up after 30 s, so a function behind a route must have answered before.
@@ -584,6 +585,11 @@ def check_schedules(p):
             yield f"{name}: Lambda would run a failed tick again, beside the next one"
 
 
+def invoked(t):
+    """Functions that another one of ours may invoke."""
+    return {r for f in functions(t).values() if role_of(f) in t["Resources"] for a, r, _, _ in flat_rights(statements(t, role_of(f))) if a == "lambda:InvokeFunction"}
+
+
 def check_events(p):
     t = p["template"]
     by_name = {short_name(f): (name, f) for name, f in functions(t).items()}
@@ -618,11 +624,16 @@ def check_events(p):
             if not events_of(f, "SNS"):
                 yield f"events/{file}: {name} hears no topic"
             covered.add((name, "SNS"))
+        elif set(event) == {"wake"}:
+            if name not in invoked(t):
+                yield f"events/{file}: no function invokes {name}"
+            covered.add((name, "wake"))
         else:
-            yield f"events/{file}: it is no event of a route, schedule, queue or topic"
+            yield f"events/{file}: it is no event of a route, schedule, queue, topic or wake"
     for name, f in functions(t).items():
         wanted = {f"{e['Method']} {e['Path']}" for e in events_of(f, "HttpApi").values()}
         wanted |= {kind for kind in ("Schedule", "SQS", "SNS") if events_of(f, kind)}
+        wanted |= {"wake"} if name in invoked(t) else set()
         for trigger in sorted(wanted):
             if (name, trigger) not in covered:
                 yield f"{name}: no file of events/ holds an event of {trigger}"
@@ -643,7 +654,7 @@ def check_environment(p):
                 yield f"{name}: {variable} must come from a parameter or a resource"
             # Told of a bucket or queue that it has no right on, or the other way round, a function fails only in the cloud.
             for target in refs(value):
-                if t["Resources"].get(target, {}).get("Type") in ("AWS::S3::Bucket", "AWS::SQS::Queue") and role_of(f) in t["Resources"]:
+                if t["Resources"].get(target, {}).get("Type") in TOLD_OF and role_of(f) in t["Resources"]:
                     touched = {r.split("/")[0] for _, r, _, _ in flat_rights(statements(t, role_of(f)))}
                     if target not in touched:
                         yield f"{name}: it is told of {target} and has no right on it"
@@ -653,7 +664,7 @@ def check_environment(p):
         sources = kept_by(f).union(*(refs(e["Queue"]) for e in events_of(f, "SQS").values()))
         for _, resource, _, _ in flat_rights(statements(t, role_of(f))):
             target = resource.split("/")[0]
-            if t["Resources"].get(target, {}).get("Type") in ("AWS::S3::Bucket", "AWS::SQS::Queue") and target not in told | sources:
+            if t["Resources"].get(target, {}).get("Type") in TOLD_OF and target not in told | sources:
                 yield f"{name}: it has a right on {target} and isn't told of it"
         if any(v in own or v in everyone for v in ("KILN_DEMO", "KILN_TEST_ENGINES", "KILN_AWS_ENDPOINT", "KILN_S3_PATH_STYLE")):
             yield f"{name}: that variable is for a laptop only"
@@ -782,6 +793,8 @@ def faults():
         ("a worker role for a day", "roles", put(*props("WorkerRole"), "MaxSessionDuration", 43200)),
         ("a right that the table lacks", "rights", add(*rights("CreditsRole"), {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["JobsDlq", "Arn"]}})),
         ("credits that may write", "rights", add(*rights("CreditsRole"), "Read", "Action", "dynamodb:PutItem")),
+        ("a function that may wake the warm pool and isn't told of it", "environment", drop(*props("JobsFunction"), "Environment", "Variables", "KILN_WARM_POOL")),
+        ("a wake of which there is no event", "events", drop("events", "warm-pool-wake.json")),
         ("a right that the template lacks", "rights", add("rights", "functions", "OpsFunction", "rights", {"may": ["s3:GetObject"], "what": ["WebBucket/*"], "why": "x"})),
         ("a worker that may send hints", "rights", add(*rights("WorkerRole"), "TakeHints", "Action", "sqs:SendMessage")),
         ("more partition keys than listed", "rights", add(*rights("CreditsRole"), "Read", "Condition", "ForAllValues:StringLike", "dynamodb:LeadingKeys", "FLEET")),

@@ -23,7 +23,7 @@ PAUSE = "KILN_RESTORE_PAUSE"
 # Present while a restore is under way: which backup it is of. The scheduled functions stand still meanwhile (kiln_http::restoring).
 MARK = {"pk": {"S": "META"}, "sk": {"S": "RESTORE"}}
 # What a system that has just begun writes by itself.
-OF_ITS_OWN = ("META", "FLEET")
+OF_ITS_OWN = ("META", "FLEET", "WAKE")
 # Who was signed in signs in again; what counts an hour counts anew.
 SIGNED_IN = ("SESSION#", "LINK#", "RATE#")
 

@@ -5,24 +5,32 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
-use kiln_core::fleet::{AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, ModelGet, Queue, RegisterRequest, RegisterResponse, Stage};
+use kiln_core::fleet::{
+    self, AttemptBeat, CredentialsResponse, HeartbeatRequest, HeartbeatResponse, ModelGet, Queue, RegisterRequest, RegisterResponse, Stage,
+};
 use kiln_core::ids::InstanceId;
 use kiln_core::job::{Job, State as JobState};
 use kiln_core::kinds::CAPABILITIES;
 use kiln_core::machine::{self, Lost};
 use kiln_core::models;
-use kiln_http::caller::MaybeWorker;
+use kiln_http::caller::{MaybeWorker, equal};
 use kiln_http::flow::{self, TRIES};
-use kiln_http::{App, Body, Problem, Result, Worker, new_secret};
+use kiln_http::{App, Body, Problem, Result, Secret, Worker, new_secret};
 use kiln_store::{Commit, Instance, Said, model_key};
 
 fn unknown() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unknown_worker", "This token is not valid: wrong, used, or too late.")
 }
 
-/// A boot token names its instance: `kib_ins_….SECRET`.
-fn boot_instance(token: &str) -> Option<InstanceId> {
-    token.strip_prefix("kib_")?.split_once('.').filter(|(_, secret)| !secret.is_empty())?.0.parse().ok()
+/// The token that the instance is to have: by the secret that its worker has chosen, or a new one.
+fn token(instance: &InstanceId, request: &RegisterRequest) -> Secret {
+    match &request.secret {
+        Some(secret) => {
+            let token = fleet::worker_token(instance, secret);
+            Secret { hash: kiln_store::hash(&token), token }
+        }
+        None => new_secret(&fleet::worker_token(instance, "")),
+    }
 }
 
 /// A worker process begins: with its machine's one-use boot token, or again with its own token.
@@ -44,15 +52,18 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
     if request.lacks.len() > 64 {
         return Err(FieldError::new("lacks", "64 at most").into());
     }
+    if request.secret.as_ref().is_some_and(|secret| !fleet::is_secret(secret)) {
+        return Err(FieldError::new("secret", "43 to 64 letters, digits, - or _").into());
+    }
     // Before the token is used up: what goes wrong here leaves one that works.
     let models = models(&app, &request).await?;
     let said = Said { capabilities: &request.capabilities, version: &request.version, gpu: request.gpu.as_deref() };
     let now = app.now();
     let (id, secret, known) = match (&request.boot_token, worker.0) {
-        (Some(token), _) => {
-            let id = boot_instance(token).ok_or_else(unknown)?;
-            let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
-            let boot = kiln_store::hash(token);
+        (Some(boot), _) => {
+            let id = fleet::boot_instance(boot).ok_or_else(unknown)?;
+            let secret = token(&id, &request);
+            let boot = kiln_store::hash(boot);
             let known = app.table().register(&id, &boot, &secret.hash, &said, now).await?;
             if !known && app.table().boot_again(&id, &boot).await? {
                 tracing::warn!(instance_id = %id, "a boot token was used twice: its instance is ended");
@@ -61,14 +72,19 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
         }
         (None, Some(worker)) => {
             let id = worker.instance_id.clone();
+            let secret = token(&id, &request);
+            let found = app.table().instance(&id).await?;
+            // It has happened, and its answer was lost: who knows the new token is the worker.
+            if found.as_ref().is_some_and(|instance| instance.token_hash.as_deref().is_some_and(|hash| equal(hash, &secret.hash))) {
+                return Ok(Json(RegisterResponse { instance_id: id, token: secret.token, heartbeat_s: app.settings().heartbeat_s, models }));
+            }
             // The process that had an attempt is gone, so the attempt is over; before the token changes, so that an error here leaves a token that works.
-            let before = worker.check(app.table().instance(&id).await?)?;
+            let before = worker.check(found)?;
             if let Some(slot) = before.slot() {
                 flow::end_attempt(&app, &id, &slot).await?;
                 // Had the attempt been taken over before, nothing was ended and the slot is still held.
                 app.table().clear_slot(&id, &slot, app.now()).await?;
             }
-            let secret = new_secret(&format!("{}{id}.", Worker::PREFIX));
             let known = app.table().register_again(&id, &worker.token_hash, &secret.hash, &said, now).await?;
             (id, secret, known)
         }

@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::ids::JobId;
-use kiln_core::{job, machine};
+use kiln_core::machine;
 use kiln_http::flow::{self, TRIES};
-use kiln_http::view::{JobView, with_urls};
+use kiln_http::view::{self, JobView};
 use kiln_http::{App, For, Id, Page, Paging, Problem, Result, scope};
 use kiln_store::{Commit, keys};
 use serde::Serialize;
@@ -76,16 +76,7 @@ async fn kinds(State(app): State<App>) -> Json<Kinds> {
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView)), security(("session" = []), ("api_key" = ["jobs:read"])))]
 async fn show(State(app): State<App>, caller: For<scope::JobsRead>, Id(id): Id<JobId>) -> Result<Json<JobView>> {
     let (job, creation) = app.table().job_and_creation(&caller.account_id, &id).await?;
-    let job = job.ok_or_else(Problem::not_found)?;
-    let artifacts = match creation {
-        Some(creation) => with_urls(app.files(), &creation.artifacts).await?,
-        None => vec![],
-    };
-    let position = match job.state {
-        job::State::Queued => app.table().depth().await?.map(|depth| depth.queued.max(1)),
-        _ => None,
-    };
-    Ok(Json(JobView::new(&job, artifacts, position)))
+    Ok(Json(view::shown(&app, &job.ok_or_else(Problem::not_found)?, creation).await?))
 }
 
 /// The account's jobs, newest first.

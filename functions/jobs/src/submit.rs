@@ -64,7 +64,7 @@ pub(crate) async fn submit(State(app): State<App>, signed: Signed, RequestId(req
         match app.table().commit(&change, with, now).await? {
             Ok(()) => {
                 tracing::info!(job_id = %change.after.job_id, kind = valid.kind.name, "job accepted");
-                flow::after_commit(&app, &change, &account.counters).await;
+                futures::join!(flow::after_commit(&app, &change, &account.counters), flow::wake(&app, &change.after, found.standing.as_ref()));
                 caller.note_use(&app).await;
                 let paced = change.account.step.map(|step| kiln_http::pace::headers(step, now));
                 return Ok((StatusCode::ACCEPTED, paced, [(header::LOCATION, format!("/api/v1/jobs/{}", view.id))], Json(view)).into_response());

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use kiln_core::billing::{Order, OrderState, Settled};
-use kiln_http::view::{JobView, with_urls};
+use kiln_http::view::{self, JobView};
 use kiln_http::{App, Problem, Result, guest};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,10 +33,8 @@ pub async fn show(State(app): State<App>, path: std::result::Result<Path<String>
 async fn job(app: &App, order: &Order) -> Result<Option<JobView>> {
     let wanted = guest::job_of(order)?;
     let (job, creation) = app.table().job_and_creation(&order.account_id, &wanted.job_id).await?;
-    let Some(job) = job else { return Ok(None) };
-    let artifacts = match creation {
-        Some(creation) => with_urls(app.files(), &creation.artifacts).await?,
-        None => vec![],
-    };
-    Ok(Some(JobView::new(&job, artifacts, None)))
+    match job {
+        Some(job) => Ok(Some(view::shown(app, &job, creation).await?)),
+        None => Ok(None),
+    }
 }

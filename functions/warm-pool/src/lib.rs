@@ -17,35 +17,88 @@ pub use providers::Providers;
 
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
-use kiln_core::pool::{self, Decision, Plan, Reason};
+use kiln_core::pool::room::WAKE_EVERY;
+use kiln_core::pool::standing::WaitReason;
+use kiln_core::pool::{self, Decision, Plan, Policy, Reason, Seen, Waits};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
-use kiln_store::{RunState, Told};
+use kiln_store::{Fleet, RunState, Stood, Told};
+use look::Looked;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The one pool of this version.
 pub const POOL: &str = "main";
 
+/// How the pool stands is said again after so long, though nothing has changed.
+const STANDS: Millis = seconds(300);
+
 /// Decisions that one run tells an operator of.
 const MOST_TOLD: usize = 50;
+
+/// Runs for those who came meanwhile, in one invocation; who comes later is the schedule's.
+const MOST_AGAIN: u32 = 3;
+/// No further run is begun after so long: one may take half a minute, and the function's time-out is near.
+const BEGINS_WITHIN: Duration = Duration::from_secs(20);
+/// For so long after a wake whoever comes leaves a mark ([`WAKE_EVERY`]), and a little for that to be written.
+const WAKES_FOR: Duration = Duration::from_millis(WAKE_EVERY as u64 + 250);
 
 /// For how long a run has its turn, should it die: longer than the function's time-out. On a laptop runs are short and die with the machine.
 fn turn(providers: &Providers) -> Millis {
     if providers.own() { seconds(5) } else { seconds(90) }
 }
 
-/// What the schedule calls each minute where Kiln is deployed: one run, and while anything runs or waits another one half a minute later.
+/// What Lambda calls: a wake, or the schedule each minute, which while anything runs or waits looks once more half a minute later.
 pub async fn tick(app: &App, event: Value) -> anyhow::Result<Value> {
     let begun = Instant::now();
-    let first = handle(app, &Providers::named(app, None).await, event.clone()).await?;
+    let first = invoked(app, &Providers::named(app, None).await, event.clone()).await?;
     let pause = Duration::from_secs(app.settings().second_look_s);
     // Late, it would be cut off by the function's time-out.
-    if pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
+    if wakes(&event).is_some() || pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
         return Ok(first);
     }
     tokio::time::sleep(pause - begun.elapsed()).await;
-    handle(app, &Providers::named(app, None).await, event).await
+    invoked(app, &Providers::named(app, None).await, event).await
+}
+
+/// One invocation: a run, and another one for those who came while it ran. A wake in somebody else's turn leaves its mark, which whoever has the
+/// turn looks for once it is given back; so what woke it is seen, by the one or the other.
+pub async fn invoked(app: &App, providers: &Providers, event: Value) -> anyhow::Result<Value> {
+    let begun = Instant::now();
+    let woken = wakes(&event).is_some();
+    let mut done = handle(app, providers, event.clone()).await?;
+    if woken && done["another_runs"] == true {
+        app.table().look_again().await?;
+        // It may have given its turn back, and looked, just before the mark was there.
+        done = handle(app, providers, event.clone()).await?;
+        if done["another_runs"] == true {
+            return Ok(done);
+        }
+    }
+    for _ in 0..MOST_AGAIN {
+        if woken {
+            // Until then others leave it to this run.
+            tokio::time::sleep(WAKES_FOR.saturating_sub(begun.elapsed())).await;
+        }
+        if begun.elapsed() > BEGINS_WITHIN || !app.table().takes_another_look().await? {
+            break;
+        }
+        let again = handle(app, providers, event.clone()).await?;
+        if again["another_runs"] == true {
+            app.table().look_again().await?;
+            break;
+        }
+        for count in ["started", "stopped", "failed"] {
+            done[count] = json!(done[count].as_u64().unwrap_or(0) + again[count].as_u64().unwrap_or(0));
+        }
+        done["unfinished"] = again["unfinished"].clone();
+    }
+    Ok(done)
+}
+
+/// The kind of the job that a wake is for; `None` where the event is the schedule's.
+fn wakes(event: &Value) -> Option<&str> {
+    event["wake"]["kind"].as_str()
 }
 
 /// Whether a run left anything that runs or waits.
@@ -63,13 +116,13 @@ pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::R
         tracing::info!("another run has its turn");
         return Ok(json!({ "another_runs": true }));
     };
-    let done = act(app, providers, &mut run).await;
+    let done = act(app, providers, &mut run, wakes(&event)).await;
     // Also where it failed: the next need not wait for the turn's end.
     app.table().end_run(POOL, &run).await?;
     done
 }
 
-async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Result<Value> {
+async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Option<&str>) -> anyhow::Result<Value> {
     let begun = Instant::now();
     // Before the fleet is read: whatever is listed has had its intent written already.
     let lists = futures::future::join_all(providers.all().map(async |provider| (provider, provider.list().await))).await;
@@ -89,7 +142,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
         fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted).await?;
     }
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
-    let looked = look::look(app, providers, &fleet, run, !rent_at.is_empty()).await;
+    let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());
     for note in &plan.notes {
         tracing::info!(reason = note.code(), "{note}");
@@ -103,9 +156,36 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     act::destroy_unwanted(&pool, &unwanted, &mut done).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
+    stand(app, &policy, &mut looked, &plan, &done, &fleet, run).await;
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
     metrics(app, looked.queued, ready, looked.day_microusd);
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
+}
+
+/// Leaves to those who submit how many jobs may come before another machine is rented, and to those who wait what they wait for. Where not all was
+/// rented that was decided, more jobs would change nothing until the next look.
+async fn stand(app: &App, policy: &Policy, looked: &mut Looked, plan: &Plan, done: &act::Done, fleet: &Fleet, run: &mut RunState) {
+    let now = app.now();
+    let decided = plan.decisions.iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count();
+    looked.seen.instances.extend((0..done.started).map(|n| Seen::asked_for(InstanceId::new(now, n as u128), now)));
+    let room = if done.started < decided { None } else { pool::room(&looked.seen, policy, now) };
+    let why = match () {
+        () if policy.safe_mode || policy.max == 0 => Some(WaitReason::Paused),
+        () if !looked.seen.listed || looked.seen.demand.is_none() => Some(WaitReason::Unknown),
+        () if done.started < decided => Some(WaitReason::NoMachine),
+        () => None,
+    };
+    let boot_stage = |seen: &Seen| fleet.instances.iter().find(|instance| instance.instance_id == seen.id)?.boot_stage.clone();
+    let waits = Waits::of(&looked.seen, why, now, boot_stage);
+    // While nothing waits, runs or comes, it is said again only so often that it doesn't go stale.
+    let known = run.stood.as_ref().is_some_and(|stood| stood.room == room && stood.waits.machine == waits.machine && now - stood.at < STANDS);
+    if known && looked.unfinished == 0 && looked.came == 0 {
+        return;
+    }
+    match app.table().stand(room, &waits, now).await {
+        Ok(()) => run.stood = Some(Stood { room, waits, at: now }),
+        Err(error) => tracing::warn!(%error, "how the pool stands was not left to those who submit; they wake it"),
+    }
 }
 
 /// The plan in an operator's words.
@@ -143,3 +223,5 @@ fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64) {
 
 #[cfg(test)]
 mod pool_tests;
+#[cfg(test)]
+mod wake_tests;

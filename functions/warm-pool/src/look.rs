@@ -16,16 +16,24 @@ pub(crate) struct Looked {
     pub seen: Observation,
     pub unfinished: u64,
     pub queued: u64,
+    /// Jobs that came since the last look.
+    pub came: u64,
     /// Committed in this day.
     pub day_microusd: i64,
     pub learned: Learned,
 }
 
-/// `listed`: whether a provider that rents has said what exists there; without that nothing is rented.
-pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &mut RunState, listed: bool) -> Looked {
+/// `listed`: whether a provider that rents has said what exists there; without that nothing is rented. `woken_for`: the kind of a job that has just
+/// come, which the index may not have yet.
+pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &mut RunState, listed: bool, woken_for: Option<&str>) -> Looked {
     let now = app.now();
     let depth = match app.table().unfinished(now).await {
-        Ok((depth, _)) => Some(depth),
+        Ok((mut depth, _)) => {
+            if let Some(kind) = woken_for.filter(|kind| kinds::offered(true).any(|known| known.name == *kind)) {
+                depth.at_least_one(kind, now);
+            }
+            Some(depth)
+        }
         Err(error) => {
             tracing::error!(%error, "the jobs could not be counted");
             None
@@ -38,9 +46,10 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
             None
         }
     };
+    let mut came = 0;
     if let Some(depth) = &depth {
         let succeeded: u64 = fleet.timings.0.values().map(|times| times.run.count()).sum();
-        run.arrivals.look(succeeded + depth.unfinished(), now);
+        came = run.arrivals.look(succeeded + depth.unfinished(), now);
     }
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
     let seen = Observation {
@@ -58,7 +67,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
     };
     run.learn(&fleet.instances, now);
     let learned = Learned { jobs_per_hour: run.jobs_per_hour.clone(), avoid: run.avoid.clone(), taken_away: 0.0 };
-    Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), day_microusd }
+    Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), came, day_microusd }
 }
 
 /// Machines that could have work at once, as maintenance last summed it up, and one for each job that came since; `None` where it never did.

@@ -18,32 +18,31 @@ use std::sync::Mutex;
 const KEY: &str = "the key of these tests";
 
 /// A pool that rents from a stand-in of its own.
-struct World {
-    app: App,
-    vast: Providers,
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) vast: Providers,
     url: String,
     http: Client,
-    _memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 impl World {
-    async fn with(policy: Policy) -> Self {
+    pub(crate) async fn with(policy: Policy) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let stand_in = StandIn::new(Config::new(KEY));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
         let memory = Memory::new(1);
-        let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let app = App::on(env.into(), memory.sdk_config()).await.unwrap();
+        let app = process(&memory).await;
         let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap())]);
-        let world = Self { app, vast, url, http: Client::new(), _memory: memory };
+        let world = Self { app, vast, url, http: Client::new(), memory };
         world.set(policy).await;
         world
     }
 
-    async fn set(&self, policy: Policy) {
+    pub(crate) async fn set(&self, policy: Policy) {
         let stored = self.app.table().fleet(POOL).await.unwrap().state;
         assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, None, &self.line("pool.change")).await.unwrap());
     }
@@ -54,7 +53,7 @@ impl World {
         Audit { id: format!("{:032x}", self.app.random()), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 }
     }
 
-    async fn run(&self) -> Value {
+    pub(crate) async fn run(&self) -> Value {
         handle(&self.app, &self.vast, json!({})).await.unwrap()
     }
 
@@ -100,6 +99,12 @@ impl World {
         self.app.table().is_missing(&instance.instance_id, None).await.unwrap();
         self.app.table().is_missing(&instance.instance_id, Some(self.app.now() - ms)).await.unwrap();
     }
+}
+
+/// A function's process on that table.
+pub(crate) async fn process(memory: &Memory) -> App {
+    let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_WARM_POOL", "the-pool")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    App::on(env.into(), memory.sdk_config()).await.unwrap()
 }
 
 fn one() -> Policy {
@@ -445,10 +450,10 @@ async fn a_provider_that_can_t_be_set_up_says_why_and_one_that_is_no_longer_name
         let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_SECRETS_PREFIX", "/kiln/"), ("KILN_PROVIDERS", providers)];
         let more = [("VAST_URL", world.url.as_str()), ("KILN_WORKER_IMAGE", "kiln/worker:1"), ("KILN_PUBLIC_URL", "https://kiln.example.org")];
         if let Some(key) = key {
-            world._memory.put_parameter("/kiln/vast-api-key", key);
+            world.memory.put_parameter("/kiln/vast-api-key", key);
         }
         let env = env.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Providers::named(&App::on(env, world._memory.sdk_config()).await.unwrap(), None).await
+        Providers::named(&App::on(env, world.memory.sdk_config()).await.unwrap(), None).await
     };
     let why = async |providers: &Providers, name: &str| format!("{:#}", providers.of(name).unwrap().list().await.unwrap_err());
     let none = named("vast, local,mars", Some("unset")).await;

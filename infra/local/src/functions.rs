@@ -36,6 +36,8 @@ pub struct Linked {
 /// A function that is called with an event.
 pub struct Scheduled {
     pub id: String,
+    /// Its physical name, as whoever invokes it names it.
+    pub name: String,
     timeout: Duration,
     app: App,
     entry: Entry,
@@ -112,7 +114,9 @@ pub async fn link(functions: &[Function], workers: &Workers) -> Result<Linked> {
             }
             _ => bail!("{} has events that {} can't take", function.id, function.binary),
         };
-        linked.scheduled.insert(function.id.clone(), Arc::new(Scheduled { id: function.id.clone(), timeout: function.timeout, app, entry }));
+        linked
+            .scheduled
+            .insert(function.id.clone(), Arc::new(Scheduled { id: function.id.clone(), name: function.name.clone(), timeout: function.timeout, app, entry }));
     }
     Ok(linked)
 }
@@ -128,7 +132,7 @@ impl Scheduled {
                 Entry::Maintenance => kiln_maintenance::handle(&this.app, event).await,
                 Entry::WarmPool(workers) => {
                     let providers = Providers::named(&this.app, Some(Box::new(LocalProvider(workers.clone())))).await;
-                    kiln_warm_pool::handle(&this.app, &providers, event).await
+                    kiln_warm_pool::invoked(&this.app, &providers, event).await
                 }
                 Entry::SesWebhook => kiln_ses_webhook::handle(&this.app, event).await,
             }

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod functions;
 pub mod gateway;
 pub mod headers;
+pub mod invoke;
 pub mod logging;
 pub mod mail;
 pub mod model;

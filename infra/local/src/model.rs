@@ -16,6 +16,8 @@ pub type Env = BTreeMap<String, String>;
 pub struct Function {
     /// Its logical id.
     pub id: String,
+    /// Its physical name, by which it is invoked.
+    pub name: String,
     /// The crate whose `bootstrap` it deploys, from the build's properties.
     pub binary: String,
     pub env: Env,
@@ -70,6 +72,7 @@ fn function(resolver: &Resolver, globals: &Value, id: &str, resource: &Value) ->
     };
     let mut function = Function {
         id: id.into(),
+        name: resolver.name(id)?,
         binary: binary.into(),
         env: Env::new(),
         timeout: Duration::from_secs(timeout),

@@ -106,6 +106,7 @@ mod tests {
         let routes = routes.iter().map(|(method, path)| Route { method: (*method).into(), path: (*path).into() }).collect();
         Function {
             id: id.into(),
+            name: String::new(),
             binary: String::new(),
             env: Default::default(),
             timeout: Default::default(),

@@ -1,4 +1,4 @@
-//! EventBridge and Lambda's queue poller, as a laptop needs them: a schedule that never overlaps itself and may be woken early, and a
+//! EventBridge and Lambda's queue poller, as a laptop needs them: a schedule that never overlaps itself, and a
 //! queue whose messages are deleted only when their function says that it is done with them.
 
 use std::collections::BTreeSet;
@@ -8,20 +8,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::functions::Scheduled;
 use crate::model::QueueSource;
 use crate::resolve::Place;
 
-/// Woken runs keep this distance, so that a burst of wakes is one run.
-const BREATH: Duration = Duration::from_millis(250);
 /// After a queue could not be read.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Fires one schedule until `stop`, and lets a run that has begun finish; `wake` fires it early.
-pub async fn schedule(function: Arc<Scheduled>, event: String, place: Place, every: Duration, wake: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+/// Fires one schedule until `stop`, and lets a run that has begun finish.
+pub async fn schedule(function: Arc<Scheduled>, event: String, place: Place, every: Duration, mut stop: watch::Receiver<bool>) {
     let mut failing = false;
     while !*stop.borrow() {
         match function.call(scheduled_event(&place, &function.id, &event)).await {
@@ -37,15 +35,7 @@ pub async fn schedule(function: Arc<Scheduled>, event: String, place: Place, eve
                 failing = true;
             }
         }
-        // Until the next tick, or until somebody can't wait for it.
-        let pause = async {
-            tokio::time::sleep(BREATH.min(every)).await;
-            let _ = tokio::time::timeout(every.saturating_sub(BREATH), wake.notified()).await;
-        };
-        tokio::select! {
-            () = pause => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
+        let _ = tokio::time::timeout(every, stop.wait_for(|stop| *stop)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use kiln_http::operator::LEAST_ADMIN_KEY;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,6 +21,7 @@ use crate::failure::{Failure, Reason};
 use crate::functions::{describe, link, override_env};
 use crate::gateway::{Answered, Gateway};
 use crate::headers::{Cors, Security};
+use crate::invoke::Invocations;
 use crate::mail::Mailbox;
 use crate::pages::Pages;
 use crate::play::Payments;
@@ -186,6 +187,8 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     for function in &mut functions {
         override_env(&mut function.env, |name| std::env::var(name).ok());
     }
+    let unbound = |error: std::io::Error| Failure::new(Reason::Unexpected, format!("no port for functions to invoke one another at: {error}"));
+    let invocations = Invocations::bind(&mut functions).map_err(unbound)?;
     data.write("functions.json", &format!("{:#}", describe(&functions, endpoint, &place.region)))?;
 
     let listener = listener(prepared)?;
@@ -203,10 +206,11 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     let machines = rentals.serve(&settings).map_err(|error| Failure::new(Reason::Unexpected, format!("play machines: {error:#}")))?;
     let workers = Workers::new(settings);
     let linked = link(&functions, &workers).await?;
+    invocations.serve(linked.scheduled.values().cloned()).map_err(|error| Failure::new(Reason::Unexpected, format!("invocations: {error:#}")))?;
     let (sent, mails) = mpsc::unbounded_channel();
     let mailbox = Arc::new(Mailbox::new(standin::http_client(), endpoint, sent));
     let shows_mail = mailbox.remember().await.inspect_err(|error| warn!("mail is not shown: {error:#}")).is_ok();
-    let wakes = Wakes::new(&functions, workers.clone());
+    let wakes = Wakes::new(&functions);
     let gateway = Gateway {
         routes: Routes::new(&functions)?,
         functions: linked.callables,
@@ -225,8 +229,7 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
     for function in &functions {
         let Some(scheduled) = linked.scheduled.get(&function.id) else { continue };
         for event in &function.schedules {
-            let wake = wakes.of(&function.binary);
-            loops.spawn(schedules::schedule(scheduled.clone(), event.clone(), place.clone(), Duration::from_secs(config.tick_s), wake, stop.clone()));
+            loops.spawn(schedules::schedule(scheduled.clone(), event.clone(), place.clone(), Duration::from_secs(config.tick_s), stop.clone()));
         }
         for source in &function.queues {
             loops.spawn(schedules::queue(scheduled.clone(), source.clone(), place.clone(), clients.sqs.clone(), stop.clone()));
@@ -310,37 +313,24 @@ async fn died(standin: &mut Option<StandIn>) -> String {
     }
 }
 
-/// What an answer of the API sets going at once, instead of at the next tick.
+/// What an answer of the API sets going at once: mail that it may have sent is printed.
 struct Wakes {
     mail: Arc<Notify>,
-    pool: Arc<Notify>,
     /// The functions that can send mail.
     senders: Vec<String>,
-    workers: Workers,
 }
 
 impl Wakes {
-    fn new(functions: &[model::Function], workers: Workers) -> Self {
+    fn new(functions: &[model::Function]) -> Self {
         let senders = functions.iter().filter(|function| function.env.contains_key("KILN_MAIL_FROM")).map(|function| function.id.clone()).collect();
-        Self { mail: Arc::default(), pool: Arc::default(), senders, workers }
-    }
-
-    /// The wake of a function's schedule; one that nothing wakes gets one of its own.
-    fn of(&self, binary: &str) -> Arc<Notify> {
-        if binary == "kiln-warm-pool" { self.pool.clone() } else { Arc::default() }
+        Self { mail: Arc::default(), senders }
     }
 
     fn watcher(&self) -> Box<dyn Fn(Answered) + Send + Sync> {
-        let Self { mail, pool, senders, workers } = self;
-        let (mail, pool, senders, workers) = (mail.clone(), pool.clone(), senders.clone(), workers.clone());
+        let (mail, senders) = (self.mail.clone(), self.senders.clone());
         Box::new(move |answered| {
             if answered.method == Method::POST && senders.iter().any(|sender| sender == answered.function) {
                 mail.notify_one();
-            }
-            // The first job of a cold system must not wait for a tick. With a worker there, the pool has time.
-            let submitted = answered.status == StatusCode::ACCEPTED && answered.method == Method::POST && answered.path == "/api/v1/jobs";
-            if submitted && workers.list().is_empty() {
-                pool.notify_one();
             }
         })
     }

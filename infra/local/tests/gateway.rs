@@ -38,6 +38,7 @@ async fn serve() -> Served {
     let routes = routes.iter().map(|route| route.split_once(' ').unwrap()).map(|(method, path)| Route { method: method.into(), path: path.into() }).collect();
     let function = Function {
         id: "F".into(),
+        name: "f".into(),
         binary: "f".into(),
         env: BTreeMap::new(),
         timeout: Duration::ZERO,

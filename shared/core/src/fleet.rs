@@ -13,6 +13,31 @@ pub const MAX_NAME: usize = 128;
 /// Largest artifact: 512 MiB.
 pub const MAX_ARTIFACT_BYTES: u64 = 512 << 20;
 
+/// What an instance's token begins with: `kin_ins_….SECRET`.
+pub const WORKER_PREFIX: &str = "kin_";
+/// What a boot token begins with: `kib_ins_….SECRET`.
+pub const BOOT_PREFIX: &str = "kib_";
+
+/// The instance's token that a secret of its worker makes.
+pub fn worker_token(instance: &InstanceId, secret: &str) -> String {
+    format!("{WORKER_PREFIX}{instance}.{secret}")
+}
+
+/// The instance that a boot token names.
+pub fn boot_instance(token: &str) -> Option<InstanceId> {
+    token.strip_prefix(BOOT_PREFIX)?.split_once('.').filter(|(_, secret)| !secret.is_empty())?.0.parse().ok()
+}
+
+/// The instance that its own token names.
+pub fn worker_instance(token: &str) -> Option<InstanceId> {
+    token.strip_prefix(WORKER_PREFIX)?.split_once('.').filter(|(_, secret)| !secret.is_empty())?.0.parse().ok()
+}
+
+/// Whether it is 256 bits of text, as far as can be seen.
+pub fn is_secret(text: &str) -> bool {
+    (43..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
 /// What a worker process says of itself when it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -21,6 +46,11 @@ pub struct RegisterRequest {
     /// The one-use token its machine was booted with; absent when it registers again with its own token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_token: Option<String>,
+    /// Chosen by the worker, 256 random bits as text: its token will be `kin_INSTANCE.SECRET`. The same one again gets the same answer, so that an
+    /// answer that was lost costs no machine. Without it the server makes one, and a repetition is a second use of the boot token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{43,64}$"))]
+    pub secret: Option<String>,
     #[cfg_attr(feature = "openapi", schema(max_length = 64))]
     pub version: String,
     /// What it can run: `image`.

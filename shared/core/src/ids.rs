@@ -29,7 +29,7 @@ fn is_ulid(text: &str) -> bool {
 
 /// What isn't an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a {prefix}_ id")]
+#[error("no id of that kind, which begins with {prefix}_")]
 pub struct BadId {
     pub prefix: &'static str,
 }

@@ -7,7 +7,7 @@ use kiln_core::ids::KeyId;
 use kiln_core::prices::Prices;
 use kiln_core::settings::Settings;
 use kiln_core::time::Millis;
-use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table};
+use kiln_store::{Files, Lender, Mail, Queues, Secrets, Table, Waker};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,6 +33,9 @@ struct Inner {
     mail: OnceLock<Mail>,
     secrets: OnceLock<Secrets>,
     lender: OnceLock<Lender>,
+    waker: OnceLock<Option<Waker>>,
+    /// Jobs that this process has taken since the pool last said how it stands, and when that was.
+    came: Mutex<(Millis, u32)>,
     /// When this process last wrote a key's use down.
     keys_used: Mutex<HashMap<KeyId, Millis>>,
 }
@@ -73,6 +76,8 @@ impl App {
             mail: OnceLock::new(),
             secrets: OnceLock::new(),
             lender: OnceLock::new(),
+            waker: OnceLock::new(),
+            came: Mutex::default(),
             keys_used: Mutex::default(),
         })))
     }
@@ -136,6 +141,21 @@ impl App {
 
     pub fn lender(&self) -> &Lender {
         self.0.lender.get_or_init(|| Lender::new(&self.0.sdk, self.env("KILN_WORKER_ROLE_ARN").unwrap_or_default().to_owned()))
+    }
+
+    /// What wakes the warm pool, where this function may.
+    pub(crate) fn waker(&self) -> Option<&Waker> {
+        self.0.waker.get_or_init(|| Waker::new(&self.0.sdk, |name| self.env(name).map(str::to_owned))).as_ref()
+    }
+
+    /// Counts one more job, and gives how many this process has taken since the pool said at `at` how it stands.
+    pub(crate) fn comes(&self, at: Millis) -> u32 {
+        let mut came = self.0.came.lock().unwrap_or_else(PoisonError::into_inner);
+        if came.0 != at {
+            *came = (at, 0);
+        }
+        came.1 = came.1.saturating_add(1);
+        came.1
     }
 
     pub fn region(&self) -> String {

@@ -84,7 +84,7 @@ mod tests {
     fn a_bad_field_is_named_by_its_path() {
         assert_eq!(field_of(".", "missing field `kind` at line 1 column 2").field, "kind");
         assert_eq!(field_of("colour", "unknown field `colour`, expected one of …").field, "colour");
-        assert_eq!(field_of("inputs[0]", "not a upl_ id").field, "inputs[0]");
+        assert_eq!(field_of("inputs[0]", "no id of that kind, which begins with upl_").field, "inputs[0]");
         assert_eq!(field_of(".", "invalid type: string").field, "body");
     }
 

@@ -338,11 +338,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub const PREFIX: &'static str = "kin_";
-
     /// Reads the instance out of a token, without having checked it.
     pub fn parse(token: &str) -> Option<Self> {
-        let (id, secret) = token.strip_prefix(Self::PREFIX)?.split_once('.')?;
+        let (id, secret) = token.strip_prefix(kiln_core::fleet::WORKER_PREFIX)?.split_once('.')?;
         (!secret.is_empty()).then_some(())?;
         Some(Self { instance_id: id.parse().ok()?, token_hash: kiln_store::hash(token) })
     }

@@ -6,6 +6,7 @@ use kiln_core::hooks::{self, Event};
 use kiln_core::ids::{AccountId, EntryId, InstanceId, JobId};
 use kiln_core::job::{Counters, Hint, Job, Priority};
 use kiln_core::machine::{self, Change, running_cap};
+use kiln_core::pool::Standing;
 use kiln_core::time::Millis;
 use kiln_store::{Commit, DeliveryHint, Error, Slot};
 
@@ -37,6 +38,25 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the account's next jobs were not hinted; maintenance will"),
         }
+    }
+}
+
+/// Wakes the warm pool, where a job that has just been committed goes beyond the room that it left, so that a machine is asked for now and not at
+/// the schedule's next look. Within the room it costs nothing: how the pool stands was read with all else. A wake that fails is nothing lost.
+pub async fn wake(app: &App, job: &Job, standing: Option<&Standing>) {
+    let Some(waker) = app.waker() else { return };
+    let now = app.now();
+    if standing.is_some_and(|standing| !standing.lags(app.comes(standing.at), now)) {
+        return;
+    }
+    let woken = match app.table().take_wake(now).await {
+        Ok(true) => waker.wake(&job.kind).await,
+        // Somebody has just woken it, and it may have read the jobs before this one.
+        Ok(false) => app.table().look_again().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = woken {
+        tracing::warn!(%error, job_id = %job.job_id, "the warm pool was not woken; its schedule will look");
     }
 }
 

@@ -40,6 +40,8 @@ pub async fn start(app: &App, order: &Order) -> Result<Started> {
             Ok(()) => {
                 tracing::info!(job_id = %job.job_id, order_id = %order.order_id, "a guest's job was started");
                 flow::after_commit(app, &change, &account.counters).await;
+                // What can't be read is as good as never said: it is woken.
+                flow::wake(app, &job, app.table().standing().await.unwrap_or_default().as_ref()).await;
                 return Ok(Started::Yes);
             }
             Err(Why::Upload(_)) => return Ok(Started::No("its photo is gone".into())),

@@ -1,7 +1,12 @@
 //! How a job is shown: the one shape that clients rely on.
 
+use crate::App;
+use kiln_core::fleet::Stage;
 use kiln_core::job::{Artifact, Job, JobError, Priority, State};
-use kiln_core::time::rfc3339;
+use kiln_core::pool::standing::WaitReason;
+use kiln_core::pool::{Standing, Waits};
+use kiln_core::time::{Millis, rfc3339};
+use kiln_store::Creation;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +27,9 @@ pub struct JobView {
     pub stage: Option<String>,
     /// An estimate of how many jobs are before it, or null.
     pub queue_position: Option<u64>,
+    /// What it waits for, while it is queued; null where that isn't known, and in lists.
+    #[serde(default)]
+    pub waits_for: Option<WaitsFor>,
     pub priority: Priority,
     pub params: serde_json::Value,
     pub inputs: Vec<String>,
@@ -33,6 +41,34 @@ pub struct JobView {
     pub created_at: String,
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
+}
+
+/// What a queued job waits for: as the pool last looked, at most a minute ago.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WaitsFor {
+    /// How far the machine is that will take the next job: `requested`, `loading`, `ready` or `busy`; null where none is there or on its way.
+    pub machine: Option<Stage>,
+    /// What that machine is at while it is loading: `models`, `engines` or `self-test`.
+    #[schema(example = "models")]
+    pub boot_stage: Option<String>,
+    /// In how many seconds this job is expected to start; an estimate.
+    #[schema(example = 95)]
+    pub expected_start_s: Option<u64>,
+    /// Why no machine is on its way: `paused`, `no_machine` or `unknown`.
+    pub reason: Option<WaitReason>,
+}
+
+impl WaitsFor {
+    /// Of the job at this place of the queue; nothing where the pool has not looked for long.
+    pub fn new(standing: &Standing, place: u64, now: Millis) -> Option<Self> {
+        let Waits { machine, boot_stage, why, .. } = &standing.waits;
+        (!standing.is_stale(now)).then(|| Self {
+            machine: *machine,
+            boot_stage: boot_stage.clone(),
+            expected_start_s: standing.waits.starts_in(place, now).map(|ms| (ms / 1000) as u64),
+            reason: *why,
+        })
+    }
 }
 
 /// A file that a job made.
@@ -65,6 +101,7 @@ impl JobView {
             progress: job.progress,
             stage: job.stage.clone(),
             queue_position: queue_position.filter(|_| job.state == State::Queued),
+            waits_for: None,
             priority: job.priority,
             params: serde_json::from_str(&job.params).unwrap_or_default(),
             inputs: job.inputs.iter().map(|input| input.upload_id.to_string()).collect(),
@@ -77,6 +114,21 @@ impl JobView {
             finished_at: job.finished_at.map(rfc3339),
         }
     }
+}
+
+/// A job with links to what it made, or while it is queued with what it waits for.
+pub async fn shown(app: &App, job: &Job, creation: Option<Creation>) -> crate::Result<JobView> {
+    let artifacts = match creation {
+        Some(creation) => with_urls(app.files(), &creation.artifacts).await?,
+        None => vec![],
+    };
+    if job.state != State::Queued {
+        return Ok(JobView::new(job, artifacts, None));
+    }
+    let (depth, standing) = app.table().queue().await?;
+    let place = depth.map(|depth| depth.queued.max(1));
+    let waits_for = standing.and_then(|standing| WaitsFor::new(&standing, place.unwrap_or(1), app.now()));
+    Ok(JobView { waits_for, ..JobView::new(job, artifacts, place) })
 }
 
 /// How long a link to a file works, in seconds.

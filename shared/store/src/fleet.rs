@@ -7,7 +7,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
-use kiln_core::pool::{Arrivals, Policy};
+use kiln_core::pool::{Arrivals, Policy, Waits};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,16 @@ pub struct Told {
     pub text: String,
 }
 
+/// How the pool said last that it stands, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<u32>,
+    #[serde(default)]
+    pub waits: Waits,
+    pub at: Millis,
+}
+
 /// What one run of the warm pool leaves to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
@@ -168,6 +178,9 @@ pub struct RunState {
     pub wanted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_at: Option<Millis>,
+    /// How it last said that it stands (`Table::stand`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Stood>,
     /// What tells its machines from those of another deployment of the same name.
     #[serde(default)]
     pub tag: String,
@@ -287,9 +300,10 @@ impl Table {
         Ok(self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?.is_some())
     }
 
-    /// The boot token is used up and the worker's own token begins. `false` when the boot token is wrong, used or late.
+    /// The boot token is used up and the worker's own token begins. `false` when the boot token is wrong, late, or was used for another token; the
+    /// same again is as good as once.
     pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        let condition = Expr::new("boot_hash = :boot AND boot_expires_at > :now").value("boot", s(boot_hash));
+        let condition = Expr::new("(boot_hash = :boot AND boot_expires_at > :now) OR (boot_used = :boot AND token_hash = :token)").value("boot", s(boot_hash));
         self.begin(id, ", boot_used = :boot REMOVE boot_hash", condition, token_hash, said, now).await
     }
 

@@ -15,6 +15,7 @@ use kiln_core::ids::{AccountId, EndpointId, EntryId, JobId, UploadId};
 use kiln_core::job::{Artifact, Counters, Job, Priority, State};
 use kiln_core::ledger::EntryKind;
 use kiln_core::machine::{AccountDelta, Change, SlotChange};
+use kiln_core::pool::Standing;
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,7 @@ pub struct Submitted {
     /// The endpoint that was asked for.
     pub webhook: Option<Endpoint>,
     pub depth: Option<Depth>,
+    pub standing: Option<Standing>,
     pub replay: Option<Replay>,
     pub proof: Proof,
 }
@@ -147,7 +149,7 @@ impl Table {
         Ok((found.remove(&job_key).map(from_item).transpose()?, found.remove(&account_key).map(account_from).transpose()?))
     }
 
-    /// Everything a submit decides by: who calls, account, uploads, the endpoint that is to be told, the queue's depth and an earlier
+    /// Everything a submit decides by: who calls, account, uploads, the endpoint that is to be told, the queue's depth, how the pool stands and an earlier
     /// answer to its key.
     pub async fn before_submit(
         &self,
@@ -161,7 +163,7 @@ impl Table {
         let upload_keys: Vec<_> = uploads.iter().map(|id| keys::upload(account, id)).collect();
         let webhook_key = webhook.map(|id| keys::endpoint(account, id));
         let replay_key = idempotency.map(|(route, hash)| keys::idempotency(account, route, hash));
-        let mut wanted = vec![account_key.clone(), keys::depth()];
+        let mut wanted = vec![account_key.clone(), keys::depth(), keys::standing()];
         wanted.extend(asked.keys());
         wanted.extend(upload_keys.iter().cloned());
         wanted.extend(webhook_key.clone());
@@ -172,6 +174,7 @@ impl Table {
             uploads: upload_keys.iter().map(|key| found.get(key).cloned().map(from_item).transpose()).collect::<Result<_, _>>()?,
             webhook: webhook_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
             depth: found.remove(&keys::depth()).map(from_item).transpose()?,
+            standing: found.remove(&keys::standing()).map(from_item).transpose()?,
             proof: asked.proof(&mut found)?,
             replay: replay_key.and_then(|key| found.remove(&key)).map(from_item).transpose()?,
         })

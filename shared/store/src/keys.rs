@@ -185,6 +185,11 @@ pub fn depth() -> Key {
     key("META", "DEPTH")
 }
 
+/// How the pool stands for those who submit; in a partition of its own, so that their roles reach nothing else.
+pub fn standing() -> Key {
+    key("WAKE", "POOL")
+}
+
 /// Present while `scripts/restore` writes the table.
 pub fn restore() -> Key {
     key("META", "RESTORE")

@@ -1,4 +1,4 @@
-//! DynamoDB, SQS, S3, SES, SSM and STS through the AWS SDK: every key, condition and transaction of the system, and
+//! DynamoDB, SQS, S3, SES, SSM, STS and Lambda through the AWS SDK: every key, condition and transaction of the system, and
 //! nothing else knows them. Local and cloud differ by the SDK's own settings only.
 
 mod accounts;
@@ -34,6 +34,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod uploads;
+mod wake;
 
 pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
 pub use api_keys::{ApiKey, NoKey};
@@ -43,7 +44,7 @@ pub use callers::{Asked, Proof};
 pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key, model_key};
-pub use fleet::{Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Told};
+pub use fleet::{Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Stood, Told};
 pub use invites::Invite;
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use ledger::{Posted, Posting};
@@ -63,6 +64,7 @@ pub use shares::Share;
 pub use suppressions::{Kept, Reason, Suppression};
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
+pub use wake::Waker;
 
 /// The SDK's configuration from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, the credentials that Lambda and kiln-local set), with
 /// the one TLS provider that we ship. The SDK's whole chain of profiles, containers and machines would be a megabyte of every function.

@@ -141,6 +141,16 @@ impl Table {
 }
 
 impl Depth {
+    /// One job of the kind waits at least: it was committed, and the index may not have it yet.
+    pub fn at_least_one(&mut self, kind: &str, now: Millis) {
+        let waiting = self.by_kind.entry(format!("{kind}/{}", State::Queued.as_str())).or_default();
+        if *waiting == 0 {
+            *waiting = 1;
+            self.queued += 1;
+            self.oldest_queued_at = self.oldest_queued_at.or(Some(now));
+        }
+    }
+
     fn add(&mut self, row: &OwedRow) {
         let state = row.state.as_deref().unwrap_or("queued");
         if state == State::Running.as_str() {

@@ -19,7 +19,7 @@ const GET_PARAMETER: &str = "AmazonSSM.GetParameter";
 /// A late request is applied within so many calls.
 const LATEST: u64 = 8;
 
-/// Hands the SDK's requests to a table; those for a secret to the parameters beside it.
+/// Hands the SDK's requests to a table; those for a secret to the parameters beside it, and keeps what Lambda is asked to invoke.
 #[derive(Debug, Clone)]
 pub struct Connector(pub Memory);
 
@@ -36,6 +36,11 @@ impl HttpConnector for Connector {
             if request.headers().get("x-amz-target") == Some(GET_PARAMETER) {
                 return respond(memory.parameter(request.body().bytes().unwrap_or_default())).map_err(|error| ConnectorError::other(error.into(), None));
             }
+            if let Some(function) = invoked(request.uri()) {
+                memory.note_invocation(function, request.body().bytes().unwrap_or_default());
+                let accepted = StatusCode::try_from(202).map_err(|error| ConnectorError::other(error.into(), None))?;
+                return Ok(HttpResponse::new(accepted, SdkBody::empty()));
+            }
             let operation = request.headers().get("x-amz-target").and_then(|target| target.strip_prefix(TARGET)).unwrap_or_default().to_owned();
             let planned = match request.body().bytes() {
                 Some(body) => plan(&operation, body).map(Arc::new),
@@ -45,6 +50,11 @@ impl HttpConnector for Connector {
             respond(result).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+/// The function that Lambda is asked to invoke.
+fn invoked(uri: &str) -> Option<&str> {
+    uri.split_once("/2015-03-31/functions/")?.1.strip_suffix("/invocations")
 }
 
 fn respond(result: Result<String, Failure>) -> Result<HttpResponse, aws_smithy_runtime_api::http::HttpError> {

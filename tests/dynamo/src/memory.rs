@@ -52,6 +52,7 @@ pub struct State {
     pub waiting: Vec<Waker>,
     /// What the parameter store beside the table holds.
     pub parameters: BTreeMap<String, String>,
+    pub invocations: Vec<(String, serde_json::Value)>,
 }
 
 impl Memory {
@@ -68,6 +69,7 @@ impl Memory {
             stopped: false,
             waiting: vec![],
             parameters: BTreeMap::new(),
+            invocations: vec![],
         };
         Self { seed, state: Arc::new(Mutex::new(state)) }
     }
@@ -96,6 +98,16 @@ impl Memory {
     pub fn put_parameter(&self, name: &str, value: &str) -> &Self {
         self.state().parameters.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Asynchronous invocations of functions since the last call of this, each with its event.
+    pub fn take_invocations(&self) -> Vec<(String, serde_json::Value)> {
+        std::mem::take(&mut self.state().invocations)
+    }
+
+    pub(crate) fn note_invocation(&self, function: &str, event: &[u8]) {
+        let event = serde_json::from_slice(event).unwrap_or_default();
+        self.state().invocations.push((function.to_owned(), event));
     }
 
     pub(crate) fn parameter(&self, body: &[u8]) -> Result<String, Failure> {

@@ -173,3 +173,31 @@ async fn a_boot_token_that_is_used_twice_ends_its_machine_and_a_guess_does_not()
     ensure!(machine_of(&system, &worker.id).await?["stage"] == "lost");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_registration_whose_answer_was_lost_may_be_repeated_with_the_same_secret_and_with_no_other() -> Result<()> {
+    let machine = Machine::new()?;
+    let settings = [("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_DESIRED", "1"), ("KILN_TICK_S", "3600")];
+    let system = System::start(&settings).await?;
+    let (boot, client) = (machine.boot_token().await?, system.client());
+    let said = |secret: &str| json!({ "boot_token": boot, "secret": secret, "version": "1", "capabilities": ["image"] });
+    for bad in ["", "short", &"a".repeat(65), &"é".repeat(22), &format!("{} ", "a".repeat(43))] {
+        client.post("/api/v1/fleet/register", said(bad)).await?.problem(422, "bad_field", "secret")?;
+    }
+    let (first, second) = ("a".repeat(64), "b".repeat(64));
+    let token = client.post("/api/v1/fleet/register", said(&first)).await?.expect(200)?["token"].clone();
+    ensure!(client.post("/api/v1/fleet/register", said(&first)).await?.expect(200)?["token"] == token);
+    let worker = Worker { client: system.client(), token: token.as_str().context("token")?.to_owned(), id: String::new() };
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    // A process that begins again repeats itself in the same way: its old token is gone by the first answer, which it has not heard.
+    let again = json!({ "secret": second, "version": "1", "capabilities": ["image"] });
+    let new = worker.ask("register", again.clone()).await?.expect(200)?["token"].clone();
+    ensure!(new != token && worker.ask("register", again).await?.expect(200)?["token"] == new);
+    worker.ask("register", json!({ "secret": "c".repeat(64), "version": "1", "capabilities": ["image"] })).await?.problem(401, "unknown_worker", "")?;
+    let worker = Worker { token: new.as_str().context("token")?.to_owned(), ..worker };
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    // Its first registration can't be repeated any more: that is a second use of the boot token.
+    client.post("/api/v1/fleet/register", said(&first)).await?.problem(401, "unknown_worker", "")?;
+    worker.ask("heartbeat", json!({ "stage": "ready" })).await?.problem(401, "unknown_worker", "")?;
+    Ok(())
+}

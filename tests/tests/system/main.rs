@@ -32,3 +32,4 @@ mod same_key;
 mod stored;
 mod told;
 mod webhooks;
+mod woken;

@@ -12,17 +12,18 @@ impl Kept {
         Self(folder)
     }
 
-    pub fn read(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.0.as_ref()?.join("token")).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    /// Those that may be the instance's, the likeliest first: of two, the server has taken the first or knows the second alone.
+    pub fn read(&self) -> Vec<String> {
+        let text = self.0.as_ref().and_then(|folder| std::fs::read_to_string(folder.join("token")).ok()).unwrap_or_default();
+        text.lines().map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned).collect()
     }
 
-    pub fn write(&self, token: &str) -> std::io::Result<()> {
+    pub fn write(&self, tokens: &[&str]) -> std::io::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let part = folder.join("token.part");
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(token.as_bytes())?;
+        file.write_all(tokens.join("\n").as_bytes())?;
         file.sync_all()?;
         std::fs::rename(part, folder.join("token"))
     }
@@ -44,10 +45,13 @@ mod tests {
     fn a_kept_token_is_read_back_and_is_nobody_else_s() {
         let folder = std::env::temp_dir().join(format!("kiln-kept-{:x}", fastrand::u64(..)));
         let kept = Kept::new(Some(folder.clone()));
-        assert_eq!(kept.read(), None);
-        kept.write("first").unwrap();
-        kept.write("second").unwrap();
-        assert_eq!(kept.read().as_deref(), Some("second"));
+        assert!(kept.read().is_empty());
+        kept.write(&["first"]).unwrap();
+        kept.write(&["second", "first"]).unwrap();
+        assert_eq!(kept.read(), ["second", "first"]);
+        // There was none before.
+        kept.write(&["third", ""]).unwrap();
+        assert_eq!(kept.read(), ["third"]);
         assert_eq!(std::fs::metadata(folder.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
         kept.heard();
         assert!(folder.join("heard").is_file());

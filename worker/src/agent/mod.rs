@@ -30,7 +30,7 @@ pub(crate) use settings::safe_url;
 use api::{Api, retrying};
 use drill::Drill;
 use fate::Next;
-use kiln_core::fleet::{Queue, RegisterRequest, RegisterResponse};
+use kiln_core::fleet::{self, Queue, RegisterRequest, RegisterResponse};
 use queue::{QueueError, Queues, Received};
 use slot::{Slot, Stop};
 use std::collections::HashSet;
@@ -110,11 +110,19 @@ impl Agent {
         self.registry.get().expect("engines are loaded before the first poll")
     }
 
-    /// Registers with the token it has, or with the boot token.
+    /// Registers with the token it has, or with the boot token. Its next token is of its own making: were an answer lost, or this process to die
+    /// before it comes, the server would take no other.
     async fn register(&self, boot_token: Option<String>, lacks: &[String]) -> Result<RegisterResponse, CallError> {
         let _identity = self.identity.lock().await;
+        let secret = secret().inspect_err(|error| tracing::warn!(%error, "the server is to make this worker's token")).ok();
+        let now = self.api.token();
+        let instance = boot_token.as_deref().map_or_else(|| fleet::worker_instance(&now), fleet::boot_instance);
+        if let (Some(instance), Some(secret)) = (instance, &secret) {
+            self.keep(&[&fleet::worker_token(&instance, secret), &now]);
+        }
         let body = RegisterRequest {
             boot_token,
+            secret,
             version: env!("CARGO_PKG_VERSION").into(),
             capabilities: self.capabilities.clone(),
             gpu: gpu(),
@@ -122,24 +130,38 @@ impl Agent {
         };
         let answer = retrying(REGISTER, "register", || self.api.register(&body)).await?;
         self.api.set_token(&answer.token);
-        if let Err(error) = self.kept.write(&answer.token) {
-            tracing::warn!(%error, "the instance's token could not be kept; a restart needs a new boot token");
-        }
+        self.keep(&[&answer.token]);
         tracing::info!(instance_id = %answer.instance_id, heartbeat_s = answer.heartbeat_s, "registered");
         Ok(answer)
     }
 
-    /// A kept token first, since the boot token works once.
+    fn keep(&self, tokens: &[&str]) {
+        if let Err(error) = self.kept.write(tokens) {
+            tracing::warn!(%error, "the instance's token could not be kept; a restart needs a new boot token");
+        }
+    }
+
+    /// Kept tokens first, since the boot token works once.
     async fn first_register(&self, boot_token: Option<String>, lacks: &[String]) -> Result<RegisterResponse, CallError> {
-        if let Some(token) = self.kept.read() {
-            self.api.set_token(&token);
+        let kept = self.kept.read();
+        for (at, token) in kept.iter().enumerate() {
+            self.api.set_token(token);
+            let another = at + 1 < kept.len() || boot_token.is_some();
             match self.register(None, lacks).await {
-                Err(CallError::Refused { status: 401, .. }) if boot_token.is_some() => self.api.set_token(""),
+                Err(CallError::Refused { status: 401, .. }) if another => self.api.set_token(""),
                 other => return other,
             }
         }
         self.register(boot_token, lacks).await
     }
+}
+
+/// 256 random bits from the operating system.
+fn secret() -> std::io::Result<String> {
+    use std::io::Read;
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex::encode(bytes))
 }
 
 /// The longest beginning of a text that the server takes: `max` bytes, and whole characters.
@@ -181,7 +203,7 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         capabilities: settings.capabilities.clone(),
         identity: tokio::sync::Mutex::new(()),
     });
-    if boot_token.is_none() && agent.kept.read().is_none() {
+    if boot_token.is_none() && agent.kept.read().is_empty() {
         return Exit::WrongSettings("there is no token: set KILN_BOOT_TOKEN or KILN_BOOT_TOKEN_FILE".into());
     }
     tokio::spawn({

@@ -285,6 +285,20 @@ async fn an_attempt_that_outlasts_the_drain_goes_back_as_drained() {
 }
 
 #[tokio::test]
+async fn an_answer_to_its_registration_that_is_lost_is_asked_for_again_by_the_same_words() {
+    let fake = Fake::start().await;
+    fake.then("register", 500, problem("internal"));
+    let (agent, drains) = start(&fake, &[], |_, _| Ok(vec![]));
+    fake.until("ReceiveMessage rush", 1).await;
+    drains.ask(Drain::Soon);
+    assert_eq!(agent.await.unwrap(), Exit::Drained);
+    let said: Vec<_> = fake.calls("register").into_iter().map(|call| call.body).collect();
+    assert_eq!(said.len(), 2);
+    assert_eq!(said[0], said[1]);
+    assert!(kiln_core::fleet::is_secret(said[0]["secret"].as_str().unwrap()), "{}", said[0]);
+}
+
+#[tokio::test]
 async fn a_kept_token_is_used_before_the_boot_token_and_given_up_when_refused() {
     let fake = Fake::start().await;
     let folder = std::env::temp_dir().join(format!("kiln-agent-{:x}", fastrand::u64(..)));

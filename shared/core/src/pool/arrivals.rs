@@ -19,8 +19,8 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// A look at `now` sees so many jobs that have succeeded ever or have not ended.
-    pub fn look(&mut self, seen: u64, now: Millis) {
+    /// A look at `now` sees so many jobs that have succeeded ever or have not ended; gives how many came since the last one.
+    pub fn look(&mut self, seen: u64, now: Millis) -> u64 {
         let minute = now.div_euclid(seconds(60));
         let passed = usize::try_from(minute - self.minute).unwrap_or(0).min(MINUTES);
         self.counts.splice(0..0, std::iter::repeat_n(0, passed));
@@ -33,6 +33,7 @@ impl Arrivals {
             self.counts.push(0);
         }
         self.counts[0] += came;
+        came
     }
 
     /// Jobs that came in so many minutes, the current one included.

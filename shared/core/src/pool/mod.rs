@@ -1,6 +1,7 @@
 //! How many machines there should be, which, and what they may cost.
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
+//! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
@@ -12,8 +13,12 @@ pub mod offers;
 pub mod plan;
 pub mod policy;
 pub mod reason;
+pub mod room;
+pub mod standing;
 
 pub use arrivals::Arrivals;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;
+pub use room::room;
+pub use standing::{Standing, Waits};

@@ -32,6 +32,14 @@ pub struct Seen {
     pub leased_to: Option<Millis>,
 }
 
+impl Seen {
+    /// One that has just been asked for, and costs nothing as far as is asked here.
+    pub fn asked_for(id: InstanceId, now: Millis) -> Self {
+        let (far, rate) = (Millis::MAX, Rate::default());
+        Self { id, stage: Stage::Requested, since: now, heard_at: now, begun: now, boot_by: far, rate, covered_to: far, leased_to: None }
+    }
+}
+
 /// Unfinished jobs of one capability and priority, never messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demand {

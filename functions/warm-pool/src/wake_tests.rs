@@ -1,0 +1,114 @@
+//! Who wakes the warm pool, and that what woke it is seen: over the store's own code and a table in memory.
+
+use crate::pool_tests::{World, process};
+use crate::{POOL, handle, invoked};
+use kiln_core::ids::{AccountId, JobId};
+use kiln_core::job::Job;
+use kiln_core::machine;
+use kiln_core::pool::Policy;
+use kiln_http::{App, flow};
+use kiln_store::table::{absent, to_item};
+use kiln_store::{Account, AccountKind, Commit, keys};
+use serde_json::{Value, json};
+
+fn policy(max: u32) -> Policy {
+    Policy { max, budget_month_microusd: Some(50_000_000), ..Policy::default() }
+}
+
+fn wake() -> Value {
+    json!({ "wake": { "kind": "noop" } })
+}
+
+/// Commits a job of an account of its own, as `jobs` does, and wakes the pool if need be.
+async fn submit(app: &App) -> Job {
+    let (account, job) = (AccountId::new(app.now(), app.random()), JobId::new(app.now(), app.random()));
+    let row = Account::new(account.clone(), AccountKind::Person, 0, app.now());
+    assert!(app.table().put(to_item(&keys::account(&account), &row).unwrap(), Some(absent())).await.unwrap());
+    let change = machine::submit(Job::draft(job, account, "noop", "image", 900, app.now()), &row.counters, app.settings(), app.now());
+    let with = Commit { entry_id: flow::entry_id(app, &change), ..Commit::default() };
+    let standing = app.table().standing().await.unwrap();
+    app.table().commit(&change, with, app.now()).await.unwrap().unwrap();
+    flow::wake(app, &change.after, standing.as_ref()).await;
+    change.after
+}
+
+#[tokio::test]
+async fn the_first_job_wakes_the_pool_and_those_within_its_room_do_not() {
+    let world = World::with(policy(3)).await;
+    world.run().await;
+    assert_eq!(world.app.table().standing().await.unwrap().unwrap().room, Some(0));
+    submit(&world.app).await;
+    assert_eq!(world.memory.take_invocations(), [("the-pool".to_owned(), wake())]);
+    assert_eq!(invoked(&world.app, &world.vast, wake()).await.unwrap()["started"], 1);
+    let room = world.app.table().standing().await.unwrap().unwrap().room.expect("there are two more");
+    assert!(room >= 1, "a machine on its way takes another job");
+    for _ in 0..room {
+        submit(&world.app).await;
+    }
+    assert_eq!(world.memory.take_invocations(), []);
+    submit(&world.app).await;
+    assert_eq!(world.memory.take_invocations().len(), 1);
+    assert_eq!(invoked(&world.app, &world.vast, wake()).await.unwrap()["started"], 1);
+}
+
+#[tokio::test]
+async fn where_more_jobs_bring_no_machine_nobody_wakes_it() {
+    for policy in [policy(0), Policy { safe_mode: true, ..policy(3) }, Policy { budget_month_microusd: Some(1), ..policy(3) }] {
+        let world = World::with(policy.clone()).await;
+        submit(&world.app).await;
+        world.memory.take_invocations();
+        world.run().await;
+        assert_eq!(world.app.table().standing().await.unwrap().unwrap().room, None, "{policy:?}");
+        submit(&world.app).await;
+        assert_eq!(world.memory.take_invocations(), [], "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_crowd_in_one_moment_one_wakes_it_and_the_others_leave_a_mark_that_the_run_takes() {
+    let world = World::with(policy(30)).await;
+    world.run().await;
+    let processes = futures::future::join_all((0..40).map(|_| process(&world.memory))).await;
+    futures::future::join_all(processes.iter().map(submit)).await;
+    assert_eq!(world.memory.take_invocations().len(), 1);
+    assert!(world.app.table().standing().await.unwrap().unwrap().again);
+    let done = invoked(&world.app, &world.vast, wake()).await.unwrap();
+    assert!(done["started"].as_u64().unwrap() > 1 && done["unfinished"] == 40, "{done}");
+    assert!(!world.app.table().standing().await.unwrap().unwrap().again);
+}
+
+#[tokio::test]
+async fn what_comes_while_another_run_acts_is_seen_once_that_has_ended() {
+    let world = World::with(policy(3)).await;
+    let now = world.app.now();
+    let run = world.app.table().begin_run(POOL, now, now + 60_000, "tag").await.unwrap().unwrap();
+    submit(&world.app).await;
+    let woken = invoked(&world.app, &world.vast, wake()).await.unwrap();
+    assert_eq!(woken["another_runs"], true);
+    assert!(world.app.table().standing().await.unwrap().unwrap().again);
+    // Its turn ends as in `invoked`: it gives it back, and then looks for the mark.
+    world.app.table().end_run(POOL, &run).await.unwrap();
+    assert!(world.app.table().takes_another_look().await.unwrap());
+    assert_eq!(handle(&world.app, &world.vast, json!({})).await.unwrap()["started"], 1);
+}
+
+#[tokio::test]
+async fn a_run_that_meets_a_mark_runs_again() {
+    let world = World::with(policy(3)).await;
+    world.app.table().look_again().await.unwrap();
+    submit(&world.app).await;
+    let epoch = world.app.table().fleet(POOL).await.unwrap().run.epoch;
+    invoked(&world.app, &world.vast, json!({})).await.unwrap();
+    assert_eq!(world.app.table().fleet(POOL).await.unwrap().run.epoch, epoch + 2);
+    invoked(&world.app, &world.vast, json!({})).await.unwrap();
+    assert_eq!(world.app.table().fleet(POOL).await.unwrap().run.epoch, epoch + 3);
+}
+
+#[tokio::test]
+async fn a_job_that_the_index_has_not_yet_is_carried_by_the_wake_and_a_kind_that_is_none_is_not() {
+    let world = World::with(policy(3)).await;
+    for event in [json!({}), json!({ "wake": { "kind": "no such kind" } }), json!({ "wake": 1 })] {
+        assert_eq!(handle(&world.app, &world.vast, event).await.unwrap()["started"], 0);
+    }
+    assert_eq!(handle(&world.app, &world.vast, wake()).await.unwrap()["started"], 1);
+}

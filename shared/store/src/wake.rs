@@ -1,0 +1,87 @@
+//! Waking the warm pool: how it stands, as its last run left it to those who submit, and the asynchronous invocation of its function.
+//!
+//! Promises: of many who want it woken within a second one wakes it; the others leave their mark, which whoever has just run looks for. None of it
+//! decides anything: a wake that is lost costs the time until the schedule.
+
+use crate::table::{Expr, Table, from_item, n};
+use crate::{Depth, Error, keys};
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use kiln_core::pool::room::WAKE_EVERY;
+use kiln_core::pool::{Standing, Waits};
+use kiln_core::time::Millis;
+
+impl Table {
+    /// How the pool stands; `None` where it has never run.
+    pub async fn standing(&self) -> Result<Option<Standing>, Error> {
+        self.get(&keys::standing()).await
+    }
+
+    /// Leaves how it stands at `at` to those who submit and those who wait.
+    pub async fn stand(&self, room: Option<u32>, waits: &Waits, at: Millis) -> Result<(), Error> {
+        let update = match room {
+            Some(room) => Expr::new("SET #at = :at, waits = :waits, room = :room").value("room", n(room)),
+            None => Expr::new("SET #at = :at, waits = :waits REMOVE room"),
+        };
+        let waits = serde_dynamo::to_attribute_value(waits).map_err(Error::internal)?;
+        self.update(&keys::standing(), update.name("at").value("at", n(at)).value("waits", waits), None).await.map(drop)
+    }
+
+    /// What a queued job is told: how many wait, and for what.
+    pub async fn queue(&self) -> Result<(Option<Depth>, Option<Standing>), Error> {
+        let mut found = self.get_many(&[keys::depth(), keys::standing()]).await?;
+        let depth = found.remove(&keys::depth()).map(from_item).transpose()?;
+        Ok((depth, found.remove(&keys::standing()).map(from_item).transpose()?))
+    }
+
+    /// Takes the wake of this second; `false` where somebody has it.
+    pub async fn take_wake(&self, now: Millis) -> Result<bool, Error> {
+        let take = Expr::new("SET woken_at = :now, #at = if_not_exists(#at, :never)").name("at").value("now", n(now)).value("never", n(0));
+        let free = Expr::new("attribute_not_exists(woken_at) OR woken_at <= :before").value("before", n(now - WAKE_EVERY));
+        Ok(self.update(&keys::standing(), take, Some(free)).await?.is_some())
+    }
+
+    /// Has whoever runs look again.
+    pub async fn look_again(&self) -> Result<(), Error> {
+        let mark = Expr::new("SET again = :yes, #at = if_not_exists(#at, :never)").name("at").value("yes", AttributeValue::Bool(true)).value("never", n(0));
+        self.update(&keys::standing(), mark, None).await.map(drop)
+    }
+
+    /// Takes the mark of [`Table::look_again`]; `false` where there is none. A read where there is none, since every run asks.
+    pub async fn takes_another_look(&self) -> Result<bool, Error> {
+        if !self.standing().await?.is_some_and(|standing| standing.again) {
+            return Ok(false);
+        }
+        let marked = Expr::new("again = :yes").value("yes", AttributeValue::Bool(true));
+        Ok(self.update(&keys::standing(), Expr::new("REMOVE again"), Some(marked)).await?.is_some())
+    }
+}
+
+/// Lambda, for the one function that others wake.
+#[derive(Debug, Clone)]
+pub struct Waker {
+    client: Client,
+    function: String,
+}
+
+impl Waker {
+    /// `KILN_WARM_POOL` is the function's name; without it nothing is woken here, and the schedule is all there is. `AWS_ENDPOINT_URL_LAMBDA` is
+    /// where Lambda answers, when that isn't where all of AWS does.
+    pub fn new(config: &SdkConfig, env: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let function = set("KILN_WARM_POOL")?;
+        let mut lambda = aws_sdk_lambda::config::Builder::from(config);
+        lambda.set_endpoint_url(set("AWS_ENDPOINT_URL_LAMBDA").or_else(|| config.endpoint_url().map(str::to_owned)));
+        Some(Self { client: Client::from_conf(lambda.build()), function })
+    }
+
+    /// Has it run now, and doesn't wait for it. `kind` is of the job that came: the index that jobs are counted by may not have it yet.
+    pub async fn wake(&self, kind: &str) -> Result<(), Error> {
+        let event = serde_json::json!({ "wake": { "kind": kind } }).to_string();
+        let call = self.client.invoke().function_name(&self.function).invocation_type(InvocationType::Event).payload(Blob::new(event));
+        call.send().await.map_err(|error| Error::aws_code("waking the warm pool", error)).map(drop)
+    }
+}
