@@ -115,6 +115,7 @@ const EXPECTED: &[(&str, u16, &str)] = &[
     ("uploads-delete", 204, ""),
     ("uploads-get", 200, r#""height":48"#),
     ("warm-pool-schedule", 0, r#""instances":1"#),
+    ("warm-pool-wake", 0, r#""instances":1"#),
     ("webhooks-change", 200, r#""events":["job.succeeded"]"#),
     ("webhooks-create", 201, r#""secret":"whsec_"#),
     ("webhooks-delete", 204, ""),
@@ -341,6 +342,7 @@ async fn the_pool_gives_the_idle_worker_back(world: &mut World, ada: &Client) ->
         ada.send(beat).await?.expect(200)
     };
     idle().await?;
+    world.play("warm-pool-wake").await?;
     let begun = std::time::Instant::now();
     // As deployed it has no machine of its own to destroy: the worker hears by its heartbeat that it is to leave.
     loop {

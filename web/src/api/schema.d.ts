@@ -2063,6 +2063,7 @@ export interface components {
             stage?: string | null;
             started_at?: string | null;
             state: components["schemas"]["State"];
+            waits_for?: components["schemas"]["WaitsFor"] | null;
         };
         /**
          * @description When a machine without work is given back.
@@ -2670,6 +2671,7 @@ export interface components {
                 stage?: string | null;
                 started_at?: string | null;
                 state: components["schemas"]["State"];
+                waits_for?: components["schemas"]["WaitsFor"] | null;
             }[];
             /** @description Ask for the next page with it; null at the end. */
             next_cursor?: string | null;
@@ -3070,6 +3072,11 @@ export interface components {
             gpu?: string | null;
             /** @description SHA-256 of the models' files that it needs for its capabilities and has not. */
             lacks?: string[];
+            /**
+             * @description Chosen by the worker, 256 random bits as text: its token will be `kin_INSTANCE.SECRET`. The same one again gets the same answer, so that an
+             *     answer that was lost costs no machine. Without it the server makes one, and a repetition is a second use of the boot token.
+             */
+            secret?: string | null;
             version: string;
         };
         RegisterResponse: {
@@ -3342,6 +3349,27 @@ export interface components {
             resets_at?: string | null;
             /** Format: int64 */
             used: number;
+        };
+        /**
+         * @description Why jobs wait and no machine is on its way, for those who need not know of budgets.
+         * @enum {string}
+         */
+        WaitReason: "paused" | "no_machine" | "unknown";
+        /** @description What a queued job waits for: as the pool last looked, at most a minute ago. */
+        WaitsFor: {
+            /**
+             * @description What that machine is at while it is loading: `models`, `engines` or `self-test`.
+             * @example models
+             */
+            boot_stage?: string | null;
+            /**
+             * Format: int64
+             * @description In how many seconds this job is expected to start; an estimate.
+             * @example 95
+             */
+            expected_start_s?: number | null;
+            machine?: components["schemas"]["Stage"] | null;
+            reason?: components["schemas"]["WaitReason"] | null;
         };
         /** @description A new endpoint, or an endpoint with a new secret. */
         WithSecret: components["schemas"]["EndpointView"] & {

@@ -84,11 +84,22 @@ test("a download's name is safe, and tells two pictures apart", () => {
 });
 
 test("a job that waits says for what, and about how long", () => {
-  const waits = (waits_for: Job["waits_for"]) => doing({ ...job({ state: "queued", attempt: 0, queue_position: 1 }), waits_for });
-  expect(waits({ machine: "loading", boot_stage: "models", expected_start_s: 130, reason: null })).toBe("A machine is loading its models, about 3 minutes");
-  expect(waits({ machine: "requested", boot_stage: null, expected_start_s: 60, reason: null })).toBe("A machine is being rented, about 60 seconds");
-  expect(waits({ machine: "busy", boot_stage: null, expected_start_s: 20, reason: null })).toBe("You are next in line, about 20 seconds");
-  expect(waits({ machine: null, boot_stage: null, expected_start_s: null, reason: "no_machine" })).toMatch(/keeps its place, and costs nothing/);
-  expect(waits({ machine: null, boot_stage: null, expected_start_s: null, reason: "paused" })).toMatch(/switched off/);
+  const waits = (waits_for: Job["waits_for"]) =>
+    doing({ ...job({ state: "queued", attempt: 0, queue_position: 1 }), waits_for });
+  expect(waits({ machine: "loading", boot_stage: "models", expected_start_s: 130, reason: null })).toBe(
+    "A machine is loading its models, about 3 minutes",
+  );
+  expect(waits({ machine: "requested", boot_stage: null, expected_start_s: 60, reason: null })).toBe(
+    "A machine is being rented, about 60 seconds",
+  );
+  expect(waits({ machine: "busy", boot_stage: null, expected_start_s: 20, reason: null })).toBe(
+    "You are next in line, about 20 seconds",
+  );
+  expect(waits({ machine: null, boot_stage: null, expected_start_s: null, reason: "no_machine" })).toMatch(
+    /keeps its place, and costs nothing/,
+  );
+  expect(waits({ machine: null, boot_stage: null, expected_start_s: null, reason: "paused" })).toMatch(
+    /switched off/,
+  );
   expect(waits(null)).toBe("You are next in line");
 });

@@ -39,7 +39,9 @@ const STAGES: Record<string, string> = {
 };
 
 /** What is going on, in one line. */
-export function doing(job: Pick<Job, "state" | "stage" | "attempt" | "queue_position" | "waits_for">): string {
+export function doing(
+  job: Pick<Job, "state" | "stage" | "attempt" | "queue_position" | "waits_for">,
+): string {
   if (job.state === "queued") {
     const again = job.attempt > 0 ? "The machine was lost; another one will take over. " : "";
     return `${again}${waiting(job)}${soon(job.waits_for?.expected_start_s)}`;
@@ -55,9 +57,11 @@ export function doing(job: Pick<Job, "state" | "stage" | "attempt" | "queue_posi
 function waiting(job: Pick<Job, "queue_position" | "waits_for">): string {
   const waits = job.waits_for;
   if (waits?.reason === "paused") return "The machines are switched off for now; your job keeps its place";
-  if (waits?.reason === "no_machine") return "No machine is to be had at the moment; your job keeps its place, and costs nothing until it is done";
+  if (waits?.reason === "no_machine")
+    return "No machine is to be had at the moment; your job keeps its place, and costs nothing until it is done";
   if (waits?.machine === "requested") return "A machine is being rented";
-  if (waits?.machine === "loading") return waits.boot_stage === "models" ? "A machine is loading its models" : "A machine is starting";
+  if (waits?.machine === "loading")
+    return waits.boot_stage === "models" ? "A machine is loading its models" : "A machine is starting";
   if (job.queue_position == null) return "A machine is being found";
   return job.queue_position <= 1 ? "You are next in line" : `Number ${job.queue_position} in line`;
 }
@@ -69,7 +73,8 @@ function soon(seconds: number | null | undefined): string {
 
 /** For a screen reader: the stage, and the progress in quarters, so that it isn't said each second; of a job that waits, not how long. */
 export function spoken(job: Job): string {
-  if (job.state === "queued") return doing({ ...job, waits_for: job.waits_for ? { ...job.waits_for, expected_start_s: null } : null });
+  if (job.state === "queued")
+    return doing({ ...job, waits_for: job.waits_for ? { ...job.waits_for, expected_start_s: null } : null });
   if (job.state !== "running") return doing(job);
   const quarter = Math.floor(job.progress * 4) * 25;
   return quarter > 0 ? `${doing(job)}, ${quarter} percent` : doing(job);
