@@ -6,6 +6,7 @@
 //! read leads to no rental; a machine that works is never given back for want of work.
 
 mod act;
+mod beyond;
 mod look;
 mod provider;
 mod providers;
@@ -156,9 +157,15 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     act::destroy_unwanted(&pool, &unwanted, &mut done).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
+    let beyond = beyond::commit(app, &fleet).await;
+    if !beyond.is_empty() {
+        run.told.retain(|told| told.reason != "beyond_cover");
+        run.told.splice(0..0, beyond.iter().cloned());
+        run.told_at = Some(app.now());
+    }
     stand(app, &policy, &mut looked, &plan, &done, &fleet, run).await;
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
-    metrics(app, looked.queued, ready, looked.day_microusd);
+    metrics(app, looked.queued, ready, looked.day_microusd, beyond.len());
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
 }
 
@@ -209,15 +216,23 @@ fn told(plan: &Plan) -> Vec<Told> {
 
 /// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs
 /// money for the hours in which it is written.
-fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64) {
-    if queued + ready == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
+fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize) {
+    if queued + ready + beyond as u64 == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
         return;
     }
-    let names: Vec<_> = ["QueuedJobs", "ReadyInstances", "StrandedJobs", "SpendMicrousd"].iter().map(|name| json!({ "Name": name })).collect();
-    let line = json!({
+    let mut values = vec![("QueuedJobs", json!(queued)), ("ReadyInstances", json!(ready)), ("StrandedJobs", json!(if ready == 0 { queued } else { 0 }))];
+    values.push(("SpendMicrousd", json!(day_microusd)));
+    if beyond > 0 {
+        values.push(("BeyondCover", json!(beyond)));
+    }
+    let names: Vec<_> = values.iter().map(|(name, _)| json!({ "Name": name })).collect();
+    let mut line = json!({
         "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(), "QueuedJobs": queued, "ReadyInstances": ready, "StrandedJobs": if ready == 0 { queued } else { 0 }, "SpendMicrousd": day_microusd,
+        "Deployment": app.deployment(),
     });
+    for (name, value) in values {
+        line[name] = value;
+    }
     println!("{line}");
 }
 

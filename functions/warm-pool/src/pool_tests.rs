@@ -243,6 +243,36 @@ async fn a_machine_that_will_not_die_is_destroyed_again_until_it_does() {
     assert_eq!(world.exist().await, []);
 }
 
+/// What it costs then is money that is gone: it counts, so that nothing else is rented for it, and is told.
+#[tokio::test]
+async fn what_a_machine_that_will_not_die_costs_beyond_its_cover_is_committed_and_told() {
+    let world = World::with(Policy { max: 1, desired_size: 0, ..one() }).await;
+    world.set(one()).await;
+    world.run().await;
+    world.fault(json!({ "kind": "undying", "method": "DELETE", "until_cleared": true })).await;
+    let now = world.app.now();
+    // Silent, written off, and the cover of its hour is over.
+    world
+        .change(|instance| {
+            (instance.stage, instance.heartbeat_at) = (Stage::Lost, Some(now - seconds(3_600)));
+            (instance.requested_at, instance.covered_to) = (now - seconds(7_200), now - seconds(600));
+        })
+        .await;
+    let rate = world.known().await[0].rate;
+    let full = world.hour().await;
+    world.set(Policy { max: 1, desired_size: 1, budget_month_microusd: Some(full), ..one() }).await;
+    assert_eq!(world.run().await["started"], 0, "another one was rented for money that is gone");
+    let more = world.hour().await - full;
+    let least = rate.microusd_per_hour * 720 / 3_600;
+    assert!((least..=least + 2).contains(&more), "{more} for twelve minutes at {rate:?}");
+    let told = world.app.table().fleet(POOL).await.unwrap().run.told;
+    assert!(told.iter().any(|told| told.reason == "beyond_cover" && told.instance_id.is_some() && told.text.contains('$')), "{told:?}");
+    // At the next look again, and no share twice.
+    let before = world.hour().await;
+    world.run().await;
+    assert!(world.hour().await - before <= rate.microusd_per_hour * 30 / 3_600);
+}
+
 #[tokio::test]
 async fn while_the_provider_is_down_nothing_is_rented_and_nothing_is_forgotten() {
     let world = World::with(one()).await;

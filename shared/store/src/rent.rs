@@ -66,6 +66,16 @@ impl Table {
         self.reserve(parts, first, None, instance, instance.covered_to, to, policy).await
     }
 
+    /// Commits what an instance costs until `to` whatever the budgets say: it costs that all the same. `false` where it is not what was read.
+    pub async fn commit_beyond(&self, instance: &Instance, to: Millis) -> Result<bool, Error> {
+        let mut parts = Parts::default();
+        let as_read = Expr::new("covered_to = :from").value("from", n(instance.covered_to));
+        let further = Expr::new("SET covered_to = :to").value("to", n(to));
+        let first = self.add_update(&mut parts, &keys::instance(&instance.instance_id), further, Some(as_read))?;
+        // What was not committed in time is committed late.
+        Ok(self.reserve(parts, first, None, instance, instance.covered_to, to, &Policy::default()).await?.is_ok())
+    }
+
     /// With the part `first`, what the instance costs from `from` to `to`, in every window that has room for it.
     #[allow(clippy::too_many_arguments)]
     async fn reserve(
