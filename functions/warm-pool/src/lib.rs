@@ -101,8 +101,12 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let mut done = act::all(&pool, &plan, run).await;
     act::destroy_unwanted(&pool, &unwanted, &mut done).await;
-    run.last_rent_at = done.rented_at.or(run.last_rent_at);
-    run.last_stop_at = done.stopped_at.or(run.last_stop_at);
+    if let Some(at) = done.rented_at {
+        run.history.rented(at);
+    }
+    if let Some(at) = done.stopped_at {
+        run.history.stopped(at);
+    }
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
     metrics(app, looked.queued, ready, looked.day_microusd);
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))

@@ -1,6 +1,7 @@
 //! How many machines there should be, which, and what they may cost.
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
+//! - [`history`]: what earlier looks leave to this one
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
@@ -8,12 +9,14 @@
 pub mod arrivals;
 pub mod budget;
 pub mod forecast;
+pub mod history;
 pub mod offers;
 pub mod plan;
 pub mod policy;
 pub mod reason;
 
 pub use arrivals::Arrivals;
+pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;
