@@ -100,7 +100,12 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 }
             }),
             Decision::Destroy { id, reason } => {
-                if let Some(instance) = find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. })) {
+                if matches!(reason, Reason::IdleBesideWork { .. }) {
+                    run.history.deaf_at = Some(app.now());
+                }
+                if let Some(instance) =
+                    find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. }))
+                {
                     run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                     learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
                 }

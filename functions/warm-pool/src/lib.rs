@@ -155,8 +155,12 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let mut done = act::all(&pool, &plan, run).await;
     act::destroy_unwanted(&pool, &unwanted, &mut done).await;
-    run.last_rent_at = done.rented_at.or(run.last_rent_at);
-    run.last_stop_at = done.stopped_at.or(run.last_stop_at);
+    if let Some(at) = done.rented_at {
+        run.history.rented(at);
+    }
+    if let Some(at) = done.stopped_at {
+        run.history.stopped(at);
+    }
     let beyond = beyond::commit(app, &fleet).await;
     if !beyond.is_empty() {
         run.told.retain(|told| told.reason != "beyond_cover");

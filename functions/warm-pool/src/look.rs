@@ -52,18 +52,25 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         came = run.arrivals.look(succeeded + depth.unfinished(), now);
     }
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
+    let instances: Vec<Seen> = fleet.instances.iter().map(|instance| see(instance, depth.as_ref(), now)).collect();
+    let useful = useful(app, depth.as_ref()).await;
+    // A word that is lost, or two, are no silence.
+    let lost_after_s = app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s);
+    run.history.look(run.ran_at, &instances, unserved(depth.as_ref(), useful), lost_after_s, now);
     let seen = Observation {
         demand: depth.as_ref().map(|depth| demand(app, depth, fleet, run, now)),
         listed,
-        instances: fleet.instances.iter().map(|instance| see(instance, now)).collect(),
-        useful: useful(app, depth.as_ref()).await,
+        instances,
+        useful,
         committed,
         boot_ms: boot(&fleet.instances).unwrap_or_else(|| providers.usual_boot()),
-        last_rent_at: run.last_rent_at,
-        last_stop_at: run.last_stop_at,
-        // A word that is lost, or two, are no silence.
-        lost_after_s: app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s),
+        history: run.history.clone(),
+        lost_after_s,
         deadlines: deadlines(app),
+        look_s: match app.settings().second_look_s {
+            0 => deadlines(app).tick_s,
+            second => second,
+        },
     };
     run.learn(&fleet.instances, now);
     let learned = Learned { jobs_per_hour: run.jobs_per_hour.clone(), avoid: run.avoid.clone(), taken_away: 0.0 };
@@ -75,6 +82,12 @@ async fn useful(app: &App, depth: Option<&Depth>) -> Option<u32> {
     let kept = app.table().depth().await.inspect_err(|error| tracing::error!(%error, "the kept count of jobs could not be read")).ok()??;
     let came = depth?.unfinished().saturating_sub(kept.unfinished());
     Some(kept.useful?.saturating_add(u32::try_from(came).unwrap_or(u32::MAX)))
+}
+
+/// Whether jobs wait that could run at once; `None` where that isn't known.
+fn unserved(depth: Option<&Depth>, useful: Option<u32>) -> Option<bool> {
+    let depth = depth?;
+    Some(depth.queued > 0 && u64::from(useful?) > depth.running)
 }
 
 /// How long things may take. The tick is the schedule's in production, and more than a laptop's.
@@ -94,9 +107,9 @@ fn demand(app: &App, depth: &Depth, fleet: &Fleet, run: &RunState, now: Millis) 
             all.push(Demand { queued, running, oldest_ms, service_ms: service(app, &fleet.timings, kind.name), ..Demand::default() });
         }
     }
-    let (came_10_min, came_hour) = (run.arrivals.last(10, now), run.arrivals.last(60, now));
+    let [came_2_min, came_10_min, came_hour] = [2, 10, 60].map(|minutes| run.arrivals.last(minutes, now));
     if came_hour > 0 {
-        all.push(Demand { came_10_min, came_hour, service_ms: mean(&fleet.timings).unwrap_or(seconds(30)), ..Demand::default() });
+        all.push(Demand { came_2_min, came_10_min, came_hour, service_ms: mean(&fleet.timings).unwrap_or(seconds(30)), ..Demand::default() });
     }
     all
 }
@@ -117,7 +130,8 @@ fn boot(instances: &[Instance]) -> Option<Millis> {
     instances.iter().filter_map(|instance| Some(instance.ready_at? - instance.requested_at)).max()
 }
 
-fn see(instance: &Instance, now: Millis) -> Seen {
+fn see(instance: &Instance, depth: Option<&Depth>, now: Millis) -> Seen {
+    let waits = |kind: &kinds::Kind| depth.is_some_and(|depth| depth.by_kind.get(&format!("{}/queued", kind.name)).is_some_and(|count| *count > 0));
     let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Ready | Stage::Busy);
     let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
     Seen {
@@ -129,7 +143,7 @@ fn see(instance: &Instance, now: Millis) -> Seen {
             _ if busy => Stage::Busy,
             stage => stage,
         },
-        since: instance.idle_since,
+        since: instance.idle_since.max(instance.ready_at.unwrap_or(0)),
         heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
         // Once it was ready it has booted: a worker that begins again there is bounded by its silence.
@@ -137,5 +151,6 @@ fn see(instance: &Instance, now: Millis) -> Seen {
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         leased_to: instance.lease.as_ref().map(|lease| lease.until),
+        able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
     }
 }

@@ -7,7 +7,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
-use kiln_core::pool::{Arrivals, Policy, Waits};
+use kiln_core::pool::{Arrivals, History, Policy, Waits};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -158,10 +158,8 @@ pub struct Stood {
 pub struct RunState {
     #[serde(default)]
     pub arrivals: Arrivals,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_rent_at: Option<Millis>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_stop_at: Option<Millis>,
+    #[serde(flatten)]
+    pub history: History,
     /// Hosts that did not boot or fell silent, and until when none is rented of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub avoid: BTreeMap<String, Millis>,

@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::{Rate, Window};
-use kiln_core::pool::{Demand, Keep, Observation, Policy, Seen, plan};
+use kiln_core::pool::{Demand, History, Keep, Observation, Policy, Seen, plan};
 use kiln_core::time::{Millis, seconds};
 use kiln_simulator::executor::DEADLINES;
 use std::collections::BTreeMap;
@@ -25,9 +25,10 @@ fn observation(machines: u32) -> Observation {
         rate: Rate { microusd_per_hour: 300_000 + i64::from(n), microusd_once: 0 },
         covered_to: NOW + seconds(if n % 4 == 0 { 1_990 } else { 2_500 }),
         leased_to: None,
+        able: true,
     });
     // Ten thousand jobs in eight queues.
-    let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_10_min: 1_500, came_hour: 6_000 };
+    let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_2_min: 300, came_10_min: 1_500, came_hour: 6_000 };
     Observation {
         useful: None,
         listed: true,
@@ -35,10 +36,10 @@ fn observation(machines: u32) -> Observation {
         instances: instances.collect(),
         committed: Some(BTreeMap::from([(Window("hour#2026-11-29T07".into()), 1_000_000)])),
         boot_ms: seconds(90),
-        last_rent_at: Some(NOW - seconds(600)),
-        last_stop_at: Some(NOW - seconds(600)),
+        history: History { last_rent_at: Some(NOW - seconds(600)), unserved_since: Some(NOW - seconds(1_200)), ..History::default() },
         lost_after_s: 90,
         deadlines: DEADLINES,
+        look_s: 30,
     }
 }
 

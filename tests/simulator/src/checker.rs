@@ -5,11 +5,14 @@ use crate::executor::{Executor, Told};
 use crate::parameters::LEASE_S;
 use crate::world::{Label, MachineId, State, World};
 use kiln_core::pool::budget::windows;
+use kiln_core::pool::history::DEAF_AFTER;
 use kiln_core::time::{Millis, rfc3339, seconds};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks in which the provider answered and the pool did not die, until what is not as it should be must be.
 const TICKS: u32 = 2;
+/// Until a machine that takes no work is given back, at the latest: where all look like it, the pool finds out with one an hour.
+const MOST_BESIDE: Millis = seconds(3_600 + 900);
 
 #[derive(Default)]
 pub struct Checker {
@@ -18,6 +21,8 @@ pub struct Checker {
     /// For how many good ticks a machine was listed and unknown, or known and to be gone and left alone.
     unknown: BTreeMap<MachineId, u32>,
     unended: BTreeMap<MachineId, u32>,
+    /// Since when each tick has found a machine that takes no work, and a job that waits, both for long, and gave none of these machines back.
+    beside_since: Option<Millis>,
     /// What was seen, so that a run without any fault is not taken for a proof.
     pub seen: Coverage,
 }
@@ -33,6 +38,9 @@ pub struct Coverage {
     pub late_completes: u64,
     pub refused_destroys: u64,
     pub budgets_met: u64,
+    pub silenced: u64,
+    pub deaf: u64,
+    pub doubts: u64,
 }
 
 impl Coverage {
@@ -45,6 +53,9 @@ impl Coverage {
         self.late_completes += other.late_completes;
         self.refused_destroys += other.refused_destroys;
         self.budgets_met += other.budgets_met;
+        self.silenced += other.silenced;
+        self.deaf += other.deaf;
+        self.doubts += other.doubts;
     }
 }
 
@@ -59,6 +70,8 @@ impl Checker {
                 return Err("a machine that isn't ours was touched".into());
             }
         }
+        self.silence(told)?;
+        self.deafness(world, executor, told)?;
         let listed: Option<BTreeSet<MachineId>> = told.listed.as_ref().map(|listed| listed.iter().map(|machine| machine.id).collect());
         let known = executor.records.iter().filter_map(|record| record.machine).chain(told.closed.iter().filter_map(|(_, id)| *id));
         if let Some(listed) = &listed {
@@ -81,6 +94,36 @@ impl Checker {
         }
         if let Some(listed) = listed.filter(|_| !told.crashed) {
             self.after_good_tick(world, executor, told, &listed)?;
+        }
+        Ok(())
+    }
+
+    /// No machine that would have spoken is given back for silence. One alone can't be told from an outage while the pool itself looks on.
+    fn silence(&mut self, told: &Told) -> Result<(), String> {
+        self.seen.doubts += u64::from(told.doubt);
+        for id in &told.silenced {
+            self.seen.silenced += 1;
+            if !told.dumb.contains(id) && told.speakers >= 2 {
+                return Err(format!("at {} machine {id} would have spoken, and was given back for its silence", rfc3339(told.at)));
+            }
+        }
+        Ok(())
+    }
+
+    /// No job waits for ever beside a machine that says that it is ready and takes none.
+    fn deafness(&mut self, world: &World, executor: &Executor, told: &Told) -> Result<(), String> {
+        self.seen.deaf += told.deaf.len() as u64;
+        if let Some(id) = told.deaf.iter().find(|id| !world.machines[**id as usize].deaf) {
+            return Err(format!("machine {id} takes work, and was given back since it took none"));
+        }
+        let known = executor.records.iter().filter(|record| !record.ending && !record.draining).filter_map(|record| record.machine);
+        let mut deaf = known.map(|id| &world.machines[id as usize]).filter(|machine| machine.deaf && machine.state == State::Idle);
+        let long = deaf.any(|machine| machine.silent_from.is_none() && told.at - machine.since > DEAF_AFTER) && world.oldest_ms() > DEAF_AFTER;
+        let since = *self.beside_since.get_or_insert(told.at);
+        if !long || !told.deaf.is_empty() || told.crashed {
+            self.beside_since = None;
+        } else if told.at - since > MOST_BESIDE {
+            return Err(format!("at {} a job has waited beside a machine that takes none for {} ms", rfc3339(told.at), told.at - since));
         }
         Ok(())
     }

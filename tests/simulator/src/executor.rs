@@ -13,7 +13,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::{self, Deadlines, Rate, Window};
 use kiln_core::pool::offers::{self, Learned};
-use kiln_core::pool::{Decision, Demand, Observation, Plan, Policy, Reason, Seen, plan};
+use kiln_core::pool::{Decision, Demand, History, Observation, Plan, Policy, Reason, Seen, plan};
 use kiln_core::time::{Millis, seconds};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,14 @@ pub struct Told {
     pub closed: Vec<(u64, Option<MachineId>)>,
     pub crashed: bool,
     pub wanted: u32,
+    /// Machines that truly could not speak when it looked, and those that were given back for their silence.
+    pub dumb: Vec<MachineId>,
+    pub silenced: Vec<MachineId>,
+    /// Those that took no work.
+    pub deaf: Vec<MachineId>,
+    /// Machines that should speak, and whether silence was in doubt.
+    pub speakers: usize,
+    pub doubt: bool,
 }
 
 /// A rule that is left out on purpose, so that the checker can show that it would be caught.
@@ -75,11 +83,23 @@ pub enum Planted {
     ReservesNothing,
     /// Idle machines are destroyed without a look whether they have taken a job.
     StopsBlindly,
+    /// Silence is the machines' fault, whoever was cut off.
+    NeverDoubts,
+    /// A machine that says that it is ready stays, whatever waits beside it.
+    TrustsTheDeaf,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 6] =
-        [Planted::OrphansStay, Planted::TouchesForeign, Planted::ClosesAtOnce, Planted::DestroysOnce, Planted::ReservesNothing, Planted::StopsBlindly];
+    pub const ALL: [Planted; 8] = [
+        Planted::OrphansStay,
+        Planted::TouchesForeign,
+        Planted::ClosesAtOnce,
+        Planted::DestroysOnce,
+        Planted::ReservesNothing,
+        Planted::StopsBlindly,
+        Planted::NeverDoubts,
+        Planted::TrustsTheDeaf,
+    ];
 }
 
 pub struct Executor {
@@ -93,8 +113,8 @@ pub struct Executor {
     intents: u64,
     boots: Vec<Millis>,
     boot_ms: Millis,
-    last_rent_at: Option<Millis>,
-    last_stop_at: Option<Millis>,
+    history: History,
+    looked_at: Option<Millis>,
     learned: Learned,
     /// Steps until this tick dies.
     steps_left: Option<u32>,
@@ -116,8 +136,8 @@ impl Executor {
             intents: 0,
             boots: vec![],
             boot_ms: ASSUMED_BOOT,
-            last_rent_at: None,
-            last_stop_at: None,
+            history: History::default(),
+            looked_at: None,
             learned: Learned::default(),
             steps_left: None,
             crashed_last: false,
@@ -135,9 +155,26 @@ impl Executor {
         // Lambda starts the next one; two deaths in a row would only be the same death later.
         let crash = !self.crashed_last && world.chance(world.lies.crash);
         self.steps_left = crash.then(|| world.rng.u32(0..12));
+        let (before, at) = (self.history.clone(), world.now);
         self.told.crashed = self.work(world).is_err();
         self.crashed_last = self.told.crashed;
+        // What a run has learned is written when it ends.
+        if self.told.crashed {
+            self.history = before;
+        } else {
+            self.looked_at = Some(at);
+        }
         std::mem::take(&mut self.told)
+    }
+
+    /// Whether anything runs or waits.
+    pub fn has_work(&self, world: &World) -> bool {
+        !self.records.is_empty() || world.queued() > 0 || world.running() > 0
+    }
+
+    /// Whether there is room for one more.
+    pub fn may_grow(&self) -> bool {
+        self.records.iter().filter(|record| !record.ending && !record.draining).count() < self.policy.max as usize
     }
 
     /// Forgets a record, as a table restored from an earlier copy would have.
@@ -283,11 +320,23 @@ impl Executor {
                 running: world.running(),
                 oldest_ms: world.oldest_ms(),
                 service_ms: world.measured_service_ms(),
+                came_2_min: world.came_within(seconds(120)),
                 came_10_min: world.came_within(seconds(600)),
                 came_hour: world.came_within(seconds(3_600)),
             }]
         });
-        let instances = self.records.iter().filter(|record| !record.ending).map(|record| see(record, world)).collect();
+        let instances: Vec<Seen> = self.records.iter().filter(|record| !record.ending).map(|record| see(record, world)).collect();
+        let unserved = (!unread).then(|| world.queued() > 0);
+        self.history.look(self.looked_at, &instances, unserved, LOST_AFTER_S, now);
+        match self.planted {
+            Some(Planted::NeverDoubts) => self.history.doubt = None,
+            Some(Planted::TrustsTheDeaf) => self.history.unserved_since = None,
+            _ => {}
+        }
+        let machines = self.records.iter().filter_map(|record| record.machine);
+        self.told.dumb = machines.filter(|id| world.machines[*id as usize].silent_from.is_some()).collect();
+        self.told.speakers = instances.iter().filter(|machine| matches!(machine.stage, Stage::Ready | Stage::Busy | Stage::Draining)).count();
+        self.told.doubt = self.history.doubt.is_some();
         // Hours, days and months that are over can't be committed to any more.
         let current = budget::windows(now);
         let of = |first: &Window| self.committed.range(first.clone()..).take_while(|(window, _)| window.name() == first.name()).collect::<Vec<_>>();
@@ -299,10 +348,10 @@ impl Executor {
             listed: true,
             committed: Some(committed),
             boot_ms: self.boot_ms,
-            last_rent_at: self.last_rent_at,
-            last_stop_at: self.last_stop_at,
+            history: self.history.clone(),
             lost_after_s: LOST_AFTER_S,
             deadlines: DEADLINES,
+            look_s: LOOK_S,
         }
     }
 
@@ -334,13 +383,21 @@ impl Executor {
                         continue;
                     }
                     world.meter.killed_by_scale_in += u64::from(works);
-                    self.last_stop_at = Some(world.now);
+                    self.history.stopped(world.now);
                     self.end(world, at);
                 }
                 Decision::Destroy { id, reason } => {
                     let Some(at) = self.find(&id) else { continue };
                     let record = &self.records[at];
-                    if matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. }) {
+                    match (&reason, record.machine) {
+                        (Reason::Silent { .. }, Some(id)) => self.told.silenced.push(id),
+                        (Reason::IdleBesideWork { .. }, Some(id)) => {
+                            self.told.deaf.push(id);
+                            self.history.deaf_at = Some(world.now);
+                        }
+                        _ => {}
+                    }
+                    if matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. }) {
                         self.learned.avoid.insert(format!("{:03}", record.host), world.now + AVOID);
                     }
                     let works = record.machine.is_some_and(|id| world.machines[id as usize].works());
@@ -407,7 +464,7 @@ impl Executor {
             missing_since: None,
             measured: false,
         });
-        self.last_rent_at = Some(now);
+        self.history.rented(now);
         self.step()?;
         let created = world.create(Label::Ours { intent }, host);
         self.step()?;
@@ -480,5 +537,6 @@ fn see(record: &Record, world: &World) -> Seen {
         rate: record.rate,
         covered_to: record.covered_to,
         leased_to: None,
+        able: true,
     }
 }

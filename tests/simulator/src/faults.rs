@@ -4,7 +4,7 @@
 use crate::checker::{Checker, Coverage};
 use crate::executor::{Executor, Planted};
 use crate::parameters::*;
-use crate::run::drive;
+use crate::run::{Looks, drive};
 use crate::world::{EPOCH, Label, World};
 use fastrand::Rng;
 use kiln_core::pool::{Keep, Policy};
@@ -12,6 +12,9 @@ use kiln_core::time::{Millis, seconds};
 
 const ATTACK: Millis = seconds(3 * 3_600);
 const HOURS: u64 = 4;
+/// For so long, and a heartbeat, silence of all is taken for our own while the pool itself looks: half of what loses a machine until it is found, and
+/// as much as that again.
+const OUTAGE_S: u64 = LOST_AFTER_S / 2 + LOST_AFTER_S - HEARTBEAT_S;
 
 /// What one seed's schedule is.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct Schedule {
     /// A record is lost in a tick with this probability, as after a restore of the table.
     pub forgotten: f64,
     pub job_factor: i64,
+    /// From when until when no machine is heard, and whether the pool stands still too.
+    pub outages: Vec<(Millis, Millis, bool)>,
 }
 
 impl Schedule {
@@ -44,6 +49,8 @@ impl Schedule {
             jobs_unread: rate(0.5),
             crash: rate(0.5),
             tick_missed: rate(0.3),
+            deaf: 0.0,
+            outage_hours: 0.0,
             spot: false,
         };
         let forgotten = rate(0.05);
@@ -65,7 +72,12 @@ impl Schedule {
             budget_day_microusd: budget.map(|hour| hour * rng.i64(2..=4)),
             ..Policy::default()
         };
-        Self { coming, lies, policy, forgotten, job_factor: if rng.bool() { 1 } else { 12 } }
+        let job_factor = if rng.bool() { 1 } else { 12 };
+        // Drawn last, so that what a seed drew before these faults were there it draws still.
+        let mut rate = |most: f64| if rng.bool() { 0.0 } else { most * rng.f64() };
+        let lies = Lies { deaf: rate(0.5), outage_hours: hours(rate(2.0)), ..lies };
+        let outages = outages(lies.outage_hours, rng);
+        Self { coming, lies, policy, forgotten, job_factor, outages }
     }
 
     /// Machines enough, and no budget in the way: then jobs may not wait for ever.
@@ -77,6 +89,23 @@ impl Schedule {
         };
         f64::from(self.policy.max) > 2.0 * busy * self.job_factor as f64 && self.policy.budget_hour_microusd.is_none() && self.policy.start_within_s == 60
     }
+}
+
+/// A short one of our API alone, or one of all of ours, for minutes.
+fn outages(hours: f64, rng: &mut Rng) -> Vec<(Millis, Millis, bool)> {
+    let mut outages = vec![];
+    let mut at = EPOCH;
+    while hours > 0.0 {
+        at += (-(1.0 - rng.f64()).ln() * hours * 3_600_000.0) as Millis + seconds(600);
+        let whole = rng.bool();
+        let lasts = if whole { rng.i64(seconds(30)..seconds(1_200)) } else { rng.i64(seconds(30)..seconds(OUTAGE_S)) };
+        if at + lasts > EPOCH + ATTACK {
+            break;
+        }
+        outages.push((at, at + lasts, whole));
+        at += lasts;
+    }
+    outages
 }
 
 /// Runs the schedule of a seed; the first rule that it breaks, if any.
@@ -92,9 +121,17 @@ pub fn run(seed: u64, planted: Option<Planted>, coverage: &mut Coverage) -> Opti
     let mut checker = Checker::default();
     let mut broken: Option<String> = None;
     let mut missed = false;
-    drive(&mut world, seconds(TICK_S), None, |world| {
-        if broken.is_some() {
-            return;
+    let mut looks = Looks::default();
+    world.wakes = true;
+    drive(&mut world, seconds(TICK_S), None, |world, woken| {
+        let next = looks.next(woken, executor.has_work(world));
+        if broken.is_some() || woken && !executor.may_grow() {
+            return next;
+        }
+        let outage = schedule.outages.iter().find(|(from, to, _)| (*from..to + seconds(HEARTBEAT_S)).contains(&world.now));
+        world.unheard = outage.map(|(from, to, _)| (*from, *to));
+        if outage.is_some_and(|(_, to, whole)| *whole && world.now < *to) {
+            return next;
         }
         let attacked = world.now < EPOCH + ATTACK;
         if !attacked {
@@ -103,13 +140,14 @@ pub fn run(seed: u64, planted: Option<Planted>, coverage: &mut Coverage) -> Opti
         // Never two in a row.
         missed = !missed && world.chance(world.lies.tick_missed);
         if missed {
-            return;
+            return next;
         }
         if attacked && world.chance(schedule.forgotten) {
             executor.forget(world);
         }
         let told = executor.tick(world);
         broken = checker.after_tick(world, &executor, &told).err();
+        next
     });
     let broken = broken.or_else(|| checker.at_end(&world, &executor, schedule.enough()).err());
     coverage.add(&checker.seen);
@@ -126,8 +164,8 @@ mod tests {
         let broken: Vec<_> = (1..=300).filter_map(|seed| run(seed, None, &mut coverage)).collect();
         assert!(broken.is_empty(), "{broken:#?}");
         // Each of them was tried.
-        let Coverage { orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met } = coverage;
-        let seen = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met];
+        let Coverage { orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts } = coverage;
+        let seen = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts];
         assert!(seen.iter().all(|count| *count > 20), "{coverage:?}");
     }
 

@@ -64,8 +64,12 @@ pub const RESUME_NEVER: f64 = 0.1;
 /// How often SQS's approximate counts are those of half a minute ago.
 pub const SQS_COUNTS_LATE: f64 = 0.5;
 
-/// How often the pool looks, until when a machine must have booted, and after what silence it is lost.
+/// The pool's schedule, until when a machine must have booted, and after what silence it is lost.
 pub const TICK_S: u64 = 60;
+/// It looks again so long after, while anything runs or waits.
+pub const LOOK_S: u64 = 30;
+/// A job that finds no machine ready and idle wakes it: from the submit to its reading.
+pub const WAKE_MS: Millis = 2_000;
 pub const BOOT_S: u64 = 600;
 pub const LOST_AFTER_S: u64 = 90;
 /// An attempt's lease, and how often its worker renews it.
@@ -119,6 +123,10 @@ pub struct Lies {
     pub crash: f64,
     /// A tick does not happen.
     pub tick_missed: f64,
+    /// A machine that has booted says that it is ready, and never takes a job.
+    pub deaf: f64,
+    /// Nobody hears any machine for some minutes, and half of these times the pool doesn't look either; so many hours apart in the mean.
+    pub outage_hours: f64,
     /// Spot machines are on offer.
     pub spot: bool,
 }
@@ -142,6 +150,8 @@ pub const ORDINARY: Lies = Lies {
     jobs_unread: 0.002,
     crash: 0.002,
     tick_missed: 0.002,
+    deaf: 0.0,
+    outage_hours: 0.0,
     spot: false,
 };
 

@@ -124,9 +124,15 @@ impl World {
     /// What the machine's worker has last said, and when.
     pub fn worker(&self, id: MachineId) -> (Worker, i64) {
         let machine = &self.machines[id as usize];
-        let heard_at = machine.silent_from.unwrap_or(self.now);
+        let mut heard_at = machine.silent_from.unwrap_or(self.now);
+        // Each speaks again with its next heartbeat.
+        let phase = seconds(u64::from(id) % HEARTBEAT_S);
+        if let Some((from, to)) = self.unheard.filter(|(from, to)| (*from..to + phase).contains(&self.now)) {
+            heard_at = heard_at.min(from - seconds(HEARTBEAT_S) + phase);
+            debug_assert!(to > from);
+        }
         let worker = match machine.state {
-            _ if machine.ready_at.is_none() => Worker::Silent,
+            _ if machine.ready_at.is_none_or(|ready_at| ready_at > heard_at) => Worker::Silent,
             State::Busy => Worker::Busy,
             // Gone or hung: as it was when it was last heard.
             State::Gone if machine.works() => Worker::Busy,

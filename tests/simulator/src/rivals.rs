@@ -85,7 +85,10 @@ impl Rule {
 pub fn rival(family: &Family, setting: Setting, seed: u64, samples: Option<&mut Vec<run::Sample>>) -> crate::meter::Meter {
     let mut world = World::new(family.coming, family.hours, SETTLE, family.start_within_s, ORDINARY.eased(), seed);
     let mut steers = Steers { setting, avoid: BTreeSet::new(), wishes: VecDeque::new(), counts: (0, 0), active_at: Millis::MIN / 2 };
-    run::drive(&mut world, setting.rule.every_ms(), samples, |world| steers.look(world));
+    run::drive(&mut world, setting.rule.every_ms(), samples, |world, _| {
+        steers.look(world);
+        setting.rule.every_ms()
+    });
     world.meter
 }
 

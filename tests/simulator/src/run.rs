@@ -22,17 +22,37 @@ pub struct Sample {
 /// The pool's own plan in one family's world.
 pub fn ours(family: &Family, policy: &Policy, seed: u64, samples: Option<&mut Vec<Sample>>) -> Meter {
     let mut world = World::new(family.coming, family.hours, SETTLE, family.start_within_s, ORDINARY, seed);
+    world.wakes = true;
     let mut executor = Executor::new(policy.clone(), None);
-    drive(&mut world, seconds(TICK_S), samples, |world| {
-        if !world.chance(world.lies.tick_missed) {
+    let mut looks = Looks::default();
+    drive(&mut world, seconds(TICK_S), samples, |world, woken| {
+        if (!woken || executor.may_grow()) && !world.chance(world.lies.tick_missed) {
             executor.tick(world);
         }
+        looks.next(woken, executor.has_work(world))
     });
     world.meter
 }
 
-/// Lets `steer` look at the world every so often until its end.
-pub fn drive(world: &mut World, every_ms: Millis, mut samples: Option<&mut Vec<Sample>>, mut steer: impl FnMut(&mut World)) {
+/// When Kiln looks: each minute, and while anything runs or waits half a minute later too.
+#[derive(Default)]
+pub struct Looks {
+    second: bool,
+}
+
+impl Looks {
+    /// How long after this look the next one comes.
+    pub fn next(&mut self, woken: bool, has_work: bool) -> Millis {
+        if woken {
+            return 0;
+        }
+        self.second = !self.second && has_work;
+        seconds(if self.second || !has_work { LOOK_S } else { TICK_S - LOOK_S })
+    }
+}
+
+/// Lets `steer` look at the world until its end: first after about `every_ms`, then as long after each look as it says, and when it is woken.
+pub fn drive(world: &mut World, every_ms: Millis, mut samples: Option<&mut Vec<Sample>>, mut steer: impl FnMut(&mut World, bool) -> Millis) {
     let minute = seconds(60);
     // Somewhere within a minute, as a schedule's own phase.
     let mut look = EPOCH + every_ms + world.rng.i64(0..every_ms.max(2)) / 2;
@@ -43,9 +63,11 @@ pub fn drive(world: &mut World, every_ms: Millis, mut samples: Option<&mut Vec<S
     loop {
         match world.run_on() {
             Next::Steer => {
-                steer(world);
-                look += every_ms;
+                look += steer(world, false);
                 world.steer_at(look);
+            }
+            Next::Wake => {
+                steer(world, true);
             }
             Next::Sample => {
                 if let Some(samples) = &mut samples {

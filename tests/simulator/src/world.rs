@@ -53,6 +53,8 @@ pub struct Machine {
     /// Its worker has died, or is cut off until the second time and goes on.
     pub silent_from: Option<Millis>,
     pub cut_off_to: Option<Millis>,
+    /// It takes no job, whatever it says.
+    pub deaf: bool,
     /// From when it is listed, and when it ends although it was destroyed before.
     pub listed_from: Millis,
     pub ends_at: Option<Millis>,
@@ -115,6 +117,7 @@ enum Event {
     /// Maintenance finds that the lease of an attempt is over.
     Requeue(Work),
     Steer,
+    Wake,
     Sample,
 }
 
@@ -143,6 +146,8 @@ pub struct Host {
 pub enum Next {
     /// Who steers is to look.
     Steer,
+    /// The same, since a job found no idle machine.
+    Wake,
     /// A moment for the picture.
     Sample,
     End,
@@ -161,6 +166,11 @@ pub struct World {
     pub list_errors: u32,
     /// Jobs take so many times longer than their kinds say.
     pub job_factor: i64,
+    /// From when until when nobody hears any machine.
+    pub unheard: Option<(Millis, Millis)>,
+    /// Jobs that find no idle machine wake who steers, and when the last did.
+    pub wakes: bool,
+    woken_at: Millis,
     end: Millis,
     events: BinaryHeap<Reverse<(Millis, u64, Event)>>,
     order: u64,
@@ -195,6 +205,9 @@ impl World {
             meter: Meter::new(EPOCH + settle, end, seconds(start_within_s)),
             list_errors: 0,
             job_factor: 1,
+            unheard: None,
+            wakes: false,
+            woken_at: EPOCH - 1,
             end,
             events: BinaryHeap::new(),
             order: 0,
@@ -236,6 +249,7 @@ impl World {
             self.now = at;
             match event {
                 Event::Steer => return Next::Steer,
+                Event::Wake => return Next::Wake,
                 Event::Sample => return Next::Sample,
                 own => self.happen(own),
             }
@@ -252,6 +266,12 @@ impl World {
                 return;
             }
             self.events.pop();
+            if event == Event::Wake {
+                // Who steers looks again when it is done.
+                self.woken_at = to + 1;
+                self.push(to + 1, Event::Wake);
+                continue;
+            }
             self.now = at;
             self.happen(event);
         }
@@ -260,7 +280,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Steer | Event::Sample => {}
+            Event::Steer | Event::Wake | Event::Sample => {}
             Event::Arrive => self.arrive(),
             Event::Stage { machine, epoch } => self.next_stage(machine, epoch),
             Event::Done { machine, epoch } => self.done(machine, epoch),
@@ -341,6 +361,11 @@ impl World {
         self.meter.came(self.now);
         self.queue.push_back(id);
         self.hand_out();
+        // One that is on its way sees this job too.
+        if self.wakes && !self.queue.is_empty() && self.woken_at < self.now {
+            self.woken_at = self.now + WAKE_MS;
+            self.push(self.woken_at, Event::Wake);
+        }
     }
 
     /// Jobs to idle workers: any of those that poll may get the next message.
@@ -385,6 +410,7 @@ impl World {
             draining: false,
             silent_from: None,
             cut_off_to: None,
+            deaf: false,
             listed_from,
             ends_at: None,
             refusals: 0,
@@ -440,6 +466,10 @@ impl World {
                     self.push(now + after as Millis, Event::Mishap { machine: id, kind });
                 }
             }
+        }
+        if first && self.chance(self.lies.deaf) {
+            self.machines[id as usize].deaf = true;
+            return;
         }
         if !self.machines[id as usize].draining {
             self.idle.push(id);

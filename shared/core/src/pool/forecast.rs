@@ -27,6 +27,12 @@ pub fn machines_for(rate: f64, service_s: f64, within_s: f64, most: u32) -> u32 
     (1..=most).find(|n| erlang_c(load, *n) * (-(f64::from(*n) - load) * within_s / service_s).exp() <= LATE).unwrap_or(most)
 }
 
+/// Machines to keep for a load, where one that is rented as soon as a job waits comes in time for most: the load, and a spare where they are few
+/// (of many, one is soon free). Tuned in `tests/simulator`.
+pub fn machines_beside_rentals(load: f64) -> u32 {
+    if load <= 0.0 { 0 } else { (load + (1.0 / load).min(1.0)).round() as u32 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +45,11 @@ mod tests {
         assert!((erlang_c(8.0, 10) - 0.409).abs() < 5e-4);
         assert_eq!(erlang_c(3.0, 3), 1.0);
         assert_eq!(erlang_c(0.0, 0), 1.0);
+    }
+
+    #[test]
+    fn beside_rentals_a_spare_is_kept_where_machines_are_few() {
+        assert_eq!([0.0, 0.2, 1.0, 5.0, 20.0].map(machines_beside_rentals), [0, 1, 2, 5, 20]);
     }
 
     #[test]

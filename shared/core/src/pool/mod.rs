@@ -1,6 +1,7 @@
 //! How many machines there should be, which, and what they may cost.
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
+//! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //!
@@ -9,6 +10,7 @@
 pub mod arrivals;
 pub mod budget;
 pub mod forecast;
+pub mod history;
 pub mod offers;
 pub mod plan;
 pub mod policy;
@@ -17,6 +19,7 @@ pub mod room;
 pub mod standing;
 
 pub use arrivals::Arrivals;
+pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;

@@ -3,7 +3,8 @@
 //! within a boot's time of a rental, so that the pool doesn't flap; each decision has its reason.
 
 use super::budget::{self, Deadlines, Rate, Window};
-use super::forecast::machines_for;
+use super::forecast::{machines_beside_rentals, machines_for};
+use super::history::{self, History};
 use super::policy::{Keep, Policy};
 use super::reason::Reason;
 use crate::fleet::Stage;
@@ -30,13 +31,15 @@ pub struct Seen {
     pub covered_to: Millis,
     /// An operator has claimed it until then: it is not given back for want of work.
     pub leased_to: Option<Millis>,
+    /// It could do some of the jobs that wait.
+    pub able: bool,
 }
 
 impl Seen {
     /// One that has just been asked for, and costs nothing as far as is asked here.
     pub fn asked_for(id: InstanceId, now: Millis) -> Self {
         let (far, rate) = (Millis::MAX, Rate::default());
-        Self { id, stage: Stage::Requested, since: now, heard_at: now, begun: now, boot_by: far, rate, covered_to: far, leased_to: None }
+        Self { id, stage: Stage::Requested, since: now, heard_at: now, begun: now, boot_by: far, rate, covered_to: far, leased_to: None, able: false }
     }
 }
 
@@ -49,7 +52,8 @@ pub struct Demand {
     pub oldest_ms: Millis,
     /// What one of them takes on a machine that is ready, as measured.
     pub service_ms: Millis,
-    /// Jobs that came in the last ten minutes and in the last hour.
+    /// Jobs that came in the last two minutes, the last ten, and the last hour.
+    pub came_2_min: u64,
     pub came_10_min: u64,
     pub came_hour: u64,
 }
@@ -67,11 +71,13 @@ pub struct Observation {
     pub committed: Option<BTreeMap<Window, i64>>,
     /// What most boots take (the 95th percentile), as measured.
     pub boot_ms: Millis,
-    pub last_rent_at: Option<Millis>,
-    pub last_stop_at: Option<Millis>,
+    /// What earlier looks left, and what this one makes of it ([`History::look`]).
+    pub history: History,
     /// A machine that has not spoken for so long is lost.
     pub lost_after_s: u64,
     pub deadlines: Deadlines,
+    /// How soon the next look comes, while anything runs or waits. What is covered reckons with [`Deadlines::tick_s`], which is never less.
+    pub look_s: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,22 +124,35 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Millis) -> Plan {
     plan
 }
 
-/// Gives back what is silent or did not boot; gives what lives.
+/// Gives back what is silent, did not boot, or takes no work; gives what lives.
 fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a Seen> {
     let lost = seconds(seen.lost_after_s);
     let mut living = Vec::with_capacity(seen.instances.len());
+    let mut excused = 0;
     for machine in seen.instances.iter().filter(|machine| !matches!(machine.stage, Stage::Gone | Stage::Stopped)) {
         let reason = if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
             Reason::BootTooLong { waited_s: whole(now - machine.begun) }
         } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
             Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {
+            if machine.stage != Stage::Lost && seen.history.excuses(machine, lost, now) {
+                excused += 1;
+                living.push(machine);
+                continue;
+            }
             Reason::Silent { silent_s: whole(now - machine.heard_at) }
         } else {
             living.push(machine);
             continue;
         };
         plan.decisions.push(Decision::Destroy { id: machine.id.clone(), reason });
+    }
+    if let Some(doubt) = seen.history.doubt.filter(|_| excused > 0) {
+        plan.notes.push(Reason::InDoubt { machines: excused, wait_s: whole(doubt.at + lost - now) });
+    }
+    if let Some(machine) = history::deaf(seen, &living, now) {
+        living.retain(|other| other.id != machine.id);
+        plan.decisions.push(Decision::Destroy { id: machine.id.clone(), reason: Reason::IdleBesideWork { idle_s: whole(now - machine.since) } });
     }
     living
 }
@@ -193,25 +212,28 @@ impl Need {
     fn of(demand: &[Demand], seen: &Observation, policy: &Policy, staying: &[&Seen]) -> Self {
         let supply = staying.len() as u32;
         let sum = |of: fn(&Demand) -> u64| demand.iter().map(of).sum::<u64>();
-        let (queued, came_10_min, came_hour) = (sum(|d| d.queued), sum(|d| d.came_10_min), sum(|d| d.came_hour));
+        let (queued, came_hour) = (sum(|d| d.queued), sum(|d| d.came_hour));
         let oldest_ms = demand.iter().filter(|d| d.queued > 0).map(|d| d.oldest_ms).max().unwrap_or(0);
         // The mean of what is there, by how much there is of each; of all kinds, where nothing is.
         let weight = |d: &Demand| (d.queued + d.running + d.came_hour) as f64;
         let weights: f64 = demand.iter().map(weight).sum();
         let service_ms: f64 = if weights > 0.0 { demand.iter().map(|d| weight(d) * d.service_ms as f64).sum::<f64>() / weights } else { 0.0 };
         let service = (service_ms / 1000.0).max(0.1);
-        let (within, boot, tick) = (policy.start_within_s as f64, seen.boot_ms as f64 / 1000.0, seen.deadlines.tick_s as f64);
-        let patient = within >= boot + 3.0 * tick;
-        let rate = expected_rate(came_10_min as f64, came_hour as f64);
-        let waiting = waiting(queued, supply, service, oldest_ms as f64 / 1000.0, rate, within, boot, tick, patient);
+        let (within, boot, look) = (policy.start_within_s as f64, seen.boot_ms as f64 / 1000.0, seen.look_s as f64);
+        let patient = within >= boot + 3.0 * seen.deadlines.tick_s as f64;
+        let rate = expected_rate(sum(|d| d.came_2_min) as f64, sum(|d| d.came_10_min) as f64, came_hour as f64);
+        let coming = staying.iter().filter(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading)).count() as u32;
+        let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient };
         // More than may run at once would stand idle.
-        let waiting = waiting.min(seen.useful.unwrap_or(u32::MAX));
+        let waiting = queue.machines().min(seen.useful.unwrap_or(u32::MAX));
         let load = rate * service;
         let expected = match policy.keep {
             // What is idle is kept for its time; what waits brings the rest.
             Keep::Idle => 0,
-            Keep::Learned if patient => load.floor() as u32,
-            Keep::Learned if within >= boot + tick => load.ceil() as u32,
+            // A boot after the next look is in time: what works all the time is kept.
+            Keep::Learned if within >= boot + look => load.floor() as u32,
+            // Most that are rented for a job that waits are there before its time is over.
+            Keep::Learned if boot <= BOOTS_WITHIN * within => machines_beside_rentals(load),
             Keep::Learned => machines_for(rate, service, within, policy.max),
         };
         // What works stays.
@@ -221,40 +243,68 @@ impl Need {
     }
 }
 
-/// Jobs a second that are expected. What is usual shows in the last hour; the last ten minutes tell only where they are out of what chance makes
-/// of the usual (a Poisson count's deviation is the root of its mean): then a crowd has come, or is over.
-fn expected_rate(came_10_min: f64, came_hour: f64) -> f64 {
+/// Jobs a second that are expected. What is usual shows in the last hour; the last minutes tell only where they are out of what chance makes
+/// of the usual (a Poisson count's deviation is the root of its mean): then a crowd has come, or is over. That it is over, two minutes tell.
+fn expected_rate(came_2_min: f64, came_10_min: f64, came_hour: f64) -> f64 {
     let usual = came_hour / 6.0;
     let deviation = usual.max(1.0).sqrt();
     let count = if came_10_min > usual + 2.0 * deviation || came_10_min < usual - 3.0 * deviation { came_10_min } else { usual };
+    let in_two = count / 5.0;
+    let count = if came_2_min < in_two - 3.0 * in_two.sqrt() { 5.0 * came_2_min } else { count };
     count / 600.0
 }
 
-/// Machines for the jobs that wait: `supply` where those that are there, or on their way, start them in time.
-#[allow(clippy::too_many_arguments)]
-fn waiting(queued: u64, supply: u32, service: f64, oldest: f64, rate: f64, within: f64, boot: f64, tick: f64, patient: bool) -> u32 {
-    if queued == 0 {
-        return 0;
+/// A boot of the slowest that is longer than so many times what a job may wait comes too late for the jobs that it is rented for.
+const BOOTS_WITHIN: f64 = 2.5;
+/// Of service times, as measured of kinds that are mixed as customers mix them.
+const SQUARED_VARIATION: f64 = 1.6;
+/// How much of the jobs that come within a boot counts as chance, and how many deviations of it must fit: tuned in `tests/simulator`.
+const ARRIVALS: f64 = 1.2;
+const DEVIATIONS: f64 = 1.5;
+
+/// The jobs that wait, and what is there for them. Times are in seconds.
+struct Queue {
+    queued: f64,
+    oldest: f64,
+    /// Machines that are there or on their way, and of these the latter.
+    supply: u32,
+    coming: u32,
+    service: f64,
+    rate: f64,
+    within: f64,
+    boot: f64,
+    look: f64,
+    patient: bool,
+}
+
+impl Queue {
+    /// Machines for them: `supply` where those that are there, or on their way, start them in time.
+    fn machines(&self) -> u32 {
+        let Self { queued, oldest, supply, coming, service, rate, within, boot, look, patient } = *self;
+        if queued == 0.0 {
+            return 0;
+        }
+        // Jobs that one machine starts within the time that a job may wait, the first one at once.
+        let starts = (within / service).floor() + 1.0;
+        if supply == 0 {
+            // As late as may be: more of them come to one machine.
+            let can_wait = patient && oldest + boot + 2.0 * look < within && queued < starts;
+            return if can_wait { 0 } else { (queued / starts).ceil() as u32 };
+        }
+        // Whether the newest of them may start too late by so many machines: those before it may be long, and until one that is rented now has
+        // booted others come, or don't, by chance.
+        let late = |machines: u32| {
+            let deviation = (SQUARED_VARIATION * queued + ARRIVALS * rate * boot).sqrt();
+            (queued + DEVIATIONS * deviation) * service / f64::from(machines) > within
+        };
+        // From nothing each of those on their way takes one at once.
+        if supply == coming && queued <= f64::from(coming) || !late(supply) {
+            // By the mean they start in time, but one has waited for longer: the machines have long ones. One more at a time.
+            return if oldest > within { supply.max(supply - coming + 1) } else { supply };
+        }
+        let left = queued - f64::from(supply) * boot / service + rate * boot;
+        supply.max((left / starts).ceil() as u32).max(supply + 1)
     }
-    let (queued, machines) = (queued as f64, f64::from(supply));
-    // Jobs that one machine starts within the time that a job may wait, the first one at once.
-    let starts = (within / service).floor() + 1.0;
-    if supply == 0 {
-        // As late as may be: more of them come to one machine.
-        let can_wait = patient && oldest + boot + 2.0 * tick < within && queued < starts;
-        return if can_wait { 0 } else { (queued / starts).ceil() as u32 };
-    }
-    // Others come meanwhile: only what they leave works the queue off.
-    let free = (machines - rate * service).max(0.05 * machines);
-    let clears_in = queued / free * service;
-    // A machine that is rented now helps no job that starts before it has booted, half of what the slowest take in the mean; one that is rented
-    // at the next tick comes a tick later.
-    if clears_in <= (within - oldest - tick).max(boot / 2.0) {
-        // By the mean it clears, but a job has waited for longer than that takes: the machines have long ones.
-        return if oldest > within + boot { supply + 1 } else { supply };
-    }
-    let left = queued - machines * boot / service + rate * boot;
-    supply.max((left / starts).ceil() as u32).max(supply + 1)
 }
 
 fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Millis, plan: &mut Plan) {
@@ -272,7 +322,7 @@ fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Mill
         Reason::Floor { supply, wanted }
     } else {
         // What is only expected waits until the last change is a boot's time ago; what waits doesn't.
-        if let Some(wait) = too_soon(seen.last_stop_at, seen.boot_ms, now) {
+        if let Some(wait) = seen.history.too_soon(true, seen.boot_ms, now) {
             plan.notes.push(Reason::TooSoon { wait_s: whole(wait) });
             return;
         }
@@ -293,7 +343,7 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
     let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready).collect();
     // The dearest first, and of equals the longest idle.
     idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
-    let soon = too_soon(seen.last_rent_at, seen.boot_ms, now);
+    let soon = seen.history.too_soon(false, seen.boot_ms, now);
     for machine in idle {
         if machine.leased_to.is_some_and(|until| until > now) {
             continue;
@@ -329,12 +379,7 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
 
 /// For how long a machine that isn't needed is kept: it would have to boot again. Where jobs may wait longer than that, not at all.
 fn learned_idle(need: &Need, seen: &Observation, supply: u32) -> Millis {
-    if need.patient { 0 } else { seen.boot_ms / 2 / Millis::from(supply.max(1)) }
-}
-
-/// How long it is still too soon after the last change, if it is.
-fn too_soon(last: Option<Millis>, boot_ms: Millis, now: Millis) -> Option<Millis> {
-    last.map(|last| last + boot_ms - now).filter(|wait| *wait > 0)
+    if need.patient { 0 } else { seen.boot_ms / 10 / Millis::from(supply.max(1)) }
 }
 
 fn whole(ms: Millis) -> u64 {

@@ -21,6 +21,7 @@ fn machine(n: u128, stage: Stage, idle_s: u64) -> Seen {
         rate: Rate::default(),
         covered_to: 0,
         leased_to: None,
+        able: true,
     }
 }
 
@@ -38,10 +39,10 @@ fn observe(queued: u64, instances: Vec<Seen>) -> Observation {
         useful: None,
         committed: Some(BTreeMap::new()),
         boot_ms: seconds(90),
-        last_rent_at: None,
-        last_stop_at: None,
+        history: History::default(),
         lost_after_s: 90,
         deadlines: DEADLINES,
+        look_s: 30,
     }
 }
 
@@ -69,8 +70,9 @@ fn a_crowd_brings_as_many_as_start_it_within_its_time_after_a_boot() {
     // One is there, and starts three while the others boot; what is left is 27, for nine.
     let one = observe(30, vec![machine(1, Stage::Ready, 0)]);
     assert_eq!(plan(&one, &policy(100), NOW).wanted, 9);
-    // What clears before another one could well have booted needs no other.
-    assert_eq!(rents(&plan(&observe(1, vec![machine(1, Stage::Busy, 0)]), &policy(100), NOW)), 0);
+    // Of two that work one is soon free; one alone may have a long job.
+    let busy = |count: u128| observe(1, (0..count).map(|n| machine(n, Stage::Busy, 0)).collect());
+    assert_eq!((rents(&plan(&busy(1), &policy(100), NOW)), rents(&plan(&busy(2), &policy(100), NOW))), (1, 0));
 }
 
 #[test]
@@ -123,8 +125,10 @@ fn jobs_that_take_longer_than_was_measured_bring_one_machine_more() {
         let demand = Demand { queued: 1, running: 1, oldest_ms: seconds(oldest_s), service_ms: seconds(1), ..Demand::default() };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines) }, &policy(5), NOW))
     };
-    assert_eq!(waits(150, vec![machine(1, Stage::Busy, 0)]), 0);
-    assert_eq!(waits(151, vec![machine(1, Stage::Busy, 0)]), 1);
+    assert_eq!(waits(60, vec![machine(1, Stage::Busy, 0)]), 0);
+    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0)]), 1);
+    // One at a time, however often it looks.
+    assert_eq!(waits(61, vec![machine(1, Stage::Busy, 0), machine(2, Stage::Loading, 0)]), 0);
 }
 
 #[test]
@@ -176,27 +180,31 @@ fn a_drained_machine_is_no_supply_and_is_left_alone_until_its_cover_ends() {
 fn the_learned_policy_keeps_what_is_expected_and_does_not_flap() {
     let learned = Policy { keep: Keep::Learned, ..policy(10) };
     let mut seen = observe(0, (1..=5).map(|n| machine(n, Stage::Ready, 60)).collect());
-    // Two jobs a minute of half a minute: a load of one, for which three machines are kept (one percent may wait a minute).
-    seen.demand = Some(vec![Demand { came_10_min: 20, came_hour: 120, service_ms: seconds(30), ..Demand::default() }]);
+    // Two jobs a minute of half a minute: a load of one, for which two machines are kept.
+    seen.demand = Some(vec![Demand { came_2_min: 4, came_10_min: 20, came_hour: 120, service_ms: seconds(30), ..Demand::default() }]);
     let decided = plan(&seen, &learned, NOW);
-    assert_eq!((decided.wanted, decided.decisions.len()), (3, 2));
-    assert!(matches!(&decided.decisions[0], Decision::Stop { reason: Reason::NotNeeded { idle_s: 60, wanted: 3 }, .. }), "{decided:?}");
-    // Within a boot's time of a rental nothing goes, and within one of a stop nothing comes for jobs that are only expected.
-    let grown = Observation { last_rent_at: Some(NOW - seconds(89)), ..seen.clone() };
+    assert_eq!((decided.wanted, decided.decisions.len()), (2, 3));
+    assert!(matches!(&decided.decisions[0], Decision::Stop { reason: Reason::NotNeeded { idle_s: 60, wanted: 2 }, .. }), "{decided:?}");
+    // Within a boot's time of a turn to growing nothing goes, and within one of a turn to shrinking nothing comes for jobs that are only expected.
+    let turned = |history: History| Observation { history, ..seen.clone() };
+    let grown = turned(History { last_rent_at: Some(NOW - seconds(50)), turned_at: Some(NOW - seconds(89)), ..History::default() });
     assert_eq!((plan(&grown, &learned, NOW).decisions, plan(&grown, &learned, NOW).notes), (vec![], vec![Reason::TooSoon { wait_s: 1 }]));
-    let shrunk = Observation { last_stop_at: Some(NOW - seconds(89)), instances: vec![], ..seen.clone() };
-    assert_eq!(rents(&plan(&shrunk, &learned, NOW)), 0);
-    assert_eq!(rents(&plan(&Observation { last_stop_at: Some(NOW - seconds(90)), ..shrunk }, &learned, NOW)), 3);
+    let grown = turned(History { last_rent_at: Some(NOW - seconds(50)), turned_at: Some(NOW - seconds(90)), ..History::default() });
+    assert_eq!(plan(&grown, &learned, NOW).decisions.len(), 3);
+    let stopped = |ago: u64| History { last_stop_at: Some(NOW - seconds(ago)), turned_at: Some(NOW - seconds(ago)), ..History::default() };
+    let shrunk = |ago: u64| Observation { instances: vec![], ..turned(stopped(ago)) };
+    assert_eq!((rents(&plan(&shrunk(89), &learned, NOW)), rents(&plan(&shrunk(90), &learned, NOW))), (0, 2));
 }
 
 #[test]
 fn where_jobs_may_wait_longer_than_a_boot_they_are_gathered_and_nothing_is_kept_for_them() {
     let patient = Policy { keep: Keep::Learned, start_within_s: 3_600, ..policy(10) };
     let waits = |oldest_s: u64, queued: u64| {
-        let demand = Demand { queued, oldest_ms: seconds(oldest_s), service_ms: seconds(30), came_hour: 12, came_10_min: 2, ..Demand::default() };
+        let demand =
+            Demand { queued, oldest_ms: seconds(oldest_s), service_ms: seconds(30), came_hour: 12, came_10_min: 2, came_2_min: 1, ..Demand::default() };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, vec![]) }, &patient, NOW))
     };
-    assert_eq!((waits(60, 2), waits(3_389, 2), waits(3_390, 2)), (0, 0, 1));
+    assert_eq!((waits(60, 2), waits(3_449, 2), waits(3_450, 2)), (0, 0, 1));
     // More than one machine could start in that time.
     assert_eq!(waits(60, 121), 1);
     let idle = observe(0, vec![machine(1, Stage::Ready, 60)]);
@@ -206,21 +214,31 @@ fn where_jobs_may_wait_longer_than_a_boot_they_are_gathered_and_nothing_is_kept_
 #[test]
 fn the_last_minutes_tell_only_where_they_are_out_of_chance() {
     // 120 an hour are 20 in ten minutes, give or take 4.5.
-    let per_10_min = |recent: f64| expected_rate(recent, 120.0) * 600.0;
+    let per_10_min = |recent: f64| expected_rate(recent / 5.0, recent, 120.0) * 600.0;
     assert_eq!((per_10_min(14.0), per_10_min(20.0), per_10_min(24.0)), (20.0, 20.0, 20.0));
     assert_eq!((per_10_min(40.0), per_10_min(3.0)), (40.0, 3.0));
     // A crowd that is over is not expected again.
-    assert_eq!(expected_rate(0.0, 130.0), 0.0);
+    assert_eq!(expected_rate(0.0, 0.0, 130.0), 0.0);
+    // Two minutes say so where a crowd was one: 26 are expected of 130 in ten minutes, and no fewer than 11 by chance.
+    assert_eq!((expected_rate(10.0, 130.0, 130.0) * 600.0, expected_rate(11.0, 130.0, 130.0) * 600.0), (50.0, 130.0));
 }
 
 #[test]
 fn what_comes_meanwhile_counts_against_the_machines_that_work_a_queue_off() {
     let machines: Vec<_> = (1..=7).map(|n| machine(n, Stage::Busy, 0)).collect();
     let with = |came_hour: u64| {
-        let demand = Demand { queued: 10, running: 7, oldest_ms: seconds(20), service_ms: seconds(30), came_hour, came_10_min: came_hour / 6 };
+        let demand = Demand {
+            queued: 8,
+            running: 7,
+            oldest_ms: seconds(20),
+            service_ms: seconds(30),
+            came_hour,
+            came_10_min: came_hour / 6,
+            came_2_min: came_hour / 30,
+        };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines.clone()) }, &policy(20), NOW))
     };
-    // Ten jobs are 43 s of seven machines, and 150 s of the two that a load of five leaves.
+    // Eight jobs are 34 s of seven machines, and nobody comes; or many do within a boot, and may be more than usual.
     assert_eq!((with(0), with(600)), (0, 1));
 }
 
@@ -231,7 +249,7 @@ fn long_jobs_in_every_machine_are_no_reason_to_let_one_wait_for_ever() {
         let demand = Demand { queued: 1, running: 5, oldest_ms: seconds(oldest_s), service_ms: seconds(30), ..Demand::default() };
         rents(&plan(&Observation { demand: Some(vec![demand]), ..observe(0, machines.clone()) }, &policy(20), NOW))
     };
-    assert_eq!((waits(150), waits(151)), (0, 1));
+    assert_eq!((waits(60), waits(61)), (0, 1));
 }
 
 #[test]
@@ -263,12 +281,12 @@ fn cover_is_renewed_while_three_more_ticks_may_fail() {
 #[test]
 fn where_a_boot_after_the_next_look_is_in_time_no_more_is_kept_than_works() {
     let kept = |start_within_s: u64| {
-        let demand = Demand { service_ms: seconds(30), came_10_min: 28, came_hour: 168, ..Demand::default() };
+        let demand = Demand { service_ms: seconds(30), came_2_min: 6, came_10_min: 28, came_hour: 168, ..Demand::default() };
         let learned = Policy { keep: Keep::Learned, start_within_s, ..policy(20) };
         plan(&Observation { demand: Some(vec![demand]), ..observe(0, vec![]) }, &learned, NOW).wanted
     };
-    // A load of 1.4 machines, a boot of 90 s and a tick of 60 s.
-    assert_eq!((kept(60), kept(150), kept(270)), (3, 2, 1));
+    // A load of 1.4 machines, a boot of 90 s and a look each 30 s. Where jobs may wait for less than a boot's part, Erlang's formula says how many.
+    assert_eq!((kept(20), kept(60), kept(119), kept(120), kept(270)), (5, 2, 2, 1, 1));
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub enum Reason {
     BootTooLong { waited_s: u64 },
     /// It has not spoken for so long.
     Silent { silent_s: u64 },
+    /// It has said for so long that it is ready, and took none of the jobs that it could do.
+    IdleBesideWork { idle_s: u64 },
+    /// So many machines are silent all at once, or since nobody looked: it may be an outage of ours, and they have a while to speak.
+    InDoubt { machines: u32, wait_s: u64 },
     /// An operator sent it away, or its boot token was used twice: its tokens are worth nothing any more.
     SentAway,
     /// The operator has switched safe mode on.
@@ -51,6 +55,8 @@ impl Reason {
             Reason::NotNeeded { .. } => "not_needed",
             Reason::BootTooLong { .. } => "boot_too_long",
             Reason::Silent { .. } => "silent",
+            Reason::IdleBesideWork { .. } => "idle_beside_work",
+            Reason::InDoubt { .. } => "in_doubt",
             Reason::SentAway => "sent_away",
             Reason::SafeMode => "safe_mode",
             Reason::Budget { .. } => "budget",
@@ -75,6 +81,10 @@ impl std::fmt::Display for Reason {
             Reason::NotNeeded { idle_s, wanted } => write!(f, "it was idle for {idle_s} s, and the jobs that are expected need {wanted} machines"),
             Reason::BootTooLong { waited_s } => write!(f, "it did not boot in {waited_s} s"),
             Reason::Silent { silent_s } => write!(f, "no word for {silent_s} s"),
+            Reason::IdleBesideWork { idle_s } => write!(f, "it was ready for {idle_s} s and took none of the jobs that wait"),
+            Reason::InDoubt { machines, wait_s } => {
+                write!(f, "{machines} machines are silent, and so were we or all others: they have {wait_s} s to speak before they are given back")
+            }
             Reason::SentAway => write!(f, "it was sent away, or ended by a word of ours"),
             Reason::SafeMode => write!(f, "safe mode is on"),
             Reason::Budget { window } => write!(f, "the {window}'s budget does not cover it any further"),

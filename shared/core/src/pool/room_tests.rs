@@ -3,6 +3,7 @@
 use super::*;
 use crate::fleet::Stage;
 use crate::ids::InstanceId;
+use crate::pool::History;
 use crate::pool::Seen;
 use crate::pool::budget::{Deadlines, Rate};
 
@@ -19,6 +20,7 @@ fn machine(n: u64, stage: Stage) -> Seen {
         rate: Rate::default(),
         covered_to: Millis::MAX,
         leased_to: None,
+        able: true,
     }
 }
 
@@ -30,10 +32,10 @@ fn observe(queued: u64, service_s: u64, stages: &[Stage]) -> Observation {
         useful: Some(queued as u32),
         committed: None,
         boot_ms: seconds(90),
-        last_rent_at: None,
-        last_stop_at: None,
+        history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
+        look_s: 30,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ids::InstanceId;
 use crate::pool::Demand;
+use crate::pool::History;
 use crate::pool::budget::{Deadlines, Rate};
 
 const NOW: Millis = 1_795_935_600_000;
@@ -21,10 +22,10 @@ fn waits(instances: Vec<Seen>, why: Option<WaitReason>) -> Waits {
         useful: None,
         committed: None,
         boot_ms: seconds(100),
-        last_rent_at: None,
-        last_stop_at: None,
+        history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
+        look_s: 30,
     };
     Waits::of(&seen, why, NOW, |machine| (machine.stage == Stage::Loading).then(|| "models".to_owned()))
 }
