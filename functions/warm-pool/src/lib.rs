@@ -6,6 +6,7 @@
 //! read leads to no rental; a machine that works is never given back for want of work.
 
 mod act;
+pub mod ec2;
 mod look;
 mod provider;
 mod providers;
