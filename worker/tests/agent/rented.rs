@@ -242,6 +242,22 @@ struct Told {
     refused: u32,
 }
 
+impl Told {
+    fn look(&mut self, token: Option<&[u8]>) -> (axum::http::StatusCode, String) {
+        use axum::http::StatusCode;
+        self.looks += 1;
+        let over = self.sessions == 1 && self.looks > 1;
+        if over || token != Some(format!("session-{}", self.sessions).as_bytes()) {
+            self.refused += 1;
+            return (StatusCode::UNAUTHORIZED, String::new());
+        }
+        if !self.notice {
+            return (StatusCode::NOT_FOUND, String::new());
+        }
+        (StatusCode::OK, json!({ "action": "terminate", "time": "2026-11-29T08:22:00Z" }).to_string())
+    }
+}
+
 impl Metadata {
     async fn start(&self) -> String {
         use axum::http::{HeaderMap, StatusCode};
@@ -249,29 +265,15 @@ impl Metadata {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let (begin, look) = (self.clone(), self.clone());
-        let session = async move |headers: HeaderMap| {
+        let session = move |headers: HeaderMap| {
             let lasts = headers.get("x-aws-ec2-metadata-token-ttl-seconds").and_then(|lasts| lasts.to_str().ok()?.parse::<u32>().ok());
             let mut told = begin.0.lock().unwrap();
             told.sessions += 1;
-            if lasts.is_some_and(|lasts| lasts <= 21_600) {
-                (StatusCode::OK, format!("session-{}", told.sessions))
-            } else {
-                (StatusCode::BAD_REQUEST, String::new())
-            }
+            let good = lasts.is_some_and(|lasts| lasts <= 21_600);
+            std::future::ready(if good { (StatusCode::OK, format!("session-{}", told.sessions)) } else { (StatusCode::BAD_REQUEST, String::new()) })
         };
-        let action = async move |headers: HeaderMap| {
-            let mut told = look.0.lock().unwrap();
-            told.looks += 1;
-            let over = told.sessions == 1 && told.looks > 1;
-            if headers.get("x-aws-ec2-metadata-token").is_none_or(|token| over || *token != *format!("session-{}", told.sessions)) {
-                told.refused += 1;
-                return (StatusCode::UNAUTHORIZED, String::new());
-            }
-            if !told.notice {
-                return (StatusCode::NOT_FOUND, String::new());
-            }
-            (StatusCode::OK, json!({ "action": "terminate", "time": "2026-11-29T08:22:00Z" }).to_string())
-        };
+        let action =
+            move |headers: HeaderMap| std::future::ready(look.0.lock().unwrap().look(headers.get("x-aws-ec2-metadata-token").map(|token| token.as_bytes())));
         let router = axum::Router::new().route("/latest/api/token", put(session)).route("/latest/meta-data/spot/instance-action", get(action));
         tokio::spawn(async move { axum::serve(listener, router).await });
         url

@@ -60,7 +60,11 @@ impl Cloud {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let cloud = Self { url: format!("http://{}", listener.local_addr().unwrap()), state: Arc::default() };
         let here = cloud.clone();
-        let router = Router::new().route("/", post(async move |body: Bytes| here.answer(url::form_urlencoded::parse(&body).into_owned().collect()).await));
+        let answer = move |body: Bytes| {
+            let here = here.clone();
+            async move { here.answer(url::form_urlencoded::parse(&body).into_owned().collect()).await }
+        };
+        let router = Router::new().route("/", post(answer));
         tokio::spawn(async move { axum::serve(listener, router).await });
         cloud
     }
@@ -105,7 +109,8 @@ impl Cloud {
     }
 
     async fn answer(&self, asked: Asked) -> Response {
-        let action = asked["Action"].clone();
+        // What else of AWS is asked here is not there.
+        let Some(action) = asked.get("Action").cloned() else { return error(400, "InvalidAction") };
         let (fault, done) = self.with(|state| {
             state.asked.push(asked.clone());
             let at = state.faults.iter().position(|(of, _)| *of == action);

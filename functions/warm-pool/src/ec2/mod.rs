@@ -117,7 +117,7 @@ impl Ec2 {
     }
 
     async fn root(&self, wanted: &Wanted) -> anyhow::Result<&Root> {
-        let read = async || {
+        let read = || async {
             let answer = self.again.describe_images().image_ids(&wanted.ami).send().await;
             let answer = answer.map_err(|error| anyhow::anyhow!("{}", said(&error))).with_context(|| format!("{} could not be read", wanted.ami))?;
             let image = answer.images().first().with_context(|| format!("there is no {} in this region", wanted.ami))?;

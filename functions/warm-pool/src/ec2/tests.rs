@@ -408,7 +408,7 @@ async fn by_its_settings_it_rents_or_only_gives_back_or_says_what_is_missing() {
     let cloud = Cloud::open().await;
     let named = async |providers: &str, set: &[(&str, &str)]| {
         let mut env: kiln_http::Env =
-            [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_PROVIDERS", providers)].map(|(name, value)| (name.into(), value.into())).into();
+            [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_PROVIDERS", providers)].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         env.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Providers::named(&App::on(env, aws(&cloud.url)).await.unwrap(), None).await
     };
