@@ -22,8 +22,17 @@ RUNTIME = "provided.al2023"
 MOST_HTTP_TIMEOUT_S = 29
 # A tick must be over before the next one starts.
 MOST_TICK_TIMEOUT_S = 59
-# Rights on everything, each with its reason. Empty, and meant to stay so: (role, action, resource).
-ALLOWED_WILDCARDS: set[tuple[str, str, str]] = set()
+# Rights on more than one named thing: (where it is granted, action, resource), and what binds it instead. AWS knows no narrower resource for these
+# reads; what has no id yet is bound by the tag that it is made with, what is ended by the tag that it has, a subnet by its network. The only list.
+LABELLED = "aws:RequestTag/kiln:label StringLike kiln/${AWS::StackName}.*/*"
+MADE_BY_RENTING = [f"ec2:{what}/*" for what in ("instance", "volume", "network-interface", "spot-instances-request")]
+ALLOWED_WILDCARDS: dict[tuple[str, str, str], str | None] = {
+    **{("WarmPoolRentsAtEc2", f"ec2:{read}", "*"): None for read in ("DescribeInstances", "DescribeSubnets", "DescribeImages", "DescribeSpotPriceHistory")},
+    **{("WarmPoolRentsAtEc2", "ec2:RunInstances", what): LABELLED for what in MADE_BY_RENTING},
+    **{("WarmPoolRentsAtEc2", "ec2:CreateTags", what): "ec2:CreateAction = RunInstances" for what in MADE_BY_RENTING},
+    ("WarmPoolRentsAtEc2", "ec2:RunInstances", "ec2:subnet/*"): "ec2:Vpc ArnEquals ec2:vpc/${Ec2VpcId}",
+    ("WarmPoolRentsAtEc2", "ec2:TerminateInstances", "ec2:instance/*"): "aws:ResourceTag/kiln:label StringLike kiln/${AWS::StackName}.*/*",
+}
 
 
 # ------------------------------------------------------------------ reading
@@ -246,7 +255,8 @@ def check_wildcards(p):
             for resource in as_list(s.get("Resource", [])):
                 words = label(resource)
                 for action in as_list(s["Action"]):
-                    if (name, action, words) in ALLOWED_WILDCARDS:
+                    allowed = (name, action, words)
+                    if allowed in ALLOWED_WILDCARDS and ALLOWED_WILDCARDS[allowed] == other_condition(s):
                         continue
                     if "*" in action:
                         yield f"{name}: the action {action} is a wildcard"
@@ -719,6 +729,21 @@ def check_dashboards(p):
             yield f"{name}: a free dashboard shows 50 metrics at most"
 
 
+def check_network(p):
+    """Rented machines take no connection, and make those that they need."""
+    t = p["template"]
+    for name, r in t["Resources"].items():
+        if r["Type"] in ("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"):
+            yield f"{name}: a rule of a security group stands in the group, where this check reads it"
+    for name, r in of_type(t, "AWS::EC2::SecurityGroup").items():
+        own = r["Properties"]
+        if own.get("SecurityGroupIngress"):
+            yield f"{name}: nobody may come in"
+        ways = [(rule.get("IpProtocol"), rule.get("FromPort"), rule.get("ToPort")) for rule in own.get("SecurityGroupEgress", [])]
+        if ways != [("tcp", 443, 443)]:
+            yield f"{name}: HTTPS alone goes out; without a rule of its own everything does"
+
+
 def check_cost(p):
     hourly = ("AWS::EC2::NatGateway", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::EC2::Instance", "AWS::EC2::VPCEndpoint", "AWS::KMS::Key",
               "AWS::SecretsManager::Secret", "AWS::RDS::DBInstance", "AWS::ElastiCache::CacheCluster", "AWS::WAFv2::WebACL", "AWS::Route53::HostedZone")
@@ -783,6 +808,13 @@ def faults():
         ("a half wildcard action", "wildcards", add(*rights("AuthRole"), {"Effect": "Allow", "Action": ["s3:Get*"], "Resource": {"Fn::Sub": "${MediaBucket.Arn}/inputs/*"}})),
         ("a right on everything", "wildcards", add(*rights("OpsRole"), {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*"})),
         ("a right on every parameter", "wildcards", add(*rights("OpsRole"), {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": {"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/kiln/*"}})),
+        ("a machine that is rented without a label", "wildcards", drop(*props("WarmPoolRentsAtEc2"), "PolicyDocument", "Statement", "RentLabelled", "Condition")),
+        ("a right to end anybody's machines", "wildcards", drop(*props("WarmPoolRentsAtEc2"), "PolicyDocument", "Statement", "GiveBackLabelled", "Condition")),
+        ("a right to label anybody's machines", "wildcards", drop(*props("WarmPoolRentsAtEc2"), "PolicyDocument", "Statement", "LabelWhatIsRented", "Condition")),
+        ("a right to rent in every network", "wildcards", drop(*props("WarmPoolRentsAtEc2"), "PolicyDocument", "Statement", "RentInThisNetwork", "Condition")),
+        ("a machine with a role", "rights", add(*props("WarmPoolRentsAtEc2"), "PolicyDocument", "Statement", {"Effect": "Allow", "Action": "iam:PassRole", "Resource": {"Fn::GetAtt": ["WorkerRole", "Arn"]}})),
+        ("a way into rented machines", "network", put(*props("Ec2SecurityGroup"), "SecurityGroupIngress", [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}])),
+        ("a way out of them beside HTTPS", "network", drop(*props("Ec2SecurityGroup"), "SecurityGroupEgress")),
         ("a right by NotAction", "wildcards", add(*rights("OpsRole"), {"Effect": "Allow", "NotAction": ["iam:PassRole"], "Action": [], "Resource": table_arn})),
         ("a bucket open to anybody", "wildcards", add(*props("MediaBucketPolicy"), "PolicyDocument", "Statement", {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": {"Fn::Sub": "${MediaBucket.Arn}/artifacts/*"}})),
         ("a shared role", "roles", put(*props("CreditsFunction"), "Role", {"Fn::GetAtt": ["JobsRole", "Arn"]})),

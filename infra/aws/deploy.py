@@ -148,7 +148,8 @@ def settle(options, template):
             elif old_domain and parameters.get("PublicUrl") == f"https://{old_domain}":
                 del parameters["PublicUrl"]  # the domain was taken away, so the distribution's own name is asked for again
         parameters.setdefault("PublicUrl", PENDING_URL)
-    return stack, region, {k: v for k, v in parameters.items() if v != ""}
+    # One that is set to nothing must be said: what a deploy leaves out stays as it was.
+    return stack, region, {k: v for k, v in parameters.items() if v != "" or k in given}
 
 
 def check_value(name, value, rule):
@@ -252,7 +253,8 @@ def sam(arguments, **more):
 
 
 def overrides(parameters):
-    return ["--parameter-overrides", *(f"{k}={v}" for k, v in parameters.items())]
+    # sam takes nothing after the sign for a mistake.
+    return ["--parameter-overrides", *(f"{k}={v}" if v else f'{k}=""' for k, v in parameters.items())]
 
 
 def build(parameters, function=None):

@@ -12,10 +12,11 @@ use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
 use kiln_store::{Fleet, Instance, NoCover, RunState, Told};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// For how long no machine is rented of a host that did not boot or fell silent.
-const AVOIDED_FOR: Millis = seconds(24 * 3600);
+/// For how long nothing is asked for of a kind that the provider said it has none of.
+const FULL_FOR: Millis = seconds(5 * 60);
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -76,10 +77,14 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                     choice = Some(pool.choice(&learned, app.now()).await.map_err(Some));
                 }
                 match choice.as_mut() {
-                    Some(Ok(choice)) => rent(pool, choice, reason, epoch).await.map(|()| {
-                        done.started += 1;
-                        done.rented_at = Some(app.now());
-                    }),
+                    Some(Ok(choice)) => {
+                        let rented = rent(pool, choice, reason, epoch).await.map(|()| {
+                            done.started += 1;
+                            done.rented_at = Some(app.now());
+                        });
+                        run.avoid.extend(choice.full.drain(..).map(|host| (host, app.now() + FULL_FOR)));
+                        rented
+                    }
                     // Said once, by the first.
                     Some(Err(error)) => error.take().map_or(Ok(()), Err),
                     None => Ok(()),
@@ -103,11 +108,11 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 if matches!(reason, Reason::IdleBesideWork { .. }) {
                     run.history.deaf_at = Some(app.now());
                 }
-                if let Some(instance) =
-                    find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. }))
-                {
-                    run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
-                    learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
+                let its_host = matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. });
+                if let Some(instance) = find(id).filter(|_| its_host) {
+                    let until = app.now() + pool.providers.of(&instance.provider).map_or(0, Provider::avoided_for);
+                    run.avoid.insert(instance.host.clone(), until);
+                    learned.avoid.insert(instance.host.clone(), until);
                 }
                 destroy(pool, find(id), id, reason).await.map(|()| done.stopped += 1)
             }
@@ -132,6 +137,10 @@ struct Choice {
     own: Vec<(String, usize)>,
     /// The best last.
     offers: Vec<Offer>,
+    /// Whose offers stand for more than one machine.
+    many: BTreeSet<String>,
+    /// Hosts that the provider said it has no machine of.
+    full: Vec<String>,
     /// Why there are no offers, or not all.
     why: Option<anyhow::Error>,
 }
@@ -143,11 +152,22 @@ impl Choice {
             *left -= 1;
             return Ok((name.clone(), None));
         }
-        match (self.offers.pop(), self.why.take()) {
+        let offer = match self.offers.last() {
+            Some(offer) if self.many.contains(&offer.provider) => Some(offer.clone()),
+            _ => self.offers.pop(),
+        };
+        match (offer, self.why.take()) {
             (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
             (None, Some(why)) => Err(why),
             (None, None) => bail!("there are no more machines on offer"),
         }
+    }
+
+    /// There is none of this kind now. What is offered of it is asked for no more; if nothing is left, this is why.
+    fn is_full(&mut self, host: String, why: anyhow::Error) {
+        self.offers.retain(|offer| offer.host != host);
+        self.full.push(host);
+        self.why = Some(why);
     }
 }
 
@@ -161,7 +181,8 @@ impl Pool<'_> {
             let there = self.fleet.instances.iter().filter(|instance| instance.provider == provider.name()).count();
             (provider.name().to_owned(), provider.most().unwrap_or(usize::MAX).saturating_sub(there))
         });
-        let mut choice = Choice { own: own.collect(), offers: vec![], why: None };
+        let many = others.iter().filter(|provider| provider.has_many()).map(|provider| provider.name().to_owned()).collect();
+        let mut choice = Choice { own: own.collect(), offers: vec![], many, full: vec![], why: None };
         let mut found = Vec::new();
         for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, provider.offers(self.policy).await))).await {
             match offers {
@@ -178,8 +199,22 @@ impl Pool<'_> {
     }
 }
 
-/// The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
+/// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own.
 async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<()> {
+    while let Some((host, why)) = attempt(pool, choice, reason, epoch).await? {
+        if !pool.has_time() {
+            choice.full.push(host);
+            return Err(why.context("the provider has no such machine now, and there was no time to ask for another"));
+        }
+        tracing::warn!(host, error = format!("{why:#}"), "the provider has no such machine now; the next offer is asked for");
+        choice.is_full(host, why.context("the provider gave no machine"));
+    }
+    Ok(())
+}
+
+/// One order. The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
+/// Gives the host that the provider has none of, if it said so.
+async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<Option<(String, anyhow::Error)>> {
     let Pool { app, policy, .. } = *pool;
     let now = app.now();
     let (name, offer) = choice.next()?;
@@ -231,7 +266,11 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
     match provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token, offer }).await {
         Ok(provider_id) => {
             app.table().set_provider_id(&id, &provider_id).await?;
-            Ok(())
+            Ok(None)
+        }
+        Err(NotMade::Full(error)) => {
+            app.table().forget_instance(&instance, now).await?;
+            Ok(Some((instance.host, error)))
         }
         Err(NotMade::Refused(error)) => {
             app.table().forget_instance(&instance, now).await?;

@@ -7,6 +7,7 @@
 
 mod act;
 mod beyond;
+pub mod ec2;
 mod look;
 mod provider;
 mod providers;

@@ -32,6 +32,9 @@ pub enum NotMade {
     /// There is none: it was refused.
     #[error("the provider gave no machine: {0:#}")]
     Refused(anyhow::Error),
+    /// There is none, and for now there is none of this kind: the next offer may do.
+    #[error("the provider has no such machine now: {0:#}")]
+    Full(anyhow::Error),
     /// There may be one, which the list will show: the answer was lost.
     #[error("whether the provider made a machine is not known: {0:#}")]
     Unknown(anyhow::Error),
@@ -57,6 +60,14 @@ pub trait Provider: Send + Sync {
     /// Whether what it doesn't list is gone, at once: where the list is this process's own.
     fn lists_at_once(&self) -> bool {
         false
+    }
+    /// Whether an offer stands for any number of machines, and not for one.
+    fn has_many(&self) -> bool {
+        false
+    }
+    /// For how long no machine is rented of a host that did not boot or fell silent.
+    fn avoided_for(&self) -> Millis {
+        seconds(24 * 3600)
     }
     /// What a boot takes, as long as none was measured.
     fn usual_boot(&self) -> Millis {

@@ -3,6 +3,7 @@
 //! Promises: a provider that can't be set up stops no other one, and says why at each run; one that is no longer named still gives back what
 //! was rented from it, as long as its key is there.
 
+use crate::ec2::{self, Ec2};
 use crate::provider::{Machine, NotMade, Order, Provider};
 use crate::vast::{self, Vast, Wanted};
 use anyhow::{Context, bail};
@@ -33,9 +34,8 @@ impl Providers {
         let mut all: Vec<Box<dyn Provider>> = Vec::new();
         for name in &names {
             match *name {
-                "vast" => {}
-                "local" => {}
-                other => all.push(Broken::boxed(other, format!("{NAMES} names {other:?}; there are: local, vast"))),
+                "vast" | "ec2" | "local" => {}
+                other => all.push(Broken::boxed(other, format!("{NAMES} names {other:?}; there are: local, vast, ec2"))),
             }
         }
         match (local, names.contains("local")) {
@@ -50,6 +50,7 @@ impl Providers {
             Ok(None) => {}
             Err(error) => all.push(Broken::boxed("vast", format!("{error:#}"))),
         }
+        all.extend(ec2(app, names.contains("ec2")));
         Self(all)
     }
 
@@ -101,6 +102,18 @@ async fn vast(app: &App, named: bool) -> anyhow::Result<Option<Box<dyn Provider>
             gives_back(Wanted::nothing())
         }
     }
+}
+
+/// EC2, where it is set up, which is what gives the function its rights there; else nothing, or why not where it is named.
+fn ec2(app: &App, named: bool) -> Option<Box<dyn Provider>> {
+    if app.env("KILN_EC2_SUBNETS").is_none() {
+        let why = format!("{NAMES} names ec2, and KILN_EC2_SUBNETS names no subnet: deploy with the parameters Ec2VpcId, Ec2Subnets and Ec2Image");
+        return named.then(|| Broken::boxed("ec2", why));
+    }
+    let wanted = ec2::Wanted::from_env(|name| app.env(name), &app.region(), app.public_url()).map_err(|error| format!("{error:#}"));
+    // The variable is the SDK's own.
+    let ec2 = Ec2::new(app.aws(), app.env("AWS_ENDPOINT_URL_EC2"), wanted, ec2::Times::default());
+    Some(Box::new(if named { ec2 } else { ec2.only_gives_back() }))
 }
 
 /// What is rented.
@@ -168,7 +181,7 @@ struct Broken {
 
 impl Broken {
     fn boxed(name: &str, why: String) -> Box<dyn Provider> {
-        let known = ["vast", "local"].into_iter().find(|known| *known == name);
+        let known = ["vast", "ec2", "local"].into_iter().find(|known| *known == name);
         Box::new(Self { name: known.unwrap_or("unknown"), why })
     }
 

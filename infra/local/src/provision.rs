@@ -18,6 +18,7 @@ const NOT_MADE: &[(&str, &str)] = &[
     ("AWS::S3::BucketPolicy", "they demand TLS and a distribution, and a stand-in on this machine has neither"),
     ("AWS::IAM::Role", "the functions run in this process; stand-ins lend a role without making it"),
     ("AWS::IAM::RolePolicy", "as the roles"),
+    ("AWS::EC2::SecurityGroup", "nothing is rented at EC2 from a laptop"),
     ("AWS::Logs::LogGroup", "logs go to the terminal"),
     ("AWS::Serverless::HttpApi", "the gateway is ours (gateway.rs)"),
     ("AWS::Serverless::Function", "the functions run in this process (functions.rs)"),

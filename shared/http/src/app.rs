@@ -162,6 +162,11 @@ impl App {
         self.0.sdk.region().map_or_else(|| "us-east-1".to_owned(), ToString::to_string)
     }
 
+    /// How AWS is reached, for what only one function asks of it.
+    pub fn aws(&self) -> &SdkConfig {
+        &self.0.sdk
+    }
+
     /// Where AWS answers, when that isn't AWS itself.
     pub fn aws_endpoint(&self) -> Option<&str> {
         self.0.sdk.endpoint_url()

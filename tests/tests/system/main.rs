@@ -13,6 +13,7 @@ mod buying;
 mod counts;
 mod crowd;
 mod drills;
+mod ec2;
 mod fields;
 mod jobs;
 mod keys;

@@ -1,5 +1,6 @@
 //! How this machine is given back, for each provider: Vast.ai by the key that it puts into each container and that opens this one instance alone;
-//! EC2 by shutting down, since its instances are launched so that this terminates them. Tried until it is done, with growing pauses.
+//! EC2 by shutting down, since its instances are launched so that this terminates them. Tried until it is done, with growing pauses. And how a
+//! provider says that it takes the machine away: a spot instance of EC2 is told so two minutes ahead, by its metadata service (version 2).
 
 use super::settings::SECRET;
 use crate::agent::{Backoff, CallError, http_client, safe_url};
@@ -14,10 +15,17 @@ const TIME_OUT: Duration = Duration::from_secs(20);
 /// Most that is read of an answer.
 const MOST_BYTES: usize = 64 << 10;
 
+/// Where EC2's metadata service answers each instance, and the SDKs' own variable for another address.
+const METADATA: &str = "http://169.254.169.254";
+const METADATA_AT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// How often it is asked, as EC2 recommends, and how long for.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOKS_FOR: Duration = Duration::from_secs(2);
+
 /// Where the machine is, and what gives it back. It has no `Debug`: it holds a key.
 pub enum Host {
     Vast { url: String, id: u64, key: String },
-    Ec2 { shutdown: String },
+    Ec2 { shutdown: String, metadata: String },
 }
 
 impl Host {
@@ -33,7 +41,10 @@ impl Host {
                 });
                 Ok(Host::Vast { url, id, key })
             }
-            "ec2" => Ok(Host::Ec2 { shutdown: set("KILN_SHUTDOWN").unwrap_or_else(|| "shutdown".into()) }),
+            "ec2" => {
+                let metadata = set(METADATA_AT).unwrap_or_else(|| METADATA.into());
+                Ok(Host::Ec2 { shutdown: set("KILN_SHUTDOWN").unwrap_or_else(|| "shutdown".into()), metadata: metadata.trim_end_matches('/').into() })
+            }
             other => Err(format!("--rented is followed by vast or ec2, not by {other:?}")),
         }
     }
@@ -48,10 +59,37 @@ impl Host {
         }
     }
 
+    /// Returns when the provider has said that it takes this machine away; for ever where it doesn't say so.
+    pub async fn taken_away(&self) {
+        let Host::Ec2 { metadata, .. } = self else { return std::future::pending().await };
+        // No proxy: the service answers this machine alone.
+        let http = match reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(LOOKS_FOR).build() {
+            Ok(http) => http,
+            Err(error) => {
+                tracing::error!(%error, "whether this machine is taken away can't be asked");
+                return std::future::pending().await;
+            }
+        };
+        let (mut token, mut heard) = (None, true);
+        loop {
+            match look(&http, metadata, &mut token).await {
+                Ok(false) => heard = true,
+                Ok(true) => return,
+                // Said once: a machine that isn't at EC2 has no such service.
+                Err(error) => {
+                    if std::mem::take(&mut heard) {
+                        tracing::warn!(error, "whether this machine is taken away could not be read");
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn once(&self) -> Result<(), String> {
         match self {
             Host::Vast { url, id, key } => destroy(url, *id, key).await,
-            Host::Ec2 { shutdown } => {
+            Host::Ec2 { shutdown, .. } => {
                 let mut command = Command::new(shutdown);
                 command.args(["-h", "now"]).kill_on_drop(true);
                 match tokio::time::timeout(TIME_OUT, command.status()).await {
@@ -61,6 +99,25 @@ impl Host {
                     Err(_) => Err(format!("{shutdown} does not end")),
                 }
             }
+        }
+    }
+}
+
+/// Whether there is a notice. The session's token is asked for anew when it is no longer good.
+async fn look(http: &reqwest::Client, metadata: &str, token: &mut Option<String>) -> Result<bool, String> {
+    let said = |error: reqwest::Error| error.without_url().to_string();
+    if token.is_none() {
+        let answer = http.put(format!("{metadata}/latest/api/token")).header("x-aws-ec2-metadata-token-ttl-seconds", "21600").send().await.map_err(said)?;
+        *token = Some(answer.error_for_status().map_err(said)?.text().await.map_err(said)?);
+    }
+    let notice = http.get(format!("{metadata}/latest/meta-data/spot/instance-action")).header("x-aws-ec2-metadata-token", token.as_deref().unwrap_or_default());
+    match notice.send().await.map_err(said)?.status().as_u16() {
+        200 => Ok(true),
+        // There is none, as for every machine that isn't a spot one.
+        404 => Ok(false),
+        status => {
+            *token = None;
+            Err(format!("HTTP {status}"))
         }
     }
 }

@@ -3,7 +3,8 @@
 //! machine, or be gone itself, while the machine goes on costing money.
 //!
 //! It promises: without an answered heartbeat for `KILN_DEAD_MAN_S`, or past `KILN_MAX_LIFE_S`, the machine is given back, whatever the worker and
-//! the API do; time is counted by a clock that nobody sets; the machine's key at its provider is in no child's environment and in no log.
+//! the API do; on one that its provider takes away the worker drains first, as far as the notice lasts; time is counted by a clock that nobody sets;
+//! the machine's key at its provider is in no child's environment and in no log.
 
 mod child;
 mod host;
@@ -22,6 +23,8 @@ use tokio::time::{Instant, sleep_until};
 /// How often a worker that died is started again.
 const RESTARTS: u32 = 2;
 const REST: Backoff = Backoff::new(500, 5_000, RESTARTS + 1);
+/// A spot instance has two minutes from its notice: within so long the worker has drained, or is killed, and the machine is given back.
+const NOTICE: Duration = Duration::from_secs(90);
 /// How long a killed process is waited for: one that hangs in a driver can't be killed, and the machine goes all the same.
 const KILLED: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,8 @@ pub enum Why {
     Unheard,
     /// The machine's longest life is over.
     Old,
+    /// The provider takes it away: a spot instance's notice.
+    TakenAway,
     /// A signal.
     Asked,
     /// This process itself could not go on.
@@ -70,6 +75,8 @@ async fn watch(own: &Own) -> std::io::Result<Why> {
     let mut child: Option<Child> = None;
     // Why the worker was asked to go, and until when it may take.
     let mut going: Option<(Why, Instant)> = None;
+    let mut taken_away = std::pin::pin!(own.host.taken_away());
+    let mut noticed = false;
     let why = loop {
         let alone = child.is_none();
         let (line, process) = child.as_mut().map(Child::parts).unzip();
@@ -100,6 +107,15 @@ async fn watch(own: &Own) -> std::io::Result<Why> {
                 Some(child) => going = Some((Why::Old, child.leave(own.drain))),
                 None => break Why::Old,
             },
+            () = &mut taken_away, if !noticed => {
+                noticed = true;
+                tracing::warn!("the provider takes this machine away");
+                going = match (&child, going) {
+                    (Some(child), None) => Some((Why::TakenAway, child.leave(own.drain.min(NOTICE)))),
+                    (Some(_), Some((why, limit))) => Some((why, limit.min(Instant::now() + NOTICE))),
+                    (None, _) => break Why::TakenAway,
+                };
+            }
             () = until(going.map(|(_, limit)| limit)), if going.is_some() => {
                 tracing::warn!("the worker has not drained in time");
                 break going.map_or(Why::Broken, |(why, _)| why);

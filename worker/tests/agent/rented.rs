@@ -217,12 +217,94 @@ async fn a_machine_of_ec2_shuts_down_and_tries_again_where_that_fails() {
     std::fs::create_dir(&folder).unwrap();
     let (program, said) = (folder.join("shutdown"), folder.join("said"));
     script(&program, &format!("echo \"$@\" >>'{0}'; [ \"$(wc -l <'{0}')\" -gt 1 ]", said.display()));
-    let env = [("KILN_SHUTDOWN", program.to_str().unwrap()), ("PATH", "/usr/bin:/bin")];
+    // Without a metadata service a machine is rented all the same.
+    let closed = { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let nobody = format!("http://{closed}");
+    let env = [("KILN_SHUTDOWN", program.to_str().unwrap()), ("PATH", "/usr/bin:/bin"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", nobody.as_str())];
     let parent = machine.command(&fake.api(), &["--rented", "ec2"], &env).spawn().unwrap();
     let ended = tokio::time::timeout(SOON, parent.wait_with_output()).await.expect("it ends").unwrap();
     assert_eq!(ended.status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(said).unwrap(), "-h now\n-h now\n");
     assert_eq!(fake.calls("register").len(), 1, "drained is no death");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// EC2's metadata service, version 2: nothing without a session's token, and a notice from when it is told to have one.
+#[derive(Clone, Default)]
+struct Metadata(std::sync::Arc<std::sync::Mutex<Told>>);
+
+#[derive(Default)]
+struct Told {
+    notice: bool,
+    /// Sessions begun; the last one's token is good, and the first one's only once.
+    sessions: u32,
+    looks: u32,
+    refused: u32,
+}
+
+impl Told {
+    fn look(&mut self, token: Option<&[u8]>) -> (axum::http::StatusCode, String) {
+        use axum::http::StatusCode;
+        self.looks += 1;
+        let over = self.sessions == 1 && self.looks > 1;
+        if over || token != Some(format!("session-{}", self.sessions).as_bytes()) {
+            self.refused += 1;
+            return (StatusCode::UNAUTHORIZED, String::new());
+        }
+        if !self.notice {
+            return (StatusCode::NOT_FOUND, String::new());
+        }
+        (StatusCode::OK, json!({ "action": "terminate", "time": "2026-11-29T08:22:00Z" }).to_string())
+    }
+}
+
+impl Metadata {
+    async fn start(&self) -> String {
+        use axum::http::{HeaderMap, StatusCode};
+        use axum::routing::{get, put};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (begin, look) = (self.clone(), self.clone());
+        let session = move |headers: HeaderMap| {
+            let lasts = headers.get("x-aws-ec2-metadata-token-ttl-seconds").and_then(|lasts| lasts.to_str().ok()?.parse::<u32>().ok());
+            let mut told = begin.0.lock().unwrap();
+            told.sessions += 1;
+            let good = lasts.is_some_and(|lasts| lasts <= 21_600);
+            std::future::ready(if good { (StatusCode::OK, format!("session-{}", told.sessions)) } else { (StatusCode::BAD_REQUEST, String::new()) })
+        };
+        let action =
+            move |headers: HeaderMap| std::future::ready(look.0.lock().unwrap().look(headers.get("x-aws-ec2-metadata-token").map(|token| token.as_bytes())));
+        let router = axum::Router::new().route("/latest/api/token", put(session)).route("/latest/meta-data/spot/instance-action", get(action));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+}
+
+#[tokio::test]
+async fn a_spot_instance_that_is_taken_away_drains_within_its_notice_and_shuts_down() {
+    let (fake, machine, metadata) = (Fake::start().await, Machine::rent().await, Metadata::default());
+    endless_job(&fake);
+    let folder = std::env::temp_dir().join(format!("kiln-notice-{:x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let (program, said) = (folder.join("shutdown"), folder.join("said"));
+    script(&program, &format!("echo \"$@\" >>'{}'", said.display()));
+    let at = metadata.start().await;
+    let env =
+        [("KILN_SHUTDOWN", program.to_str().unwrap()), ("PATH", "/usr/bin:/bin"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", at.as_str()), ("KILN_DRAIN_S", "0")];
+    let parent = machine.command(&fake.api(), &["--rented", "ec2"], &env).spawn().unwrap();
+    fake.until("claim", 1).await;
+    // Its session ended meanwhile, and it has begun another one: no notice is no reason to go.
+    until(|| (metadata.0.lock().unwrap().looks >= 3).then_some(())).await;
+    assert!(!said.exists() && fake.calls("fail").is_empty());
+    metadata.0.lock().unwrap().notice = true;
+    let ended = tokio::time::timeout(SOON, parent.wait_with_output()).await.expect("it ends").unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{log}");
+    assert_eq!(fake.calls("fail").first().expect(&log).body["failure"], "drained");
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), "-h now\n");
+    let told = metadata.0.lock().unwrap();
+    assert_eq!((told.sessions, told.refused), (2, 1), "{log}");
+    assert!(log.contains("TakenAway") && !log.contains("session-"), "{log}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
