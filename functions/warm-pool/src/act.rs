@@ -76,7 +76,10 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                     choice = Some(pool.choice(&learned, app.now()).await.map_err(Some));
                 }
                 match choice.as_mut() {
-                    Some(Ok(choice)) => rent(pool, choice, reason, epoch).await.map(|()| {
+                    Some(Ok(choice)) => rent(pool, choice, reason, epoch).await.map(|interruptible| {
+                        if interruptible {
+                            run.history.spot.rented(app.now());
+                        }
                         done.started += 1;
                         done.rented_at = Some(app.now());
                     }),
@@ -137,13 +140,18 @@ struct Choice {
 }
 
 impl Choice {
-    /// What the operator has costs nothing by the hour, and is taken first.
-    fn next(&mut self) -> anyhow::Result<(String, Option<Offer>)> {
+    /// What the operator has costs nothing by the hour, and is taken first. `stays`: not one that may be taken away.
+    fn next(&mut self, stays: bool) -> anyhow::Result<(String, Option<Offer>)> {
         if let Some((name, left)) = self.own.iter_mut().find(|(_, left)| *left > 0) {
             *left -= 1;
             return Ok((name.clone(), None));
         }
-        match (self.offers.pop(), self.why.take()) {
+        let best = self.offers.iter().rposition(|offer| !(stays && offer.interruptible)).map(|at| self.offers.remove(at));
+        if let Some(best) = &best {
+            // One machine may be on offer by a bid and on demand: it is one.
+            self.offers.retain(|other| other.provider != best.provider || other.id != best.id);
+        }
+        match (best, self.why.take()) {
             (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
             (None, Some(why)) => Err(why),
             (None, None) => bail!("there are no more machines on offer"),
@@ -178,11 +186,12 @@ impl Pool<'_> {
     }
 }
 
-/// The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
-async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<()> {
+/// The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget. Gives whether it
+/// may be taken away.
+async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<bool> {
     let Pool { app, policy, .. } = *pool;
     let now = app.now();
-    let (name, offer) = choice.next()?;
+    let (name, offer) = choice.next(matches!(reason, Reason::Hedge { .. }))?;
     let provider = pool.providers.must(&name)?;
     let id = InstanceId::new(now, app.random());
     let boot = new_secret(&format!("kib_{id}."));
@@ -213,6 +222,8 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         ready_at: None,
         rate,
         covered_to: now + deadlines(app).first_ms(),
+        interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
+        taken_at: None,
         missing_since: None,
         token_hash: None,
         slot_job: None,
@@ -231,7 +242,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
     match provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token, offer }).await {
         Ok(provider_id) => {
             app.table().set_provider_id(&id, &provider_id).await?;
-            Ok(())
+            Ok(instance.interruptible)
         }
         Err(NotMade::Refused(error)) => {
             app.table().forget_instance(&instance, now).await?;

@@ -2,6 +2,7 @@
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
 //! - [`history`]: what earlier looks leave to this one
+//! - [`spot`]: how it goes with machines that may be taken away
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
@@ -14,9 +15,11 @@ pub mod offers;
 pub mod plan;
 pub mod policy;
 pub mod reason;
+pub mod spot;
 
 pub use arrivals::Arrivals;
 pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;
+pub use spot::Spot;
