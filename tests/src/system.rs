@@ -241,6 +241,7 @@ fn follow(mut lines: Lines<BufReader<impl AsyncRead + Unpin + Send + 'static>>, 
 
 /// The stand-in alone, with nothing in it: its process, which dies with its handle, and its address.
 pub async fn start_standin(folder: &Path) -> Result<(Child, String)> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let program = root().join(".venv/ministack/bin/ministack");
     let program = if program.is_file() { program } else { bail!("{} is missing; scripts/test installs it", program.display()) };
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

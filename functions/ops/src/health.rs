@@ -225,6 +225,8 @@ mod tests {
             ready_at: None,
             rate: Default::default(),
             covered_to: 0,
+            interruptible: false,
+            taken_at: None,
             missing_since: None,
             token_hash: None,
             slot_job: None,

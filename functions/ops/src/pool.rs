@@ -94,6 +94,8 @@ pub struct InstanceView {
     /// GPU and disk; 0 where the machine is the operator's own.
     #[schema(example = 350_000)]
     microusd_per_hour: i64,
+    /// It may be taken away for somebody who pays more.
+    interruptible: bool,
     /// Seconds since its last word; null before the first.
     heartbeat_age_s: Option<u64>,
     job_id: Option<String>,
@@ -143,6 +145,8 @@ pub struct PoolChange {
     /// GPUs that may be rented, by the provider's names; empty: any.
     #[schema(max_items = 32)]
     gpus: Option<Vec<String>>,
+    /// Whether machines are rented that may be taken away for somebody who pays more.
+    interruptible: Option<bool>,
 }
 
 /// Tells null (`Some(None)`) from left out (`None`).
@@ -188,6 +192,7 @@ fn view(fleet: &Fleet, policy: Policy, committed: &BTreeMap<Window, i64>, now: M
         stage: stage(instance),
         boot_stage: instance.boot_stage.clone(),
         microusd_per_hour: instance.rate.microusd_per_hour,
+        interruptible: instance.interruptible,
         heartbeat_age_s: heartbeat_age_s(instance, now),
         job_id: instance.slot_job.as_ref().map(ToString::to_string),
         lease: instance.lease.as_ref().filter(|lease| lease.until > now).map(LeaseView::of),
@@ -230,6 +235,7 @@ impl PoolChange {
             start_within_s: self.start_within_s.unwrap_or(policy.start_within_s),
             max_microusd_per_hour: self.max_microusd_per_hour.unwrap_or(policy.max_microusd_per_hour),
             gpus: self.gpus.clone().unwrap_or(policy.gpus),
+            interruptible: self.interruptible.unwrap_or(policy.interruptible),
         }
     }
 }
@@ -248,6 +254,7 @@ mod tests {
             change(r#"{"policy": "learned", "safe_mode": true}"#).unwrap().applied_to(was.clone()),
             Policy { keep: Keep::Learned, safe_mode: true, ..was }
         );
-        assert!(change(r#"{"maxx": 3}"#).is_err());
+        assert!(change(r#"{"maxx": 3}"#).is_err() && change(r#"{"interruptible": 1}"#).is_err());
+        assert!(!change(r#"{"interruptible": false}"#).unwrap().applied_to(Policy::default()).interruptible);
     }
 }

@@ -78,7 +78,10 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 }
                 match choice.as_mut() {
                     Some(Ok(choice)) => {
-                        let rented = rent(pool, choice, reason, epoch).await.map(|()| {
+                        let rented = rent(pool, choice, reason, epoch).await.map(|interruptible| {
+                            if interruptible {
+                                run.history.spot.rented(app.now());
+                            }
                             done.started += 1;
                             done.rented_at = Some(app.now());
                         });
@@ -146,17 +149,20 @@ struct Choice {
 }
 
 impl Choice {
-    /// What the operator has costs nothing by the hour, and is taken first.
-    fn next(&mut self) -> anyhow::Result<(String, Option<Offer>)> {
+    /// What the operator has costs nothing by the hour, and is taken first. `stays`: not one that may be taken away.
+    fn next(&mut self, stays: bool) -> anyhow::Result<(String, Option<Offer>)> {
         if let Some((name, left)) = self.own.iter_mut().find(|(_, left)| *left > 0) {
             *left -= 1;
             return Ok((name.clone(), None));
         }
-        let offer = match self.offers.last() {
-            Some(offer) if self.many.contains(&offer.provider) => Some(offer.clone()),
-            _ => self.offers.pop(),
-        };
-        match (offer, self.why.take()) {
+        let at = self.offers.iter().rposition(|offer| !(stays && offer.interruptible));
+        let many = at.is_some_and(|at| self.many.contains(&self.offers[at].provider));
+        let best = at.map(|at| if many { self.offers[at].clone() } else { self.offers.remove(at) });
+        if let Some(best) = best.as_ref().filter(|_| !many) {
+            // One machine may be on offer by a bid and on demand: it is one.
+            self.offers.retain(|other| other.provider != best.provider || other.id != best.id);
+        }
+        match (best, self.why.take()) {
             (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
             (None, Some(why)) => Err(why),
             (None, None) => bail!("there are no more machines on offer"),
@@ -199,9 +205,14 @@ impl Pool<'_> {
     }
 }
 
-/// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own.
-async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<()> {
-    while let Some((host, why)) = attempt(pool, choice, reason, epoch).await? {
+/// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own. Gives whether
+/// the machine may be taken away.
+async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<bool> {
+    loop {
+        let (host, why) = match attempt(pool, choice, reason, epoch).await? {
+            Ok(interruptible) => return Ok(interruptible),
+            Err(full) => full,
+        };
         if !pool.has_time() {
             choice.full.push(host);
             return Err(why.context("the provider has no such machine now, and there was no time to ask for another"));
@@ -209,15 +220,14 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         tracing::warn!(host, error = format!("{why:#}"), "the provider has no such machine now; the next offer is asked for");
         choice.is_full(host, why.context("the provider gave no machine"));
     }
-    Ok(())
 }
 
 /// One order. The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
-/// Gives the host that the provider has none of, if it said so.
-async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<Option<(String, anyhow::Error)>> {
+/// Gives whether it may be taken away, or the host that the provider has none of, if it said so.
+async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<Result<bool, (String, anyhow::Error)>> {
     let Pool { app, policy, .. } = *pool;
     let now = app.now();
-    let (name, offer) = choice.next()?;
+    let (name, offer) = choice.next(matches!(reason, Reason::Hedge { .. }))?;
     let provider = pool.providers.must(&name)?;
     let id = InstanceId::new(now, app.random());
     let boot = new_secret(&format!("kib_{id}."));
@@ -248,6 +258,8 @@ async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u
         ready_at: None,
         rate,
         covered_to: now + deadlines(app).first_ms(),
+        interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
+        taken_at: None,
         missing_since: None,
         token_hash: None,
         slot_job: None,
@@ -266,11 +278,11 @@ async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u
     match provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token, offer }).await {
         Ok(provider_id) => {
             app.table().set_provider_id(&id, &provider_id).await?;
-            Ok(None)
+            Ok(Ok(instance.interruptible))
         }
         Err(NotMade::Full(error)) => {
             app.table().forget_instance(&instance, now).await?;
-            Ok(Some((instance.host, error)))
+            Ok(Err((instance.host, error)))
         }
         Err(NotMade::Refused(error)) => {
             app.table().forget_instance(&instance, now).await?;

@@ -139,10 +139,11 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
     // Two deployments of one name may share an account: the tag tells theirs from ours.
     let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
-    let mut unwanted = Vec::new();
+    let (mut unwanted, mut taken) = (Vec::new(), 0);
     for (provider, machines) in &listed {
-        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted).await?;
+        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted, &mut taken).await?;
     }
+    (0..taken).for_each(|_| run.history.spot.taken(app.now()));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());

@@ -73,7 +73,12 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         },
     };
     run.learn(&fleet.instances, now);
-    let learned = Learned { jobs_per_hour: run.jobs_per_hour.clone(), avoid: run.avoid.clone(), taken_away: 0.0 };
+    let learned = Learned {
+        jobs_per_hour: run.jobs_per_hour.clone(),
+        avoid: run.avoid.clone(),
+        taken_away: run.history.spot.share(),
+        spot_paused: run.history.spot.paused,
+    };
     Looked { seen, learned, unfinished: depth.as_ref().map_or(0, Depth::unfinished), queued: depth.map_or(0, |depth| depth.queued), came, day_microusd }
 }
 
@@ -152,5 +157,7 @@ fn see(instance: &Instance, depth: Option<&Depth>, now: Millis) -> Seen {
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         leased_to: instance.lease.as_ref().map(|lease| lease.until),
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
+        interruptible: instance.interruptible,
+        taken_away: instance.taken_at.is_some(),
     }
 }

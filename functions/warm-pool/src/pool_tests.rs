@@ -108,7 +108,7 @@ pub(crate) async fn process(memory: &Memory) -> App {
 }
 
 fn one() -> Policy {
-    Policy { desired_size: 1, max: 3, budget_month_microusd: Some(50_000_000), ..Policy::default() }
+    Policy { desired_size: 1, max: 3, budget_month_microusd: Some(50_000_000), interruptible: false, ..Policy::default() }
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_machine_that_appears_late_is_destroyed_and_what_is_not_ours_is_never_
     // Somebody else's machine, and one of another deployment.
     let mut others = Vec::new();
     for label in ["", "my training run", "kiln/elsewhere/main/ins_1"] {
-        let offers = world.vast.of("vast").unwrap().offers(&Policy::default()).await.unwrap();
+        let offers = world.vast.of("vast").unwrap().offers(&one()).await.unwrap();
         let body = json!({ "client_id": "me", "image": "x", "disk": 10, "label": label });
         let made = world.http.put(format!("{}/api/v0/asks/{}/", world.url, offers.last().unwrap().id)).bearer_auth(KEY).json(&body).send().await.unwrap();
         let made: Value = made.json().await.unwrap();
@@ -559,4 +559,50 @@ async fn while_machines_will_not_die_there_are_twice_the_most_at_most() {
         world.change(|instance| (instance.stage, instance.heartbeat_at) = (Stage::Ready, Some(now - seconds(3_600)))).await;
     }
     assert_eq!(world.exist().await.len(), 2);
+}
+
+fn spot() -> Policy {
+    Policy { interruptible: true, ..one() }
+}
+
+#[tokio::test]
+async fn interruptible_machines_come_first_by_a_bid_and_their_whole_bid_is_covered() {
+    let world = World::with(spot()).await;
+    assert_eq!(world.run().await["started"], 1);
+    let known = world.known().await;
+    let truth = world.control(Method::GET, "machines", Value::Null).await;
+    let machine = &truth["machines"][0];
+    assert!(known[0].interruptible && machine["is_bid"] == true, "{machine}");
+    // What it costs in truth is what was reserved for it, to the rounding.
+    let price = machine["gpu_price"].as_f64().unwrap() + machine["disk_price"].as_f64().unwrap();
+    assert!((known[0].rate.microusd_per_hour as f64 - price * 1e6).abs() < 2.0, "{price} {:?}", known[0].rate);
+    let stays = World::with(one()).await;
+    stays.run().await;
+    let known_on_demand = stays.known().await;
+    assert!(!known_on_demand[0].interruptible);
+}
+
+#[tokio::test]
+async fn a_machine_that_was_outbid_is_given_back_and_replaced_by_one_that_stays() {
+    let world = World::with(spot()).await;
+    world.run().await;
+    let (id, known) = (world.exist().await[0].0, world.known().await);
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 10)).await;
+    world.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
+    // Its disk would cost for ever. One of one was taken: the next one is no bid.
+    assert_eq!(world.run().await["started"], 1);
+    let left = world.known().await;
+    let (old, new): (Vec<&Instance>, Vec<&Instance>) = left.iter().partition(|instance| instance.instance_id == known[0].instance_id);
+    assert!(old[0].taken_at.is_some() && old[0].stage == Stage::Lost && old[0].token_hash.is_none(), "{old:?}");
+    assert_eq!((new.len(), new[0].interruptible), (1, false));
+    assert!(!world.exist().await.iter().any(|(there, _)| *there == id), "it stands there, stopped");
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert!(run.told.iter().any(|told| told.reason == "taken_away") && run.history.spot.paused, "{run:?}");
+    // Counted once, and closed as any other.
+    world.missing_for(old[0], seconds(61)).await;
+    world.run().await;
+    assert_eq!((world.known().await.len(), world.exist().await.len()), (1, 1));
+    let share = world.app.table().fleet(POOL).await.unwrap().run.history.spot.share();
+    assert!(share > 0.2 && share <= 0.25, "{share}");
 }

@@ -16,7 +16,7 @@ const GONE_AFTER: Millis = seconds(60);
 const NEVER_MADE_AFTER: Millis = seconds(120);
 
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
-/// machines of ours that we don't know, and gives the instances that remain.
+/// machines of ours that we don't know, and gives the instances that remain. Counts on `taken` those that were taken away.
 ///
 /// What is to be destroyed is put on `unwanted`: a provider that hangs there must not keep the run from covering what works.
 pub(crate) async fn reconcile<'a>(
@@ -26,6 +26,7 @@ pub(crate) async fn reconcile<'a>(
     instances: Vec<Instance>,
     machines: &[Machine],
     unwanted: &mut Vec<(&'a dyn Provider, String)>,
+    taken: &mut u32,
 ) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
@@ -49,6 +50,11 @@ pub(crate) async fn reconcile<'a>(
         }
         if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
+            // It may stand there for ever, until nobody pays more: it is replaced at once.
+            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+                (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
+                *taken += 1;
+            }
             unwanted.push((provider, ended.provider_id.clone()));
         }
         if !gone(provider, &instance, now, app.settings().boot_s) || !gone_by_id(provider, &instance).await {
@@ -65,6 +71,7 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
+        *taken += u32::from(may_be_taken(&instance));
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
@@ -82,6 +89,11 @@ pub(crate) async fn reconcile<'a>(
         }
     }
     Ok(remain)
+}
+
+/// Nobody asked it to end: somebody else may have it now.
+fn may_be_taken(instance: &Instance) -> bool {
+    instance.interruptible && !instance.drain && instance.stage != Stage::Lost
 }
 
 /// Whether the listed machine is this instance, and still something that may cost or work.

@@ -29,6 +29,10 @@ const MOST_BYTES: usize = 8 << 20;
 const OFFERS: u32 = 64;
 /// Pages of the list; at 25 machines a page far more than a pool has.
 const MOST_PAGES: usize = 40;
+/// What is bid, of the least that is taken now: hosts raise their prices by little and others bid in small steps, and each bid is paid as it is made.
+const BID_ABOVE: f64 = 1.2;
+/// A bid that comes near the price on demand is no bargain for a machine that may be taken away.
+const BID_BELOW: f64 = 0.9;
 /// The least that a host may promise of its own reliability.
 const LEAST_RELIABILITY: f64 = 0.95;
 /// Longest entry of `env`, name and value together.
@@ -125,6 +129,11 @@ struct Found {
     gpu_name: Option<String>,
     #[serde(default)]
     dph_total: Option<f64>,
+    /// The least bid, in dollars an hour, and in a search for bids what the disk costs beside it.
+    #[serde(default)]
+    min_bid: Option<f64>,
+    #[serde(default)]
+    storage_total_cost: Option<f64>,
     #[serde(default)]
     inet_down_cost: Option<f64>,
     #[serde(default)]
@@ -220,23 +229,19 @@ impl Provider for Vast {
     }
 
     async fn offers(&self, policy: &Policy) -> anyhow::Result<Vec<Offer>> {
-        let mut query = json!({
-            "verified": { "eq": true }, "external": { "eq": false }, "rentable": { "eq": true }, "rented": { "eq": false }, "datacenter": { "eq": true },
-            "num_gpus": { "eq": 1 }, "disk_space": { "gte": self.wanted.disk_gb }, "reliability": { "gte": LEAST_RELIABILITY },
-            "order": [["dlperf_per_dphtotal", "desc"]], "type": "on-demand", "limit": OFFERS, "allocated_storage": self.wanted.disk_gb,
-        });
-        if !policy.gpus.is_empty() {
-            query["gpu_name"] = json!({ "in": policy.gpus });
+        let mut offers: Vec<Offer> = self.search(policy, false).await?.into_iter().filter_map(|found| self.offer(found, false)).collect();
+        if policy.interruptible {
+            // Without bids there is still what stays.
+            let bids =
+                self.search(policy, true).await.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "what is let for bids could not be read"));
+            let dear = |bid: &Offer| {
+                let on_demand = offers.iter().find(|offer| offer.id == bid.id).map(|offer| offer.rate.microusd_per_hour as f64);
+                on_demand.is_some_and(|price| bid.rate.microusd_per_hour as f64 > BID_BELOW * price)
+            };
+            let bids: Vec<Offer> = bids.unwrap_or_default().into_iter().filter_map(|found| self.offer(found, true)).filter(|bid| !dear(bid)).collect();
+            offers.extend(bids);
         }
-        if let Some(most) = policy.max_microusd_per_hour {
-            query["dph_total"] = json!({ "lte": most as f64 / 1e6 });
-        }
-        let answer = self.again(Method::POST, "/api/v0/bundles/", &[], Some(&query)).await?;
-        if !answer.done() {
-            bail!("the search for machines was refused: {}", answer.why());
-        }
-        let found: Vec<Found> = serde_json::from_value(answer.body["offers"].clone()).context("offers that can't be read")?;
-        Ok(found.into_iter().filter_map(|found| self.offer(found)).collect())
+        Ok(offers)
     }
 
     async fn list(&self) -> anyhow::Result<Vec<Machine>> {
@@ -300,18 +305,47 @@ impl Vast {
     /// What an order says: which image, and to its worker who it is and where Kiln is. `args` leaves the image's entry point as it is, and these begin
     /// its arguments: the worker's parent process, which gives the machine back by the key that Vast.ai puts into each container.
     fn order(&self, order: &Order) -> Value {
-        json!({
+        let mut body = json!({
             "client_id": "me", "image": self.wanted.image, "disk": self.wanted.disk_gb, "label": order.label,
             "runtype": "args", "args": ["--rented", "vast"],
             "env": { "KILN_API": self.wanted.api(), "KILN_BOOT_TOKEN": order.boot_token, "KILN_MAX_LIFE_S": self.wanted.max_life_s.to_string(), "KILN_LOG": "json" },
             // Else there may be a stopped contract that bills its disk.
             "cancel_unavail": true, "target_state": "running",
-        })
+        });
+        if let Some(bid) = order.offer.as_ref().and_then(|offer| offer.bid_microusd_per_hour) {
+            body["price"] = json!(bid as f64 / 1e6);
+        }
+        body
+    }
+
+    /// What is let on demand, or for bids.
+    async fn search(&self, policy: &Policy, bid: bool) -> anyhow::Result<Vec<Found>> {
+        let mut query = json!({
+            "verified": { "eq": true }, "external": { "eq": false }, "rentable": { "eq": true }, "rented": { "eq": false }, "datacenter": { "eq": true },
+            "num_gpus": { "eq": 1 }, "disk_space": { "gte": self.wanted.disk_gb }, "reliability": { "gte": LEAST_RELIABILITY },
+            "order": [["dlperf_per_dphtotal", "desc"]], "type": if bid { "bid" } else { "on-demand" }, "limit": OFFERS, "allocated_storage": self.wanted.disk_gb,
+        });
+        if !policy.gpus.is_empty() {
+            query["gpu_name"] = json!({ "in": policy.gpus });
+        }
+        if let Some(most) = policy.max_microusd_per_hour {
+            query["dph_total"] = json!({ "lte": most as f64 / 1e6 });
+        }
+        let answer = self.again(Method::POST, "/api/v0/bundles/", &[], Some(&query)).await?;
+        if !answer.done() {
+            bail!("the search for machines was refused: {}", answer.why());
+        }
+        serde_json::from_value(answer.body["offers"].clone()).context("offers that can't be read")
     }
 
     /// In our terms; none without a price or a name.
-    fn offer(&self, found: Found) -> Option<Offer> {
-        let dollars = found.dph_total.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0)?;
+    fn offer(&self, found: Found, bid: bool) -> Option<Offer> {
+        let price = |dollars: Option<f64>| dollars.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0);
+        let bid_microusd_per_hour = if bid { Some((price(found.min_bid)? * BID_ABOVE * 1e6).ceil() as i64) } else { None };
+        let dollars = match bid_microusd_per_hour {
+            Some(bid) => bid as f64 / 1e6 + found.storage_total_cost.filter(|cost| cost.is_finite()).unwrap_or(0.0).clamp(0.0, 100.0),
+            None => price(found.dph_total)?,
+        };
         let download = found.inet_down_cost.unwrap_or(0.0).clamp(0.0, 100.0) * self.wanted.image_gb;
         Some(Offer {
             provider: self.name().into(),
@@ -321,7 +355,8 @@ impl Vast {
             rate: Rate { microusd_per_hour: (dollars * 1e6).ceil() as i64, microusd_once: (download * 1e6).ceil() as i64 },
             reliability: found.reliability.unwrap_or(0.0),
             speed: found.dlperf.unwrap_or(0.0).max(0.0),
-            interruptible: false,
+            interruptible: bid,
+            bid_microusd_per_hour,
         })
     }
 }

@@ -53,6 +53,11 @@ impl Shop {
     }
 }
 
+/// A pool that rents no machine that may be taken away.
+fn on_demand() -> Policy {
+    Policy { interruptible: false, ..Policy::default() }
+}
+
 fn order(n: u128, offer: Option<Offer>) -> Order {
     let instance_id = InstanceId::new(1, n);
     Order { label: format!("kiln/test/main/{instance_id}"), instance_id, boot_token: "kib_once".into(), offer }
@@ -79,7 +84,7 @@ async fn an_order_tells_the_machine_what_it_needs_and_no_key_of_ours_and_keeps_t
 
 #[tokio::test]
 async fn a_machine_is_found_rented_listed_and_given_back() {
-    let (shop, policy) = (Shop::open().await, Policy::default());
+    let (shop, policy) = (Shop::open().await, on_demand());
     let vast = shop.vast(KEY);
     let offers = vast.offers(&policy).await.unwrap();
     assert!(offers.len() > 3 && offers.iter().all(|offer| offer.rate.microusd_per_hour > 0 && offer.speed > 0.0), "{offers:?}");
@@ -102,7 +107,7 @@ async fn a_machine_is_found_rented_listed_and_given_back() {
 async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
     let shop = Shop::open().await;
     let vast = shop.vast(KEY);
-    let offers = vast.offers(&Policy::default()).await.unwrap();
+    let offers = vast.offers(&on_demand()).await.unwrap();
     // (fault, whether a machine was made, whether that is known)
     let cases = [
         (json!({ "kind": "rate_limit_text", "method": "PUT" }), false, true),
@@ -131,7 +136,7 @@ async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
 async fn reads_and_destroys_are_tried_three_times_and_a_broken_list_is_none() {
     let shop = Shop::open().await;
     let vast = shop.vast(KEY);
-    let offers = vast.offers(&Policy::default()).await.unwrap();
+    let offers = vast.offers(&on_demand()).await.unwrap();
     let id = vast.create(&order(1, Some(offers[0].clone()))).await.unwrap();
     for kind in ["rate_limit_text", "rate_limit_detail", "error"] {
         shop.fault(json!({ "kind": kind, "method": "GET", "times": 2 })).await;
@@ -146,7 +151,7 @@ async fn reads_and_destroys_are_tried_three_times_and_a_broken_list_is_none() {
     vast.destroy(&id).await.unwrap();
     shop.fault(json!({ "kind": "search_quota" })).await;
     let before = shop.came("POST").await;
-    assert!(vast.offers(&Policy::default()).await.unwrap_err().to_string().contains("used up"));
+    assert!(vast.offers(&on_demand()).await.unwrap_err().to_string().contains("used up"));
     assert_eq!(shop.came("POST").await - before, 1);
 }
 
@@ -157,7 +162,7 @@ async fn a_list_of_several_pages_is_whole() {
     // One offer each; what is rented is offered no more.
     let mut made = Vec::new();
     for n in 0.. {
-        let Some(offer) = vast.offers(&Policy::default()).await.unwrap().into_iter().next() else { break };
+        let Some(offer) = vast.offers(&on_demand()).await.unwrap().into_iter().next() else { break };
         made.push(vast.create(&order(n, Some(offer))).await.unwrap());
     }
     let listed: Vec<_> = vast.list().await.unwrap().into_iter().map(|machine| machine.provider_id).collect();
@@ -174,10 +179,31 @@ async fn a_wrong_key_is_told_and_nobody_at_home_is_a_refusal() {
     let wrong = shop.vast("wrong");
     assert!(wrong.list().await.unwrap_err().to_string().contains("401"));
     assert!(matches!(wrong.create(&order(1, None)).await, Err(NotMade::Refused(_))));
-    let offer = shop.vast(KEY).offers(&Policy::default()).await.unwrap().remove(0);
+    let offer = shop.vast(KEY).offers(&on_demand()).await.unwrap().remove(0);
     assert!(matches!(wrong.create(&order(1, Some(offer.clone()))).await, Err(NotMade::Refused(_))));
     let closed = { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
     let nobody = Vast { url: Url::parse(&format!("http://{closed}")).unwrap(), ..shop.vast(KEY) };
     assert!(matches!(nobody.create(&order(1, Some(offer))).await, Err(NotMade::Refused(_))));
     assert!(Vast::new("no address", KEY, nobody.wanted.clone()).is_err() && Vast::new(URL, "", nobody.wanted).is_err());
+}
+
+#[tokio::test]
+async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    let (all, stays) = (vast.offers(&Policy::default()).await.unwrap(), vast.offers(&on_demand()).await.unwrap());
+    let (bids, others): (Vec<&Offer>, Vec<&Offer>) = all.iter().partition(|offer| offer.interruptible);
+    assert_eq!((others.len(), stays.iter().any(|offer| offer.interruptible)), (stays.len(), false));
+    for bid in &bids {
+        let price = others.iter().find(|offer| offer.id == bid.id).map(|offer| offer.rate.microusd_per_hour);
+        assert!(price.is_none_or(|price| bid.rate.microusd_per_hour * 10 <= price * 9), "{bid:?} {price:?}");
+        assert!(bid.bid_microusd_per_hour.is_some_and(|of_gpu| of_gpu > 0 && of_gpu < bid.rate.microusd_per_hour), "{bid:?}");
+    }
+    let order = order(1, Some(bids[0].clone()));
+    assert_eq!(vast.order(&order)["price"], json!(bids[0].bid_microusd_per_hour.unwrap() as f64 / 1e6));
+    let id = vast.create(&order).await.unwrap();
+    assert_eq!(shop.exist().await[0]["is_bid"], true);
+    // Somebody pays more: it has ended, and is listed all the same.
+    shop.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
+    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false }]);
 }

@@ -63,6 +63,11 @@ pub struct Instance {
     /// Until when its cost is reserved (`Table::cover`).
     #[serde(default)]
     pub covered_to: Millis,
+    /// It may be taken away for somebody who pays more, and when it was.
+    #[serde(default)]
+    pub interruptible: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Millis>,
     /// Since when the provider's list lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Millis>,
@@ -365,6 +370,13 @@ impl Table {
             None => Expr::new("REMOVE missing_since"),
         };
         self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await.map(drop)
+    }
+
+    /// It was taken away: neither of its tokens works any more. `false` where that was known, or it is gone.
+    pub async fn taken_away(&self, id: &InstanceId, now: Millis) -> Result<bool, Error> {
+        let update = Expr::new("SET stage = :lost, taken_at = :now REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str())).value("now", n(now));
+        let first = Expr::new("attribute_exists(pk) AND attribute_not_exists(taken_at)");
+        Ok(self.update(&keys::instance(id), update, Some(first)).await?.is_some())
     }
 
     /// Asks a worker that has no attempt to leave; `false` where it has one by now, or is gone.

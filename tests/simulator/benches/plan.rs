@@ -26,6 +26,8 @@ fn observation(machines: u32) -> Observation {
         covered_to: NOW + seconds(if n % 4 == 0 { 1_990 } else { 2_500 }),
         leased_to: None,
         able: true,
+        interruptible: false,
+        taken_away: false,
     });
     // Ten thousand jobs in eight queues.
     let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_2_min: 300, came_10_min: 1_500, came_hour: 6_000 };

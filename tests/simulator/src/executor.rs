@@ -282,6 +282,9 @@ impl Executor {
     /// Ends a record and gives back what was reserved for later.
     fn close(&mut self, world: &World, at: usize) {
         let record = self.records.swap_remove(at);
+        if world.hosts[record.host as usize].interruptible && record.machine.is_some() && !record.ending && !record.draining {
+            self.history.spot.taken(world.now);
+        }
         let from = world.now + world.hosts[record.host as usize].minimum_ms;
         if self.planted != Some(Planted::ReservesNothing) && record.covered_to > from {
             for (window, share) in budget::shares(record.rate, record.begun, from, record.covered_to) {
@@ -326,6 +329,7 @@ impl Executor {
             }]
         });
         let instances: Vec<Seen> = self.records.iter().filter(|record| !record.ending).map(|record| see(record, world)).collect();
+        (self.learned.taken_away, self.learned.spot_paused) = (self.history.spot.share(), self.history.spot.paused);
         let unserved = (!unread).then(|| world.queued() > 0);
         self.history.look(self.looked_at, &instances, unserved, LOST_AFTER_S, now);
         match self.planted {
@@ -465,6 +469,9 @@ impl Executor {
             measured: false,
         });
         self.history.rented(now);
+        if world.hosts[host as usize].interruptible {
+            self.history.spot.rented(now);
+        }
         self.step()?;
         let created = world.create(Label::Ours { intent }, host);
         self.step()?;
@@ -538,5 +545,7 @@ fn see(record: &Record, world: &World) -> Seen {
         covered_to: record.covered_to,
         leased_to: None,
         able: true,
+        interruptible: world.hosts[record.host as usize].interruptible,
+        taken_away: false,
     }
 }

@@ -60,6 +60,7 @@ impl World {
             reliability: 0.98,
             speed: 100.0,
             interruptible: host.interruptible,
+            bid_microusd_per_hour: host.interruptible.then_some(host.microusd_per_hour),
         })
         .collect()
     }

@@ -1945,6 +1945,8 @@ export interface components {
             heartbeat_age_s?: number | null;
             /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
             id: string;
+            /** @description It may be taken away for somebody who pays more. */
+            interruptible: boolean;
             job_id?: string | null;
             lease?: components["schemas"]["LeaseView"] | null;
             /**
@@ -2848,6 +2850,8 @@ export interface components {
              * @description A machine with nothing to do for this long is given back, above `desired_size` and `min`.
              */
             idle_shutdown_s: number;
+            /** @description Whether machines are rented that may be taken away for somebody who pays more: they cost less, and a job that was on one begins anew. */
+            interruptible?: boolean;
             /** Format: int32 */
             max: number;
             /**
@@ -2902,6 +2906,11 @@ export interface components {
              * @default null
              */
             idle_shutdown_s: number | null;
+            /**
+             * @description Whether machines are rented that may be taken away for somebody who pays more.
+             * @default null
+             */
+            interruptible: boolean | null;
             /**
              * Format: int32
              * @default null

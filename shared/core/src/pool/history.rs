@@ -4,6 +4,7 @@
 //! one at a time, and not where none takes any: then it is more likely our queue.
 
 use super::plan::{Observation, Seen};
+use super::spot::Spot;
 use crate::fleet::Stage;
 use crate::time::{Millis, seconds};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub const DEAF_AFTER: Millis = seconds(600);
 /// Where none takes work, so that our own queue may be at fault, one machine in so long is replaced to find out.
 const PROBES_APART: Millis = seconds(3_600);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rent_at: Option<Millis>,
@@ -31,6 +32,8 @@ pub struct History {
     /// When a machine was last given back since it took no work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deaf_at: Option<Millis>,
+    #[serde(default)]
+    pub spot: Spot,
 }
 
 /// Silence that may be ours: nobody was heard after `from`, or nobody listened, as a look at `at` found.
@@ -44,8 +47,8 @@ impl History {
     /// A look at `now`, the one before it at `before`. `unserved`: whether jobs wait that could run at once, if that is known.
     pub fn look(&mut self, before: Option<Millis>, machines: &[Seen], unserved: Option<bool>, lost_after_s: u64, now: Millis) {
         let lost = seconds(lost_after_s);
-        // Two looks or more were missed.
-        let gap = before.filter(|before| now - before > lost / 3 * 2);
+        // A look was missed, or more were.
+        let gap = before.filter(|before| now - before >= lost / 3 * 2);
         let quiet_from = all_quiet(machines, lost, now);
         self.doubt = match (gap, self.doubt, quiet_from) {
             (Some(from), ..) => Some(Doubt { from, at: now }),
@@ -55,6 +58,7 @@ impl History {
             (None, Some(doubt), None) if now - doubt.at > lost => None,
             (None, doubt, _) => doubt,
         };
+        self.spot.look(now);
         self.unserved_since = match unserved {
             Some(true) => self.unserved_since.filter(|_| before.is_none_or(|before| now - before < DEAF_AFTER / 2)).or(Some(now)),
             Some(false) => None,

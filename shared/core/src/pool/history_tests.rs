@@ -23,6 +23,8 @@ fn machine(n: u128, stage: Stage, silent_s: u64) -> Seen {
         covered_to: Millis::MAX,
         leased_to: None,
         able: true,
+        interruptible: false,
+        taken_away: false,
     }
 }
 

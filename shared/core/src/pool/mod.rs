@@ -3,6 +3,7 @@
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
+//! - [`spot`]: how it goes with machines that may be taken away
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod reason;
 pub mod room;
+pub mod spot;
 pub mod standing;
 
 pub use arrivals::Arrivals;
@@ -24,4 +26,5 @@ pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;
 pub use room::room;
+pub use spot::Spot;
 pub use standing::{Standing, Waits};

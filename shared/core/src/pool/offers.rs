@@ -24,6 +24,8 @@ pub struct Offer {
     pub speed: f64,
     /// It may be taken away for somebody who pays more.
     pub interruptible: bool,
+    /// What is bid for its GPU by the hour, where the provider wants a bid for such a one; in the rate already.
+    pub bid_microusd_per_hour: Option<i64>,
 }
 
 /// What was learned of machines.
@@ -33,12 +35,11 @@ pub struct Learned {
     pub jobs_per_hour: BTreeMap<String, f64>,
     /// Hosts that failed, and until when they are avoided.
     pub avoid: BTreeMap<String, Millis>,
-    /// Interruptible machines that were taken away lately, as a share of those rented.
+    /// Interruptible machines that were taken away lately, as a share of those rented ([`Spot`](super::Spot)).
     pub taken_away: f64,
+    /// For now only those are rented that stay.
+    pub spot_paused: bool,
 }
-
-/// Above this share of machines taken away, only those are rented that stay.
-const TOO_MANY_TAKEN: f64 = 0.2;
 
 /// The offers that may be rented, the best first.
 pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: Millis) -> Vec<&'a Offer> {
@@ -46,7 +47,7 @@ pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: 
         (policy.gpus.is_empty() || policy.gpus.contains(&offer.gpu))
             && policy.max_microusd_per_hour.is_none_or(|most| offer.rate.microusd_per_hour <= most)
             && learned.avoid.get(&offer.host).is_none_or(|until| *until <= now)
-            && !(offer.interruptible && learned.taken_away > TOO_MANY_TAKEN)
+            && (!offer.interruptible || policy.interruptible && !learned.spot_paused)
             && offer.rate.microusd_per_hour > 0
     };
     let mut rated: Vec<_> = offers.iter().filter(allowed).map(|offer| (worth(offer, offers, learned), offer)).collect();
@@ -75,7 +76,17 @@ mod tests {
 
     fn offer(id: &str, gpu: &str, microusd_per_hour: i64, speed: f64) -> Offer {
         let rate = Rate { microusd_per_hour, microusd_once: 0 };
-        Offer { provider: "p".into(), id: id.into(), host: format!("host-{id}"), gpu: gpu.into(), rate, reliability: 0.99, speed, interruptible: false }
+        Offer {
+            provider: "p".into(),
+            id: id.into(),
+            host: format!("host-{id}"),
+            gpu: gpu.into(),
+            rate,
+            reliability: 0.99,
+            speed,
+            interruptible: false,
+            bid_microusd_per_hour: None,
+        }
     }
 
     fn order(offers: &[Offer], policy: &Policy, learned: &Learned) -> Vec<String> {
@@ -102,7 +113,10 @@ mod tests {
         assert_eq!(of(Policy { gpus: vec!["B".into()], ..Policy::default() }, Learned::default()), ["b"]);
         assert_eq!(of(Policy { max_microusd_per_hour: Some(100), ..Policy::default() }, Learned::default()), ["c", "a"]);
         assert_eq!(of(Policy::default(), Learned { avoid: [("host-a".into(), 1_001), ("host-b".into(), 1_000)].into(), ..Learned::default() }), ["c", "b"]);
-        assert_eq!(of(Policy::default(), Learned { taken_away: 0.3, ..Learned::default() }), ["a", "b"]);
+        assert_eq!(of(Policy::default(), Learned { spot_paused: true, ..Learned::default() }), ["a", "b"]);
+        assert_eq!(of(Policy { interruptible: false, ..Policy::default() }, Learned::default()), ["a", "b"]);
+        // Half the price is worth less where half of them are taken away.
+        assert_eq!(of(Policy::default(), Learned { taken_away: 0.6, ..Learned::default() }), ["a", "c", "b"]);
     }
 
     #[test]

@@ -33,13 +33,29 @@ pub struct Seen {
     pub leased_to: Option<Millis>,
     /// It could do some of the jobs that wait.
     pub able: bool,
+    /// It may be taken away for somebody who pays more, and it was.
+    pub interruptible: bool,
+    pub taken_away: bool,
 }
 
 impl Seen {
     /// One that has just been asked for, and costs nothing as far as is asked here.
     pub fn asked_for(id: InstanceId, now: Millis) -> Self {
         let (far, rate) = (Millis::MAX, Rate::default());
-        Self { id, stage: Stage::Requested, since: now, heard_at: now, begun: now, boot_by: far, rate, covered_to: far, leased_to: None, able: false }
+        Self {
+            id,
+            stage: Stage::Requested,
+            since: now,
+            heard_at: now,
+            begun: now,
+            boot_by: far,
+            rate,
+            covered_to: far,
+            leased_to: None,
+            able: false,
+            interruptible: false,
+            taken_away: false,
+        }
     }
 }
 
@@ -117,7 +133,7 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Millis) -> Plan {
         plan.notes.push(Reason::Unreadable { what: "the jobs".into() });
         return plan;
     };
-    let need = Need::of(demand, seen, policy, &staying);
+    let need = Need::of(demand, seen, policy, &staying, now);
     plan.wanted = need.wanted.clamp(policy.floor(), policy.max);
     grow(seen, policy, &need, staying.len() as u32, now, &mut plan);
     shrink(seen, policy, &need, &staying, now, &mut plan);
@@ -130,7 +146,9 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
     let mut living = Vec::with_capacity(seen.instances.len());
     let mut excused = 0;
     for machine in seen.instances.iter().filter(|machine| !matches!(machine.stage, Stage::Gone | Stage::Stopped)) {
-        let reason = if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
+        let reason = if machine.taken_away {
+            Reason::TakenAway
+        } else if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
             Reason::BootTooLong { waited_s: whole(now - machine.begun) }
         } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
             Reason::SentAway
@@ -206,10 +224,12 @@ struct Need {
     wanted: u32,
     /// Jobs may wait longer than a boot takes: nothing is kept for those that may come.
     patient: bool,
+    /// Jobs are past their time since machines were taken away, and what is on its way may be too: one that stays is rented beside it.
+    hedge: bool,
 }
 
 impl Need {
-    fn of(demand: &[Demand], seen: &Observation, policy: &Policy, staying: &[&Seen]) -> Self {
+    fn of(demand: &[Demand], seen: &Observation, policy: &Policy, staying: &[&Seen], now: Millis) -> Self {
         let supply = staying.len() as u32;
         let sum = |of: fn(&Demand) -> u64| demand.iter().map(of).sum::<u64>();
         let (queued, came_hour) = (sum(|d| d.queued), sum(|d| d.came_hour));
@@ -225,7 +245,10 @@ impl Need {
         let coming = staying.iter().filter(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading)).count() as u32;
         let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient };
         // More than may run at once would stand idle.
-        let waiting = queue.machines().min(seen.useful.unwrap_or(u32::MAX));
+        let lately = seen.history.spot.taken_at.is_some_and(|at| now - at <= seen.boot_ms + seconds(policy.start_within_s));
+        let sure = |machine: &&&Seen| matches!(machine.stage, Stage::Requested | Stage::Loading) && !machine.interruptible;
+        let hedge = lately && queue.queued > 0.0 && queue.oldest > within && !staying.iter().any(|machine| sure(&machine));
+        let waiting = queue.machines().max(if hedge { supply + 1 } else { 0 }).min(seen.useful.unwrap_or(u32::MAX));
         let load = rate * service;
         let expected = match policy.keep {
             // What is idle is kept for its time; what waits brings the rest.
@@ -239,7 +262,7 @@ impl Need {
         // What works stays.
         let busy = staying.iter().filter(|machine| machine.stage == Stage::Busy).count() as u32;
         let wanted = waiting.max(expected).max(busy).max(policy.floor());
-        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient }
+        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge }
     }
 }
 
@@ -316,7 +339,9 @@ fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Mill
         plan.notes.push(Reason::Unreadable { what: "the provider's machines".into() });
         return;
     }
-    let reason = if need.waiting > supply && need.waiting >= need.expected {
+    let reason = if need.hedge && need.waiting > supply {
+        Reason::Hedge { queued: need.queued, supply, wanted }
+    } else if need.waiting > supply && need.waiting >= need.expected {
         Reason::Waiting { queued: need.queued, supply, wanted }
     } else if policy.floor() > supply && policy.floor() >= need.expected {
         Reason::Floor { supply, wanted }

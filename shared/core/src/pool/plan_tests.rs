@@ -22,6 +22,8 @@ fn machine(n: u128, stage: Stage, idle_s: u64) -> Seen {
         covered_to: 0,
         leased_to: None,
         able: true,
+        interruptible: false,
+        taken_away: false,
     }
 }
 
@@ -306,4 +308,27 @@ fn a_claimed_machine_is_not_drained_though_there_are_too_many() {
     let idle = Seen { leased_to: Some(NOW + 1), ..machine(1, Stage::Ready, 2_000) };
     let both = plan(&observe(0, vec![idle, machine(2, Stage::Ready, 10)]), &policy(1), NOW);
     assert!(matches!(&both.decisions[..], [Decision::Stop { id: stopped, .. }] if *stopped == id(2)), "{both:?}");
+}
+
+#[test]
+fn what_was_taken_away_is_given_back_and_replaced() {
+    let taken = Seen { interruptible: true, taken_away: true, ..rented(1, Stage::Lost, 9_999) };
+    let decided = plan(&observe(1, vec![taken]), &policy(5), NOW).decisions;
+    assert!(matches!(&decided[..], [Decision::Destroy { reason: Reason::TakenAway, .. }, Decision::Rent { .. }]), "{decided:?}");
+}
+
+#[test]
+fn beside_interruptible_machines_on_their_way_one_that_stays_is_rented_for_jobs_past_their_time_after_a_loss() {
+    let spot = Seen { interruptible: true, ..rented(1, Stage::Loading, 9_999) };
+    let hedges = |oldest_s: u64, taken_s_ago: Option<u64>, machines: Vec<Seen>| {
+        let mut seen = observe(1, machines);
+        seen.demand = Some(vec![Demand { queued: 1, oldest_ms: seconds(oldest_s), service_ms: seconds(30), ..Demand::default() }]);
+        seen.history.spot.taken_at = taken_s_ago.map(|ago| NOW - seconds(ago));
+        let decided = plan(&seen, &policy(5), NOW).decisions;
+        decided.iter().filter(|decision| matches!(decision, Decision::Rent { reason: Reason::Hedge { .. } })).count()
+    };
+    assert_eq!((hedges(61, Some(150), vec![spot.clone()]), hedges(60, Some(150), vec![spot.clone()])), (1, 0));
+    // From nothing a boot takes what it takes; long after a loss it is no reason any more; and one that stays is on its way.
+    assert_eq!((hedges(61, None, vec![spot.clone()]), hedges(61, Some(151), vec![spot.clone()])), (0, 0));
+    assert_eq!(hedges(61, Some(150), vec![spot, rented(2, Stage::Requested, 9_999)]), 0);
 }

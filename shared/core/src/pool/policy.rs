@@ -52,6 +52,13 @@ pub struct Policy {
     /// GPUs that may be rented, by the provider's names; none: any.
     #[serde(default)]
     pub gpus: Vec<String>,
+    /// Whether machines are rented that may be taken away for somebody who pays more: they cost less, and a job that was on one begins anew.
+    #[serde(default = "interruptible")]
+    pub interruptible: bool,
+}
+
+fn interruptible() -> bool {
+    true
 }
 
 fn start_within_s() -> u64 {
@@ -73,6 +80,7 @@ impl Default for Policy {
             start_within_s: start_within_s(),
             max_microusd_per_hour: None,
             gpus: vec![],
+            interruptible: interruptible(),
         }
     }
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// Jobs wait, and the machines that are there or on their way can't start them in time.
     Waiting { queued: u64, supply: u32, wanted: u32 },
+    /// Jobs are past their time since machines were taken away: one that stays is rented beside those that may be taken too.
+    Hedge { queued: u64, supply: u32, wanted: u32 },
     /// The jobs that are expected need more machines.
     Expected { per_hour: u64, supply: u32, wanted: u32 },
     /// The operator wants so many, whatever the demand.
@@ -27,6 +29,8 @@ pub enum Reason {
     IdleBesideWork { idle_s: u64 },
     /// So many machines are silent all at once, or since nobody looked: it may be an outage of ours, and they have a while to speak.
     InDoubt { machines: u32, wait_s: u64 },
+    /// It was interruptible, and was taken away.
+    TakenAway,
     /// An operator sent it away, or its boot token was used twice: its tokens are worth nothing any more.
     SentAway,
     /// The operator has switched safe mode on.
@@ -48,6 +52,7 @@ impl Reason {
     pub fn code(&self) -> &'static str {
         match self {
             Reason::Waiting { .. } => "waiting",
+            Reason::Hedge { .. } => "hedge",
             Reason::Expected { .. } => "expected",
             Reason::Floor { .. } => "floor",
             Reason::AboveMax { .. } => "above_max",
@@ -57,6 +62,7 @@ impl Reason {
             Reason::Silent { .. } => "silent",
             Reason::IdleBesideWork { .. } => "idle_beside_work",
             Reason::InDoubt { .. } => "in_doubt",
+            Reason::TakenAway => "taken_away",
             Reason::SentAway => "sent_away",
             Reason::SafeMode => "safe_mode",
             Reason::Budget { .. } => "budget",
@@ -72,6 +78,9 @@ impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Reason::Waiting { queued, supply, wanted } => write!(f, "jobs that wait: {queued}; machines there or on their way: {supply}; wanted: {wanted}"),
+            Reason::Hedge { queued, supply, wanted } => {
+                write!(f, "machines were taken away and jobs that wait ({queued}) are past their time; {supply} machines, wanted: {wanted}, of those that stay")
+            }
             Reason::Expected { per_hour, supply, wanted } => {
                 write!(f, "{per_hour} jobs an hour are expected; there are {supply} machines, {wanted} are wanted")
             }
@@ -85,6 +94,7 @@ impl std::fmt::Display for Reason {
             Reason::InDoubt { machines, wait_s } => {
                 write!(f, "{machines} machines are silent, and so were we or all others: they have {wait_s} s to speak before they are given back")
             }
+            Reason::TakenAway => write!(f, "it was taken away, since somebody pays more for it"),
             Reason::SentAway => write!(f, "it was sent away, or ended by a word of ours"),
             Reason::SafeMode => write!(f, "safe mode is on"),
             Reason::Budget { window } => write!(f, "the {window}'s budget does not cover it any further"),

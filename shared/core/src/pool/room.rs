@@ -17,7 +17,7 @@ pub const WAKE_EVERY: Millis = seconds(1);
 pub fn room(seen: &Observation, policy: &Policy, now: Millis) -> Option<u32> {
     let rents = |more: u32| {
         let planned = plan(&with(seen, more), policy, now);
-        planned.decisions.iter().any(|decision| matches!(decision, Decision::Rent { reason: Reason::Waiting { .. } }))
+        planned.decisions.iter().any(|decision| matches!(decision, Decision::Rent { reason: Reason::Waiting { .. } | Reason::Hedge { .. } }))
     };
     // What is rented for other reasons is no matter of these jobs; what is rented at once already leaves no room.
     let (mut fits, mut beyond) = (0, 1);

@@ -21,6 +21,8 @@ fn machine(n: u64, stage: Stage) -> Seen {
         covered_to: Millis::MAX,
         leased_to: None,
         able: true,
+        interruptible: false,
+        taken_away: false,
     }
 }
 

@@ -41,6 +41,8 @@ fn instance(n: u128) -> Instance {
         ready_at: None,
         rate: RATE,
         covered_to: NOW + COVER,
+        interruptible: false,
+        taken_at: None,
         missing_since: None,
         token_hash: None,
         slot_job: None,
