@@ -48,6 +48,11 @@ impl Pool<'_> {
     fn has_time(&self) -> bool {
         self.begun.elapsed() < ASKS_FOR
     }
+
+    /// For how long it may still ask.
+    pub(crate) fn time_left(&self) -> Duration {
+        ASKS_FOR.saturating_sub(self.begun.elapsed())
+    }
 }
 
 pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Done {
@@ -205,7 +210,10 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
         boot_hash: Some(boot.hash),
         boot_used: None,
         boot_expires_at: now + seconds(app.settings().boot_s),
+        registered_at: None,
         ready_at: None,
+        busy_since: None,
+        told: None,
         rate,
         covered_to: now + deadlines(app).first_ms(),
         missing_since: None,
@@ -229,7 +237,7 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
             Ok(())
         }
         Err(NotMade::Refused(error)) => {
-            app.table().forget_instance(&instance, now).await?;
+            app.table().forget_instance(&instance.begun(), now).await?;
             Err(error.context("the provider gave no machine"))
         }
         // Its intent and its cover stand until the list shows it, or has lacked it for long enough.

@@ -6,13 +6,14 @@
 //! read leads to no rental; a machine that works is never given back for want of work.
 
 mod act;
+mod books;
 mod look;
 mod provider;
 mod providers;
 mod reconcile;
 pub mod vast;
 
-pub use provider::{Machine, NotMade, Order, Provider};
+pub use provider::{Charge, Machine, NotMade, Order, Provider};
 pub use providers::Providers;
 
 use kiln_core::fleet::Stage;
@@ -101,6 +102,8 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let mut done = act::all(&pool, &plan, run).await;
     act::destroy_unwanted(&pool, &unwanted, &mut done).await;
+    books::tell(app, &fleet.instances).await;
+    books::daily(&pool, run).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);
     run.last_stop_at = done.stopped_at.or(run.last_stop_at);
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;

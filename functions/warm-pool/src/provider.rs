@@ -15,6 +15,16 @@ pub struct Machine {
     pub running: bool,
 }
 
+/// What a machine cost on one day, as its provider charges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    pub provider_id: String,
+    /// Where the provider tells it.
+    pub label: Option<String>,
+    /// Millionths of a dollar.
+    pub microusd: i64,
+}
+
 /// One machine, please.
 #[derive(Clone)]
 pub struct Order {
@@ -70,6 +80,10 @@ pub trait Provider: Send + Sync {
     async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool>;
     /// Gives the provider's id of the new machine. Asked once: it is never repeated.
     async fn create(&self, order: &Order) -> Result<String, NotMade>;
+    /// What each machine of the account, ours or not, cost on the day (UTC) that began at `day`; `None` where it can't be asked.
+    async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
+        Ok(None)
+    }
     /// Destroying what is gone already is a success.
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()>;
 }

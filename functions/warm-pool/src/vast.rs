@@ -5,7 +5,7 @@
 //! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
 //! address and on no machine. What an order says to the machine is [`Vast::order`], and infra/vast/README.md tells what the machine does with it.
 
-use crate::provider::{Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Machine, NotMade, Order, Provider};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use kiln_core::pool::Policy;
@@ -15,6 +15,7 @@ use kiln_core::time::{Millis, seconds};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Where the service answers.
@@ -110,6 +111,23 @@ struct Listed {
 #[derive(Deserialize)]
 struct Page {
     instances: Vec<Listed>,
+    #[serde(default)]
+    next_token: Option<String>,
+}
+
+/// A line of what was charged.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    source: Option<String>,
+    amount: f64,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    results: Vec<Line>,
     #[serde(default)]
     next_token: Option<String>,
 }
@@ -283,6 +301,39 @@ impl Provider for Vast {
             None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
             _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
         }
+    }
+
+    async fn charges(&self, day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
+        let begins = day / 1000;
+        let filter = json!({ "day": { "gte": begins, "lte": begins }, "type": { "in": ["instance"] } }).to_string();
+        let (mut dollars, mut after) = (BTreeMap::<u64, (f64, Option<String>)>::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("select_filters", filter.clone()), ("limit", "100".to_owned())];
+            query.extend(after.take().map(|token| ("after_token", token)));
+            let answer = self.again(Method::GET, "/api/v0/charges/", &query, None).await?;
+            if !answer.done() {
+                bail!("the charges were refused: {}", answer.why());
+            }
+            let page: Lines = serde_json::from_value(answer.body).context("charges that can't be read")?;
+            for line in page.results {
+                let named = line.source.as_deref().and_then(|source| source.strip_prefix("instance-")?.parse().ok());
+                let id = named.or_else(|| line.metadata["instance_id"].as_u64()).context("a charge names no machine")?;
+                if !(line.amount.abs() < 1e9) {
+                    bail!("the charge of machine {id} is no sum of money");
+                }
+                let of = dollars.entry(id).or_default();
+                of.0 += line.amount;
+                of.1 = of.1.take().or_else(|| line.metadata["label"].as_str().map(str::to_owned));
+            }
+            match page.next_token {
+                Some(token) => after = Some(token),
+                None => {
+                    let charge = |(id, (dollars, label)): (u64, (f64, _))| Charge { provider_id: id.to_string(), label, microusd: (dollars * 1e6).round() as i64 };
+                    return Ok(Some(dollars.into_iter().map(charge).collect()));
+                }
+            }
+        }
+        bail!("the charges do not end")
     }
 
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()> {

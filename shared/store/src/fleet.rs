@@ -7,6 +7,8 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
+use kiln_core::pool::charges::Daily;
+use kiln_core::pool::usage::{Life, ToldPhase, end, ended};
 use kiln_core::pool::{Arrivals, Policy};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
@@ -54,9 +56,18 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_used: Option<String>,
     pub boot_expires_at: Millis,
+    /// When its worker first registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<Millis>,
     /// When it was first ready for work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Millis>,
+    /// When it took the first job since it was last told idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_since: Option<Millis>,
+    /// The last of its usage events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<ToldPhase>,
     /// What it costs; nothing where it is the operator's own.
     #[serde(default)]
     pub rate: Rate,
@@ -101,6 +112,12 @@ pub struct Slot {
 impl Instance {
     pub fn slot(&self) -> Option<Slot> {
         Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
+    }
+
+    /// What its usage events are made from.
+    pub fn life(&self) -> Life {
+        let &Self { rate, requested_at, registered_at, ready_at, busy_since, drained_at, .. } = self;
+        Life { rate, requested_at, registered_at, ready_at, busy_since, idle_since: self.slot_job.is_none().then_some(self.idle_since), drained_at }
     }
 }
 
@@ -168,6 +185,9 @@ pub struct RunState {
     pub wanted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_at: Option<Millis>,
+    /// When what was recorded was last held against the providers' charges.
+    #[serde(default)]
+    pub charges: Daily,
     /// What tells its machines from those of another deployment of the same name.
     #[serde(default)]
     pub tag: String,
@@ -307,7 +327,7 @@ impl Table {
 
     async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
         let update = Expr::new(format!("{set}{boot}"))
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
@@ -364,12 +384,13 @@ impl Table {
     }
 
     /// The machine is gone since `ended_at`: its token dies with its row, its times are added to those of all that went before, and what was
-    /// reserved for it beyond that is given back; once. `false` where the row is gone already, or was covered further meanwhile.
+    /// reserved for it beyond that is given back; once. `false` where the row is gone already, or was covered or told of further meanwhile.
     pub async fn forget_instance(&self, instance: &Instance, ended_at: Millis) -> Result<bool, Error> {
         let mut parts = Parts::default();
         let mut there = Expr::new("attribute_exists(pk)");
+        let ended_at = end(&instance.life(), instance.told, ended_at);
         if instance.rate != Rate::default() {
-            there = there.and("covered_to = :to").value("to", n(instance.covered_to));
+            there = crate::usage::told_as_read(there.and("covered_to = :to").value("to", n(instance.covered_to)), instance);
         }
         self.add_delete(&mut parts, &keys::instance(&instance.instance_id), Some(there))?;
         let counters = instance.timings.counters();
@@ -379,6 +400,7 @@ impl Table {
         self.add_given_back(&mut parts, instance, ended_at)?;
         if instance.rate != Rate::default() {
             self.add_gone(&mut parts, instance, ended_at)?;
+            self.add_usage(&mut parts, instance, &ended(&instance.life(), instance.told, ended_at))?;
         }
         Ok(matches!(self.transact(parts).await?, Written::Done))
     }

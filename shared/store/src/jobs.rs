@@ -335,7 +335,8 @@ impl Table {
         let job = &change.after;
         match &change.slot {
             SlotChange::Take { instance_id } => {
-                let update = Expr::new("SET slot_job = :job, slot_account = :account, slot_attempt = :attempt")
+                let update = Expr::new("SET slot_job = :job, slot_account = :account, slot_attempt = :attempt, busy_since = if_not_exists(busy_since, :began)")
+                    .value("began", n(job.attempt_started_at.unwrap_or(job.queued_at)))
                     .value("job", s(job.job_id.as_str()))
                     .value("account", s(job.account_id.as_str()))
                     .value("attempt", n(job.attempt));

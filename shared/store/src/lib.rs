@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod batches;
 mod callers;
+mod charges;
 mod deletion;
 mod error;
 mod files;
@@ -34,12 +35,14 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod uploads;
+mod usage;
 
 pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
 pub use api_keys::{ApiKey, NoKey};
 pub use audit::{Audit, AuditFilter, DONE};
 pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
+pub use charges::Charged;
 pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key, model_key};
@@ -63,6 +66,7 @@ pub use shares::Share;
 pub use suppressions::{Kept, Reason, Suppression};
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
+pub use usage::{Usage, UsageFilter};
 
 /// The SDK's configuration from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, the credentials that Lambda and kiln-local set), with
 /// the one TLS provider that we ship. The SDK's whole chain of profiles, containers and machines would be a megabyte of every function.

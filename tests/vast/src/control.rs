@@ -38,6 +38,7 @@ pub fn router() -> Router<Arc<Inner>> {
         .route("/instances/{id}", get(instance).patch(reprice))
         .route("/instances/{id}/wait", get(wait))
         .route("/instances/{id}/traffic", post(traffic))
+        .route("/instances/{id}/surcharge", post(surcharge))
         .route("/instances/{id}/{event}", post(happen))
         .route("/offers", get(offers))
         .route("/offers/{id}", patch(change_offer))
@@ -222,6 +223,28 @@ async fn traffic(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Byt
         let now = state.now();
         let Some(instance) = state.alive(id) else { return Err(Refusal::no_instance(id)) };
         instance.bill.traffic(now, (moved.up_bytes, instance.offer.inet_up_cost), (moved.down_bytes, instance.offer.inet_down_cost));
+        truth_of(state, id)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Surcharge {
+    usd: f64,
+    #[serde(default)]
+    days_ago: i64,
+}
+
+/// Charges more, or less, than was said; also what is gone.
+async fn surcharge(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Bytes) -> Reply {
+    let Surcharge { usd, days_ago } = read(&body)?;
+    if !(-1e6..=1e6).contains(&usd) || !(0..=400).contains(&days_ago) {
+        return Err(Refusal::args("usd is a number of dollars, days_ago 0 to 400."));
+    }
+    inner.work(|state| {
+        let day = state.now().div_euclid(DAY_MS) - days_ago;
+        let instance = state.instances.get_mut(&id).ok_or_else(|| Refusal::no_instance(id))?;
+        instance.bill.surcharge(day, usd);
         truth_of(state, id)
     })
 }

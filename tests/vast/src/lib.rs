@@ -27,6 +27,7 @@
 //! | `POST instances/{id}/outbid`, `…/free` | a bid loses its machine to somebody outside; an instance may have its machine again |
 //! | `PATCH instances/{id} {"dph_base"?, "storage_cost"?, …}` | the contract's prices, from now on |
 //! | `POST instances/{id}/traffic {"up_bytes"?, "down_bytes"?}` | bills bytes |
+//! | `POST instances/{id}/surcharge {"usd", "days_ago"?}` | charges more (or less) than was said, today or some days ago; also what is gone |
 //! | `GET offers`, `PATCH offers/{id} {…}` | all offers as they are configured; changes any field, such as a price, or `gone` |
 //! | `POST credit {"left"}` | sets what is left of the account's credit |
 //! | `POST reset` | forgets everything, kills all machines and begins anew |

@@ -1,17 +1,20 @@
 //! How many machines there should be, which, and what they may cost.
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
-//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//! - [`usage`]: what a machine was used for, and what that cost
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
 
 pub mod arrivals;
 pub mod budget;
+pub mod charges;
 pub mod forecast;
 pub mod offers;
 pub mod plan;
 pub mod policy;
 pub mod reason;
+pub mod usage;
 
 pub use arrivals::Arrivals;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
