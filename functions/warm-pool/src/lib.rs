@@ -100,8 +100,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
         (run.told, run.told_at) = (told(&plan), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let mut done = act::all(&pool, &plan, run).await;
-    act::destroy_unwanted(&pool, &unwanted, &mut done).await;
+    let done = act::all(&pool, &plan, run, &unwanted).await;
     books::tell(app, &fleet.instances).await;
     books::daily(&pool, run).await;
     run.last_rent_at = done.rented_at.or(run.last_rent_at);

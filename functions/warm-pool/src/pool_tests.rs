@@ -1,6 +1,6 @@
 //! The whole of a run against the stand-in for Vast.ai, which the official client judges, and a table in memory: what an operator asks of a pool.
 
-use crate::vast::{Vast, Wanted};
+use crate::vast::{Pace, Vast, Wanted};
 use crate::{Machine, NotMade, Order, POOL, Provider, Providers, handle};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{InstanceId, LeaseId};
@@ -28,8 +28,12 @@ struct World {
 
 impl World {
     async fn with(policy: Policy) -> Self {
+        Self::at(Config::new(KEY), policy).await
+    }
+
+    async fn at(config: Config, policy: Policy) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let stand_in = StandIn::new(Config::new(KEY));
+        let stand_in = StandIn::new(config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
@@ -37,7 +41,7 @@ impl World {
         let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let app = App::on(env.into(), memory.sdk_config()).await.unwrap();
         let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
-        let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap())]);
+        let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
         let world = Self { app, vast, url, http: Client::new(), _memory: memory };
         world.set(policy).await;
         world
@@ -62,6 +66,24 @@ impl World {
         let answer = self.http.request(method, format!("{}/stand-in/{path}", self.url)).bearer_auth(KEY).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
         answer.json().await.unwrap_or_default()
+    }
+
+    /// From now on calls can be too early, by these thresholds in milliseconds, and the pool keeps to them or, hasty, does not.
+    async fn paced(&mut self, create: u64, penalty: u64, others: u64, hasty: bool) {
+        let thresholds = json!({ "create_ms": create, "penalty_ms": penalty, "destroy_ms": 3 * others, "list_ms": others, "show_ms": 2 * others, "charges_ms": others });
+        self.control(Method::POST, "pace", thresholds).await;
+        let ms = std::time::Duration::from_millis;
+        let pace = Pace { create: ms(create), penalty: ms(penalty), destroy: ms(3 * others), list: ms(others), show: ms(2 * others), charges: ms(others) };
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let vast = Vast::new(&self.url, KEY, wanted).unwrap().at_pace(if hasty { Pace { penalty: pace.penalty, ..Pace::NONE } } else { pace });
+        self.vast = Providers::new(vec![Box::new(vast)]);
+    }
+
+    /// Method and status of all requests that came since the `n`th, and how many there are.
+    async fn came(&self, n: usize) -> Vec<(String, u64)> {
+        let seen = self.control(Method::GET, "requests", Value::Null).await;
+        let of = |request: &Value| (request["method"].as_str().unwrap().to_owned(), request["status"].as_u64().unwrap_or(0));
+        seen["items"].as_array().unwrap().iter().skip(n).map(of).collect()
     }
 
     async fn fault(&self, fault: Value) {
@@ -410,6 +432,54 @@ async fn a_host_that_did_not_boot_is_avoided() {
     assert_ne!(second.host, first.host);
 }
 
+#[tokio::test]
+async fn safe_mode_ends_forty_machines_in_one_look_by_one_call_within_the_provider_s_thresholds() {
+    let config = Config { offers: kiln_vast_stand_in::generate(7, 500), ..Config::new(KEY) };
+    let mut world = World::at(config, Policy { desired_size: 40, max: 40, ..Policy::default() }).await;
+    assert_eq!(world.run().await["started"], 40);
+    world.paced(450, 1_200, 100, false).await;
+    world.set(Policy { safe_mode: true, desired_size: 0, max: 40, ..Policy::default() }).await;
+    let before = world.came(0).await.len();
+    let done = world.run().await;
+    assert_eq!((done["stopped"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(40), json!(0), 0));
+    let came = world.came(before).await;
+    assert_eq!(came.iter().filter(|(method, _)| method == "DELETE").count(), 1, "{came:?}");
+    assert!(came.iter().all(|(_, status)| *status == 200), "{came:?}");
+    // They are asked for by their ids, a few in each look, and none too early.
+    world.run().await;
+    for instance in world.known().await {
+        world.missing_for(&instance, seconds(61)).await;
+    }
+    let before = world.came(0).await.len();
+    let mut looks = 0;
+    while !world.known().await.is_empty() {
+        world.run().await;
+        looks += 1;
+    }
+    assert_eq!(looks, 8);
+    assert!(world.came(before).await.iter().all(|(_, status)| *status != 429));
+}
+
+#[tokio::test]
+async fn five_orders_are_made_as_fast_as_the_provider_takes_them_and_none_comes_too_early() {
+    let five = Policy { desired_size: 5, max: 5, ..Policy::default() };
+    let config = || Config { offers: kiln_vast_stand_in::generate(7, 100), ..Config::new(KEY) };
+    let mut world = World::at(config(), five.clone()).await;
+    world.paced(300, 2_000, 10, false).await;
+    assert_eq!(world.run().await["started"], 5);
+    let orders: Vec<_> = world.came(0).await.into_iter().filter(|(method, _)| method == "PUT").collect();
+    assert_eq!((orders.len(), orders.iter().all(|(_, status)| *status == 200), world.exist().await.len()), (5, true, 5), "{orders:?}");
+    // The canary: who does not keep to it is found out, and one who was too early waits for longer than this run has.
+    let mut hasty = World::at(config(), five).await;
+    hasty.paced(300, 60_000, 10, true).await;
+    let done = hasty.run().await;
+    assert_eq!((done["started"].clone(), done["failed"].clone()), (json!(1), json!(1)));
+    let orders = async || hasty.came(0).await.into_iter().filter(|(method, _)| method == "PUT").map(|(_, status)| status).collect::<Vec<_>>();
+    assert_eq!(orders().await, [200, 429]);
+    // Nothing stands of what was refused, and the next look waits too.
+    assert_eq!((hasty.known().await.len(), hasty.run().await["started"].clone(), orders().await.len()), (1, json!(0), 2));
+}
+
 /// What of this test's days was settled, oldest first: yesterday and today.
 async fn settled(world: &World, now: Millis) -> Vec<kiln_store::Charged> {
     let ours = world.known().await.first().map_or("kiln/kiln.".into(), |known| known.label[..known.label.find("main/").unwrap()].to_owned());
@@ -621,7 +691,7 @@ async fn two_deployments_of_one_name_at_one_account_leave_each_other_s_machines_
     let ours = World::with(one()).await;
     let mut theirs = World::with(one()).await;
     let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
-    theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap())]);
+    theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
     for _ in 0..2 {
         ours.run().await;
         theirs.run().await;

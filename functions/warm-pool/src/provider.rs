@@ -5,6 +5,7 @@ use kiln_core::ids::InstanceId;
 use kiln_core::pool::Policy;
 use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
+use std::time::{Duration, Instant};
 
 /// A machine as its provider lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,9 @@ pub enum NotMade {
     /// There is none: it was refused.
     #[error("the provider gave no machine: {0:#}")]
     Refused(anyhow::Error),
+    /// There is none: it came too early, and another order before this has passed does too.
+    #[error("the provider wants no order for {} s: {1:#}", .0.as_secs_f64())]
+    TooSoon(Duration, anyhow::Error),
     /// There may be one, which the list will show: the answer was lost.
     #[error("whether the provider made a machine is not known: {0:#}")]
     Unknown(anyhow::Error),
@@ -84,6 +88,19 @@ pub trait Provider: Send + Sync {
     async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         Ok(None)
     }
+    /// The least time between two orders.
+    fn between_orders(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Destroying what is gone already is a success.
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()>;
+    /// Destroys several; gives those that could not be, and why. After `until` none is asked for.
+    async fn destroy_many(&self, ids: &[String], until: Instant) -> Vec<(String, anyhow::Error)> {
+        let mut left = Vec::new();
+        for id in ids {
+            let done = if Instant::now() < until { self.destroy(id).await } else { Err(anyhow::anyhow!("there was no time for it; the next run goes on")) };
+            left.extend(done.err().map(|why| (id.clone(), why)));
+        }
+        left
+    }
 }

@@ -16,7 +16,8 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Where the service answers.
 pub const URL: &str = "https://console.vast.ai";
@@ -32,6 +33,10 @@ const OFFERS: u32 = 64;
 const MOST_PAGES: usize = 40;
 /// The least that a host may promise of its own reliability.
 const LEAST_RELIABILITY: f64 = 0.95;
+/// Machines that are destroyed by one call.
+const MOST_AT_ONCE: usize = 100;
+/// Calls that destroy several, before each is destroyed by itself.
+const ROUNDS: usize = 3;
 /// Longest entry of `env`, name and value together.
 const MOST_ENTRY: usize = 256;
 
@@ -69,12 +74,62 @@ impl Wanted {
     }
 }
 
+/// The least times between two calls of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub create: Duration,
+    /// After an order that came too early.
+    pub penalty: Duration,
+    pub destroy: Duration,
+    pub list: Duration,
+    pub show: Duration,
+    pub charges: Duration,
+}
+
+impl Pace {
+    /// As published.
+    pub const PUBLISHED: Self = Self {
+        create: Duration::from_millis(4_500),
+        penalty: Duration::from_secs(12),
+        destroy: Duration::from_secs(3),
+        list: Duration::from_secs(1),
+        show: Duration::from_secs(2),
+        charges: Duration::from_secs(1),
+    };
+    /// For a service that counts nothing.
+    pub const NONE: Self = Self {
+        create: Duration::ZERO,
+        penalty: Duration::ZERO,
+        destroy: Duration::ZERO,
+        list: Duration::ZERO,
+        show: Duration::ZERO,
+        charges: Duration::ZERO,
+    };
+
+    /// Of which kind a call is, and how long after it the next one is served.
+    fn of(&self, method: &Method, path: &str) -> (&'static str, Duration) {
+        match *method {
+            Method::DELETE => ("destroy", self.destroy),
+            Method::GET if path == LIST => ("list", self.list),
+            Method::GET if path == CHARGES => ("charges", self.charges),
+            Method::GET => ("show", self.show),
+            _ => ("", Duration::ZERO),
+        }
+    }
+}
+
+const LIST: &str = "/api/v1/instances/";
+const CHARGES: &str = "/api/v0/charges/";
+
 pub struct Vast {
     http: Client,
     url: Url,
     key: String,
     wanted: Wanted,
     rents: bool,
+    pace: Pace,
+    /// From when the next call of a kind is served.
+    served_from: Mutex<BTreeMap<&'static str, Instant>>,
 }
 
 /// An answer: its status, and its body as JSON where it is some.
@@ -160,12 +215,32 @@ impl Vast {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
-        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true })
+        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true, pace: Pace::PUBLISHED, served_from: Mutex::default() })
     }
 
     /// Where nothing is rented any more, and what was rented before is still watched and given back.
     pub fn only_gives_back(self) -> Self {
         Self { rents: false, ..self }
+    }
+
+    pub fn at_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// One call, not before it is served. An order waits elsewhere, before its intent is written.
+    async fn in_time(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
+        let (kind, least) = self.pace.of(&method, path);
+        if least.is_zero() {
+            return self.once(method, path, query, body).await;
+        }
+        // Held until the answer: of two at once the second waits.
+        let mut served_from = self.served_from.lock().await;
+        if let Some(from) = served_from.get(kind) {
+            tokio::time::sleep_until((*from).into()).await;
+        }
+        let answer = self.once(method, path, query, body).await;
+        served_from.insert(kind, Instant::now() + least);
+        answer
     }
 
     async fn once(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
@@ -196,23 +271,17 @@ impl Vast {
     async fn again(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> anyhow::Result<Answer> {
         let mut wait_ms = 300;
         for left in (0..TRIES).rev() {
-            let mut too_often = false;
-            let why = match self.once(method.clone(), path, query, body).await {
+            let why = match self.in_time(method.clone(), path, query, body).await {
                 // The day's searches are used up: asking again only takes longer.
                 Ok(answer) if answer.body["error"] == "search_quota_exceeded" => bail!("{method} {path}: the day's searches are used up"),
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => {
-                    too_often = answer.status == StatusCode::TOO_MANY_REQUESTS;
-                    answer.why()
-                }
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => answer.why(),
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.without_url().to_string(),
             };
             if left == 0 {
                 bail!("{method} {path}: {why}, {TRIES} times");
             }
-            // Its least pause between two destroys, as published.
-            let least_ms = if method == Method::DELETE && too_often { 3_000 } else { wait_ms / 2 };
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(least_ms..=least_ms.max(wait_ms)))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
             wait_ms *= 3;
         }
         unreachable!("the last try returns")
@@ -262,7 +331,7 @@ impl Provider for Vast {
         for _ in 0..MOST_PAGES {
             let mut query = vec![("limit", "25".to_owned()), ("order_by", r#"[{"col":"id","dir":"asc"}]"#.to_owned())];
             query.extend(after.take().map(|token| ("after_token", token)));
-            let answer = self.again(Method::GET, "/api/v1/instances/", &query, None).await?;
+            let answer = self.again(Method::GET, LIST, &query, None).await?;
             if !answer.done() {
                 bail!("the list of machines was refused: {}", answer.why());
             }
@@ -297,6 +366,7 @@ impl Provider for Vast {
         };
         match answer.body["new_contract"].as_u64() {
             Some(id) if answer.done() => Ok(id.to_string()),
+            None if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(NotMade::TooSoon(self.pace.penalty, anyhow::anyhow!("{}", answer.why()))),
             // Said in so many words.
             None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
             _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
@@ -310,7 +380,7 @@ impl Provider for Vast {
         for _ in 0..MOST_PAGES {
             let mut query = vec![("select_filters", filter.clone()), ("limit", "100".to_owned())];
             query.extend(after.take().map(|token| ("after_token", token)));
-            let answer = self.again(Method::GET, "/api/v0/charges/", &query, None).await?;
+            let answer = self.again(Method::GET, CHARGES, &query, None).await?;
             if !answer.done() {
                 bail!("the charges were refused: {}", answer.why());
             }
@@ -345,9 +415,54 @@ impl Provider for Vast {
         }
         bail!("machine {id} could not be destroyed: {}", answer.why())
     }
+
+    fn between_orders(&self) -> Duration {
+        self.pace.create
+    }
+
+    /// By one call for all of them, which is refused where one of them is gone, and may have destroyed some before it fails at another. What is
+    /// left then is destroyed one by one, another one first in each round.
+    async fn destroy_many(&self, ids: &[String], until: Instant) -> Vec<(String, anyhow::Error)> {
+        let mut left = Vec::new();
+        for ids in ids.chunks(MOST_AT_ONCE) {
+            left.extend(self.at_once(ids, until).await);
+        }
+        let mut failed = Vec::new();
+        for id in left {
+            let done = if Instant::now() < until { self.destroy(&id).await } else { Err(anyhow::anyhow!("there was no time for it; the next run goes on")) };
+            failed.extend(done.err().map(|why| (id, why)));
+        }
+        failed
+    }
 }
 
 impl Vast {
+    /// Destroys several by one call; gives those of which it isn't known.
+    async fn at_once(&self, ids: &[String], until: Instant) -> Vec<String> {
+        let (mut there, mut absent) = (ids.to_vec(), Vec::new());
+        for _ in 0..ROUNDS {
+            let numbers: Vec<u64> = there.iter().filter_map(|id| id.parse().ok()).collect();
+            if numbers.len() < 2 || numbers.len() < there.len() || Instant::now() >= until {
+                break;
+            }
+            match self.in_time(Method::DELETE, "/api/v0/instances/", &[], Some(&json!({ "instance_ids": numbers }))).await {
+                Ok(answer) if answer.done() => return absent,
+                Ok(answer) if answer.status == StatusCode::NOT_FOUND && answer.body["error"] != "auth_error" => {
+                    let Ok(machines) = self.list().await else { break };
+                    let listed = |id: &String| machines.iter().any(|machine| machine.provider_id == *id);
+                    let (still, gone): (Vec<_>, Vec<_>) = there.drain(..).partition(listed);
+                    there = still;
+                    // One that the list hides may be there all the same.
+                    absent.extend(gone);
+                }
+                // It may have got stuck at the first of them.
+                _ => there.rotate_left(1),
+            }
+        }
+        there.extend(absent);
+        there
+    }
+
     /// What an order says: which image, and to its worker who it is and where Kiln is. `args` leaves the image's entry point as it is, and these begin
     /// its arguments: the worker's parent process, which gives the machine back by the key that Vast.ai puts into each container.
     fn order(&self, order: &Order) -> Value {

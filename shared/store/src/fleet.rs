@@ -185,6 +185,9 @@ pub struct RunState {
     pub wanted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_at: Option<Millis>,
+    /// From when a provider takes the next order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders_from: BTreeMap<String, Millis>,
     /// When what was recorded was last held against the providers' charges.
     #[serde(default)]
     pub charges: Daily,

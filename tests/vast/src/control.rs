@@ -20,6 +20,7 @@ use crate::{
     faults::Fault,
     instance::{Host, Status},
     offers::Offer,
+    pace::{Pace, Thresholds},
     request::{Caller, caller},
     server::Inner,
     state::{Effect, State as All},
@@ -34,6 +35,7 @@ pub fn router() -> Router<Arc<Inner>> {
         .route("/faults", get(faults).post(plan).delete(no_faults))
         .route("/clock", get(show_clock).post(clock))
         .route("/requests", get(requests))
+        .route("/pace", post(pace).delete(no_pace))
         .route("/machines", get(machines))
         .route("/instances/{id}", get(instance).patch(reprice))
         .route("/instances/{id}/wait", get(wait))
@@ -76,6 +78,22 @@ async fn plan(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
     }
     state.faults.push(fault);
     Ok(Json(json!({ "items": state.faults })))
+}
+
+/// Whether calls can be too early, from now on.
+async fn pace(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
+    let thresholds: Thresholds = read(&body)?;
+    let Thresholds { create_ms, penalty_ms, destroy_ms, list_ms, show_ms, charges_ms } = thresholds;
+    if [create_ms, penalty_ms, destroy_ms, list_ms, show_ms, charges_ms].iter().any(|ms| !(0..=600_000).contains(ms)) {
+        return Err(Refusal::args("A threshold is 0 to 600000 ms."));
+    }
+    inner.lock().pace = Pace { thresholds: Some(thresholds), ..Pace::default() };
+    Ok(Json(json!(thresholds)))
+}
+
+async fn no_pace(State(inner): State<Arc<Inner>>) -> Reply {
+    inner.lock().pace = Pace::default();
+    Ok(Json(Value::Null))
 }
 
 async fn no_faults(State(inner): State<Arc<Inner>>) -> Reply {
