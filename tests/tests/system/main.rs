@@ -14,6 +14,7 @@ mod counts;
 mod crowd;
 mod drills;
 mod fields;
+mod hostile;
 mod jobs;
 mod keys;
 mod late_money;
