@@ -28,9 +28,22 @@ pub struct PoolView {
     prewarm: Option<PrewarmView>,
     /// What the warm pool last looked at and did; null before its first look.
     last_run: Option<RunView>,
+    /// Hosts that no machine is rented of, until when, and why.
+    avoided: Vec<AvoidedView>,
     /// What was recorded of a day beside what its provider charged, the last days first.
     charges: Vec<ChargeView>,
     instances: Vec<InstanceView>,
+}
+
+/// A host that no machine is rented of for a while.
+#[derive(Serialize, ToSchema)]
+pub struct AvoidedView {
+    #[schema(example = "vast-84213")]
+    host: String,
+    until: String,
+    /// `boot_too_long`, `silent`, `silent_at_work` or `quarantined`, as docs/OPERATORS.md explains them.
+    #[schema(example = "quarantined")]
+    reason: String,
 }
 
 /// A day (UTC), as we recorded it and as its provider charged it, in millionths of a dollar. Once a day the last one, and what there is of the
@@ -236,9 +249,16 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
         spend: Spend { hour_microusd, day_microusd, month_microusd },
         prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
         last_run: run(&fleet.run),
+        avoided: avoided(&fleet.run, now),
         charges: charges.into_iter().map(ChargeView::from).collect(),
         instances: instances.collect(),
     }
+}
+
+fn avoided(run: &RunState, now: Millis) -> Vec<AvoidedView> {
+    let reason = |host: &String| run.avoid_why.get(host).cloned().unwrap_or_else(|| "silent".into());
+    let avoided = run.avoid.iter().filter(|(_, until)| **until > now);
+    avoided.map(|(host, until)| AvoidedView { host: host.clone(), until: rfc3339(*until), reason: reason(host) }).collect()
 }
 
 fn run(run: &RunState) -> Option<RunView> {

@@ -2,6 +2,7 @@
 
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
+use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
 use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
@@ -83,9 +84,17 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 app.table().drain(id, app.now()).await.map_err(Into::into)
             }
             Decision::Destroy { id, reason } => {
-                if let Some(instance) = find(id).filter(|_| matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. })) {
-                    run.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
-                    learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
+                if let Some(instance) = find(id) {
+                    let why = match reason {
+                        Reason::BootTooLong { .. } => Some(reason.code()),
+                        Reason::Silent { .. } if instance.slot().is_none() => Some(reason.code()),
+                        Reason::Silent { .. } => Some(SILENT_AT_WORK).filter(|_| may_leave_silent(pool.fleet, run, app.now())),
+                        _ => None,
+                    };
+                    if let Some(why) = why {
+                        run.leave(&instance.host, app.now() + AVOIDED_FOR, why);
+                        learned.avoid.insert(instance.host.clone(), app.now() + AVOIDED_FOR);
+                    }
                 }
                 tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
                 // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.

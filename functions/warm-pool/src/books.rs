@@ -83,14 +83,22 @@ pub(crate) async fn settle(app: &App, providers: &Providers, ours: &str, now: Mi
 
 async fn one(app: &App, provider: &dyn Provider, ours: &str, costs: &[&Cost], day: Millis, now: Millis) -> anyhow::Result<Option<Charged>> {
     let Some(charges) = provider.charges(day).await? else { return Ok(None) };
-    let here = || costs.iter().filter(|cost| cost.provider == provider.name());
+    let name = provider.name();
+    let here = || costs.iter().filter(move |cost| cost.provider == name);
     // By its label also what we don't know of, such as the second machine of one order.
-    let is_ours = |id: &str, label: Option<&str>| here().any(|cost| cost.provider_id.as_deref() == Some(id)) || label.is_some_and(|label| label.starts_with(ours));
+    let is_ours =
+        |id: &str, label: Option<&str>| here().any(|cost| cost.provider_id.as_deref() == Some(id)) || label.is_some_and(|label| label.starts_with(ours));
     let charged: i64 = charges.iter().filter(|charge| is_ours(&charge.provider_id, charge.label.as_deref())).map(|charge| charge.microusd).sum();
     let recorded: i64 = here().map(|cost| on_day(cost.rate, cost.begun, cost.ended, day)).sum();
     let settled = app.table().settle(provider.name(), day, recorded, charged, now).await?;
     if settled.counted_microusd > 0 {
-        tracing::warn!(provider = provider.name(), day = settled.day, recorded, charged, "a provider charges more than was recorded; the difference counts against the budget");
+        tracing::warn!(
+            provider = provider.name(),
+            day = settled.day,
+            recorded,
+            charged,
+            "a provider charges more than was recorded; the difference counts against the budget"
+        );
     }
     Ok(Some(settled))
 }

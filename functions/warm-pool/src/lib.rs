@@ -10,6 +10,7 @@ mod books;
 mod look;
 mod provider;
 mod providers;
+mod quarantine;
 mod reconcile;
 pub mod vast;
 
@@ -90,14 +91,15 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState) -> anyhow::Re
         fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted).await?;
     }
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
+    let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
     let looked = look::look(app, providers, &fleet, run, !rent_at.is_empty()).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());
     for note in &plan.notes {
         tracing::info!(reason = note.code(), "{note}");
     }
     (run.wanted, run.ran_at) = (plan.wanted, Some(app.now()));
-    if !plan.decisions.is_empty() || !plan.notes.is_empty() {
-        (run.told, run.told_at) = (told(&plan), Some(app.now()));
+    if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() {
+        (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let done = act::all(&pool, &plan, run, &unwanted).await;

@@ -70,7 +70,8 @@ impl World {
 
     /// From now on calls can be too early, by these thresholds in milliseconds, and the pool keeps to them or, hasty, does not.
     async fn paced(&mut self, create: u64, penalty: u64, others: u64, hasty: bool) {
-        let thresholds = json!({ "create_ms": create, "penalty_ms": penalty, "destroy_ms": 3 * others, "list_ms": others, "show_ms": 2 * others, "charges_ms": others });
+        let thresholds =
+            json!({ "create_ms": create, "penalty_ms": penalty, "destroy_ms": 3 * others, "list_ms": others, "show_ms": 2 * others, "charges_ms": others });
         self.control(Method::POST, "pace", thresholds).await;
         let ms = std::time::Duration::from_millis;
         let pace = Pace { create: ms(create), penalty: ms(penalty), destroy: ms(3 * others), list: ms(others), show: ms(2 * others), charges: ms(others) };
@@ -437,7 +438,7 @@ async fn safe_mode_ends_forty_machines_in_one_look_by_one_call_within_the_provid
     let config = Config { offers: kiln_vast_stand_in::generate(7, 500), ..Config::new(KEY) };
     let mut world = World::at(config, Policy { desired_size: 40, max: 40, ..Policy::default() }).await;
     assert_eq!(world.run().await["started"], 40);
-    world.paced(450, 1_200, 100, false).await;
+    world.paced(450, 1_200, 30, false).await;
     world.set(Policy { safe_mode: true, desired_size: 0, max: 40, ..Policy::default() }).await;
     let before = world.came(0).await.len();
     let done = world.run().await;
@@ -478,6 +479,52 @@ async fn five_orders_are_made_as_fast_as_the_provider_takes_them_and_none_comes_
     assert_eq!(orders().await, [200, 429]);
     // Nothing stands of what was refused, and the next look waits too.
     assert_eq!((hasty.known().await.len(), hasty.run().await["started"].clone(), orders().await.len()), (1, json!(0), 2));
+}
+
+/// Jobs of an account that failed at a host and were done at another.
+async fn faults(world: &World, host: &str, account: u128, jobs: u64) {
+    use kiln_store::table::{n, s};
+    let now = world.app.now();
+    let (key, day) = (kiln_store::keys::fault(host, &kiln_core::ids::AccountId::new(1, account)), format!("on{}", now.div_euclid(86_400_000)));
+    let item = [("pk", s(key.pk)), ("sk", s(key.sk)), (day.as_str(), n(jobs))];
+    assert!(world.app.table().put(item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_host_that_fails_what_others_do_is_drained_and_left_and_half_of_the_fleet_stays_whatever_fails() {
+    let world = World::with(Policy { desired_size: 2, max: 2, ..one() }).await;
+    world.run().await;
+    let now = world.app.now();
+    world
+        .change(|instance| (instance.stage, instance.ready_at, instance.heartbeat_at, instance.slot_attempt) = (Stage::Ready, Some(now), Some(now), None))
+        .await;
+    let mut hosts: Vec<_> = world.known().await.into_iter().map(|instance| instance.host).collect();
+    hosts.dedup();
+    assert_eq!(hosts.len(), 2, "two hosts");
+    faults(&world, &hosts[0], 1, 2).await;
+    assert_eq!(world.run().await["started"], 0, "two are an accident");
+    faults(&world, &hosts[0], 2, 1).await;
+    faults(&world, &hosts[1], 1, 9).await;
+    let done = world.run().await;
+    // The one where more failed; the other one stays, and is not replaced before the first has gone.
+    let known = world.known().await;
+    let drained: Vec<_> = known.iter().filter(|instance| instance.drain).map(|instance| instance.host.clone()).collect();
+    assert_eq!((drained, done["started"].clone()), (vec![hosts[1].clone()], json!(1)), "{known:?}");
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!((run.avoid_why.get(&hosts[1]).map(String::as_str), run.told[0].reason.as_str()), (Some("quarantined"), "quarantined"), "{run:?}");
+    assert!(run.avoid[&hosts[1]] >= now + seconds(86_400));
+    // Whatever fails now, the others stay.
+    for instance in world.known().await {
+        faults(&world, &instance.host, 1, 50).await;
+        faults(&world, &instance.host, 2, 50).await;
+    }
+    world.run().await;
+    assert_eq!(world.known().await.iter().filter(|instance| !instance.drain).count(), 2);
+    // A machine of that host that comes late, or that a run which died has not asked to go, goes too.
+    world.change(|instance| (instance.drain, instance.drained_at) = (false, None)).await;
+    world.run().await;
+    let known = world.known().await;
+    assert!(known.iter().all(|instance| instance.drain == (instance.host == hosts[1])), "{known:?}");
 }
 
 /// What of this test's days was settled, oldest first: yesterday and today.

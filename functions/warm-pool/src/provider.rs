@@ -44,7 +44,7 @@ pub enum NotMade {
     #[error("the provider gave no machine: {0:#}")]
     Refused(anyhow::Error),
     /// There is none: it came too early, and another order before this has passed does too.
-    #[error("the provider wants no order for {} s: {1:#}", .0.as_secs_f64())]
+    #[error("the provider wants no order yet: {1:#}")]
     TooSoon(Duration, anyhow::Error),
     /// There may be one, which the list will show: the answer was lost.
     #[error("whether the provider made a machine is not known: {0:#}")]

@@ -97,14 +97,8 @@ impl Pace {
         charges: Duration::from_secs(1),
     };
     /// For a service that counts nothing.
-    pub const NONE: Self = Self {
-        create: Duration::ZERO,
-        penalty: Duration::ZERO,
-        destroy: Duration::ZERO,
-        list: Duration::ZERO,
-        show: Duration::ZERO,
-        charges: Duration::ZERO,
-    };
+    pub const NONE: Self =
+        Self { create: Duration::ZERO, penalty: Duration::ZERO, destroy: Duration::ZERO, list: Duration::ZERO, show: Duration::ZERO, charges: Duration::ZERO };
 
     /// Of which kind a call is, and how long after it the next one is served.
     fn of(&self, method: &Method, path: &str) -> (&'static str, Duration) {
@@ -388,7 +382,7 @@ impl Provider for Vast {
             for line in page.results {
                 let named = line.source.as_deref().and_then(|source| source.strip_prefix("instance-")?.parse().ok());
                 let id = named.or_else(|| line.metadata["instance_id"].as_u64()).context("a charge names no machine")?;
-                if !(line.amount.abs() < 1e9) {
+                if line.amount.abs() >= 1e9 {
                     bail!("the charge of machine {id} is no sum of money");
                 }
                 let of = dollars.entry(id).or_default();
@@ -398,7 +392,8 @@ impl Provider for Vast {
             match page.next_token {
                 Some(token) => after = Some(token),
                 None => {
-                    let charge = |(id, (dollars, label)): (u64, (f64, _))| Charge { provider_id: id.to_string(), label, microusd: (dollars * 1e6).round() as i64 };
+                    let charge =
+                        |(id, (dollars, label)): (u64, (f64, _))| Charge { provider_id: id.to_string(), label, microusd: (dollars * 1e6).round() as i64 };
                     return Ok(Some(dollars.into_iter().map(charge).collect()));
                 }
             }

@@ -44,7 +44,15 @@ impl Table {
                 None => absent(),
                 Some(stood) => Expr::new("counted_microusd = :counted").value("counted", n(stood.counted_microusd)),
             };
-            let row = Charged { provider: provider.to_owned(), day: name.clone(), recorded_microusd, charged_microusd, counted_microusd, at: now, ttl: day / 1000 + KEPT_S };
+            let row = Charged {
+                provider: provider.to_owned(),
+                day: name.clone(),
+                recorded_microusd,
+                charged_microusd,
+                counted_microusd,
+                at: now,
+                ttl: day / 1000 + KEPT_S,
+            };
             let mut parts = Parts::default();
             self.add_put(&mut parts, to_item(&key, &row)?, Some(as_read))?;
             let more = counted_microusd - stood.map_or(0, |stood| stood.counted_microusd);

@@ -2,7 +2,7 @@
 //! sees it by one consistent query.
 
 use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, accounts::account_from, keys};
+use crate::{Error, Faults, accounts::account_from, keys};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
@@ -169,9 +169,15 @@ pub struct RunState {
     pub last_rent_at: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_stop_at: Option<Millis>,
-    /// Hosts that did not boot or fell silent, and until when none is rented of them.
+    /// Hosts that did not boot, fell silent or failed what others did, and until when none is rented of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub avoid: BTreeMap<String, Millis>,
+    /// Why, by the reason's code.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub avoid_why: BTreeMap<String, String>,
+    /// Of hosts with faults, how many jobs had succeeded at their machines when the first was seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faulted: BTreeMap<String, u64>,
     /// Jobs an hour of each GPU, as last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_per_hour: BTreeMap<String, f64>,
@@ -205,6 +211,17 @@ const MEASURED_JOBS: u64 = 10;
 const MOST_LEARNED: usize = 200;
 
 impl RunState {
+    /// No machine is rented of the host until then.
+    pub fn leave(&mut self, host: &str, until: Millis, why: &str) {
+        self.avoid.insert(host.to_owned(), until);
+        self.avoid_why.insert(host.to_owned(), why.to_owned());
+    }
+
+    /// Hosts that are left now for one of these reasons.
+    pub fn left_for(&self, why: &[&str], now: Millis) -> usize {
+        self.avoid_why.iter().filter(|(host, said)| why.contains(&said.as_str()) && self.avoid.get(*host).is_some_and(|until| *until > now)).count()
+    }
+
     /// Measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
     /// what a GPU is compared by is how long it takes for the same jobs.
     pub fn learn(&mut self, instances: &[Instance], now: Millis) {
@@ -212,6 +229,7 @@ impl RunState {
         while self.avoid.len() > MOST_LEARNED {
             self.avoid.pop_first();
         }
+        self.avoid_why.retain(|host, _| self.avoid.contains_key(host));
         let mut of_all = Timings::default();
         let mut by_gpu: BTreeMap<&str, Timings> = BTreeMap::new();
         for instance in instances {
@@ -253,6 +271,8 @@ pub struct Fleet {
     pub run: RunState,
     /// Of every succeeded job, also on machines that are gone.
     pub timings: Timings,
+    /// Of hosts, what failed there and was done elsewhere.
+    pub faults: Faults,
 }
 
 impl Fleet {
@@ -421,6 +441,8 @@ impl Table {
                     let timings = timings(&item);
                     fleet.add(&timings);
                     fleet.instances.push(Instance { timings, ..from_item(item)? });
+                } else if sk.starts_with(keys::FAULT) {
+                    fleet.faults.add(&sk, &item);
                 } else if sk == pool_key.sk {
                     fleet.state = Some(from_item(item)?);
                 } else if sk == run_key.sk {

@@ -242,6 +242,9 @@ impl Table {
             if let Some(creation) = with.creation {
                 self.add_put(&mut parts, to_item(&keys::creation(&job.account_id, &job.job_id), creation)?, Some(absent()))?;
             }
+            if let Some(host) = &change.fault {
+                self.add_fault(&mut parts, host, &job.account_id, now)?;
+            }
             if let Some(event) = &event {
                 self.add_owed_event(&mut parts, &job.account_id, &wanted, event)?;
             }

@@ -182,6 +182,12 @@ pub fn charges(day: &str, provider: &str) -> Key {
     key(SPEND, format!("{CHARGES}{day}#{provider}"))
 }
 
+/// Jobs of an account that failed at a host and were done at another, by the day.
+pub const FAULT: &str = "FAULT#";
+pub fn fault(host: &str, account: &AccountId) -> Key {
+    key(FLEET, format!("{FAULT}{host}#{account}"))
+}
+
 /// A usage event, in the order of time.
 pub const USAGE: &str = "USAGE#";
 pub fn usage(at: i64, instance: &InstanceId, n: u32) -> Key {

@@ -87,7 +87,7 @@ async fn pace(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
     if [create_ms, penalty_ms, destroy_ms, list_ms, show_ms, charges_ms].iter().any(|ms| !(0..=600_000).contains(ms)) {
         return Err(Refusal::args("A threshold is 0 to 600000 ms."));
     }
-    inner.lock().pace = Pace { thresholds: Some(thresholds), ..Pace::default() };
+    inner.lock().pace = Pace::new(thresholds);
     Ok(Json(json!(thresholds)))
 }
 

@@ -49,12 +49,16 @@ impl Default for Thresholds {
 #[derive(Debug, Default)]
 pub struct Pace {
     /// None: no call is too early.
-    pub thresholds: Option<Thresholds>,
+    thresholds: Option<Thresholds>,
     /// From when the next call of a kind is served.
     served_from: HashMap<Kind, i64>,
 }
 
 impl Pace {
+    pub fn new(thresholds: Thresholds) -> Self {
+        Self { thresholds: Some(thresholds), served_from: HashMap::new() }
+    }
+
     /// Whether a call of the account is too early; it is noted. Gives the threshold in seconds.
     pub fn too_early(&mut self, method: &str, path: &str, now: i64) -> Option<f64> {
         let (thresholds, kind) = (self.thresholds?, Kind::of(method, path)?);

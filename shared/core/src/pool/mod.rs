@@ -2,7 +2,7 @@
 //!
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
 //! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
-//! - [`usage`]: what a machine was used for, and what that cost
+//! - [`usage`]: what a machine was used for, and what that cost; [`quarantine`]: which hosts fail what others do
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
 
@@ -13,6 +13,7 @@ pub mod forecast;
 pub mod offers;
 pub mod plan;
 pub mod policy;
+pub mod quarantine;
 pub mod reason;
 pub mod usage;
 

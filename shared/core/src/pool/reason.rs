@@ -23,6 +23,8 @@ pub enum Reason {
     BootTooLong { waited_s: u64 },
     /// It has not spoken for so long.
     Silent { silent_s: u64 },
+    /// So many jobs failed at its host that another one did.
+    Quarantined { faults: u64 },
     /// An operator sent it away, or its boot token was used twice: its tokens are worth nothing any more.
     SentAway,
     /// The operator has switched safe mode on.
@@ -51,6 +53,7 @@ impl Reason {
             Reason::NotNeeded { .. } => "not_needed",
             Reason::BootTooLong { .. } => "boot_too_long",
             Reason::Silent { .. } => "silent",
+            Reason::Quarantined { .. } => "quarantined",
             Reason::SentAway => "sent_away",
             Reason::SafeMode => "safe_mode",
             Reason::Budget { .. } => "budget",
@@ -75,6 +78,7 @@ impl std::fmt::Display for Reason {
             Reason::NotNeeded { idle_s, wanted } => write!(f, "it was idle for {idle_s} s, and the jobs that are expected need {wanted} machines"),
             Reason::BootTooLong { waited_s } => write!(f, "it did not boot in {waited_s} s"),
             Reason::Silent { silent_s } => write!(f, "no word for {silent_s} s"),
+            Reason::Quarantined { faults } => write!(f, "{faults} jobs failed at its host that others did"),
             Reason::SentAway => write!(f, "it was sent away, or ended by a word of ours"),
             Reason::SafeMode => write!(f, "safe mode is on"),
             Reason::Budget { window } => write!(f, "the {window}'s budget does not cover it any further"),
