@@ -8,6 +8,7 @@ mod health;
 mod machines;
 mod metrics;
 mod pool;
+mod usage;
 mod workers;
 
 use axum::Extension;
@@ -29,6 +30,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(machines::lease))
         .routes(routes!(machines::release))
         .routes(routes!(machines::history))
+        .routes(routes!(usage::list))
         .routes(routes!(audit::list))
 }
 

@@ -10,10 +10,13 @@ use kiln_core::pool::{Keep, Policy};
 use kiln_core::time::{Millis, rfc3339};
 use kiln_http::flow::TRIES;
 use kiln_http::{Acts, Admin, App, Body, Result, action};
-use kiln_store::{Fleet, Lease, RunState, Told};
+use kiln_store::{Charged, Fleet, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
+
+/// Days of charges that are shown: a week of two providers.
+const MOST_CHARGES: u32 = 14;
 
 /// The pool: its policy, what it costs, and its machines.
 #[derive(Serialize, ToSchema)]
@@ -25,7 +28,45 @@ pub struct PoolView {
     prewarm: Option<PrewarmView>,
     /// What the warm pool last looked at and did; null before its first look.
     last_run: Option<RunView>,
+    /// Hosts that no machine is rented of, until when, and why.
+    avoided: Vec<AvoidedView>,
+    /// What was recorded of a day beside what its provider charged, the last days first.
+    charges: Vec<ChargeView>,
     instances: Vec<InstanceView>,
+}
+
+/// A host that no machine is rented of for a while.
+#[derive(Serialize, ToSchema)]
+pub struct AvoidedView {
+    #[schema(example = "vast-84213")]
+    host: String,
+    until: String,
+    /// `boot_too_long`, `silent`, `silent_at_work` or `quarantined`, as docs/OPERATORS.md explains them.
+    #[schema(example = "quarantined")]
+    reason: String,
+}
+
+/// A day (UTC), as we recorded it and as its provider charged it, in millionths of a dollar. Once a day the last one, and what there is of the
+/// new one, are compared.
+#[derive(Serialize, ToSchema)]
+pub struct ChargeView {
+    #[schema(example = "vast")]
+    provider: String,
+    #[schema(format = "date", example = "2026-11-28")]
+    day: String,
+    recorded_microusd: i64,
+    charged_microusd: i64,
+    /// What was charged beyond what was recorded; below 0 where less was. What is above 0 counts against the day's and the month's budget.
+    difference_microusd: i64,
+    at: String,
+}
+
+impl From<Charged> for ChargeView {
+    fn from(charged: Charged) -> Self {
+        let difference_microusd = charged.charged_microusd - charged.recorded_microusd;
+        let Charged { provider, day, recorded_microusd, charged_microusd, at, .. } = charged;
+        Self { provider, day, recorded_microusd, charged_microusd, difference_microusd, at: rfc3339(at) }
+    }
 }
 
 /// What the warm pool last did.
@@ -158,9 +199,9 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opti
 #[utoipa::path(get, path = "/api/v1/admin/pool", tag = "ops", responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
     let now = app.now();
-    let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
+    let (fleet, spent) = tokio::try_join!(app.table().fleet(POOL), spent(&app, now))?;
     let policy = fleet.state.as_ref().map_or_else(|| app.settings().policy(), |state| state.policy.clone());
-    Ok(Json(view(&fleet, policy, &committed, now)))
+    Ok(Json(view(&fleet, policy, spent, now)))
 }
 
 /// Changes the pool's policy; the warm pool follows it at its next look.
@@ -169,20 +210,27 @@ pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, 
     // Of two changes at once the later is made to what the earlier left.
     for _ in 0..TRIES {
         let now = app.now();
-        let (fleet, committed) = tokio::try_join!(app.table().fleet(POOL), app.table().committed(now))?;
+        let (fleet, spent) = tokio::try_join!(app.table().fleet(POOL), spent(&app, now))?;
         let state = fleet.state.as_ref();
         let policy = body.value.applied_to(state.map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
         policy.validate()?;
         let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
-            return Ok(Json(view(&fleet, policy, &committed, now)));
+            return Ok(Json(view(&fleet, policy, spent, now)));
         }
     }
     Err(kiln_store::Error::Busy.into())
 }
 
-fn view(fleet: &Fleet, policy: Policy, committed: &BTreeMap<Window, i64>, now: Millis) -> PoolView {
+/// What is committed in the windows of now, and what the last days were charged.
+type Spent = (BTreeMap<Window, i64>, Vec<Charged>);
+
+async fn spent(app: &App, now: Millis) -> std::result::Result<Spent, kiln_store::Error> {
+    tokio::try_join!(app.table().committed(now), app.table().charges(MOST_CHARGES))
+}
+
+fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis) -> PoolView {
     let [hour_microusd, day_microusd, month_microusd] = windows(now).map(|window| committed.get(&window).copied().unwrap_or(0));
     let instances = fleet.instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
         id: instance.instance_id.to_string(),
@@ -206,8 +254,16 @@ fn view(fleet: &Fleet, policy: Policy, committed: &BTreeMap<Window, i64>, now: M
         spend: Spend { hour_microusd, day_microusd, month_microusd },
         prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
         last_run: run(&fleet.run),
+        avoided: avoided(&fleet.run, now),
+        charges: charges.into_iter().map(ChargeView::from).collect(),
         instances: instances.collect(),
     }
+}
+
+fn avoided(run: &RunState, now: Millis) -> Vec<AvoidedView> {
+    let reason = |host: &String| run.avoid_why.get(host).cloned().unwrap_or_else(|| "silent".into());
+    let avoided = run.avoid.iter().filter(|(_, until)| **until > now);
+    avoided.map(|(host, until)| AvoidedView { host: host.clone(), until: rfc3339(*until), reason: reason(host) }).collect()
 }
 
 fn run(run: &RunState) -> Option<RunView> {

@@ -2,6 +2,7 @@
 
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
+use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
 use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
@@ -12,11 +13,13 @@ use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, new_secret};
 use kiln_store::{Fleet, Instance, NoCover, RunState, Told};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// For how long nothing is asked for of a kind that the provider said it has none of.
 const FULL_FOR: Millis = seconds(5 * 60);
+/// Why.
+const FULL: &str = "none_there";
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -49,50 +52,31 @@ impl Pool<'_> {
     fn has_time(&self) -> bool {
         self.begun.elapsed() < ASKS_FOR
     }
+
+    /// For how long it may still ask.
+    pub(crate) fn time_left(&self) -> Duration {
+        ASKS_FOR.saturating_sub(self.begun.elapsed())
+    }
 }
 
-pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Done {
+/// A machine that goes in this run.
+struct Going {
+    provider: String,
+    provider_id: String,
+    /// Whether it counts as stopped: what nobody wants, and what has been told before, does not.
+    counts: bool,
+}
+
+pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwanted: &[(&dyn Provider, String)]) -> Done {
     let mut done = Done::default();
-    let mut choice: Option<Result<Choice, Option<anyhow::Error>>> = None;
     // What this run finds out counts for what it rents.
     let mut learned = pool.learned.clone();
-    let (app, epoch) = (pool.app, run.epoch);
+    let app = pool.app;
     let find = |id: &InstanceId| pool.fleet.instances.iter().find(|instance| instance.instance_id == *id);
-    // What is written to the table alone comes first: a provider that hangs must cost no machine its cover. Of what a provider is asked for,
-    // another comes first in each run, so that one that hangs does not stand before all others.
-    let (quick, mut asked): (Vec<&Decision>, Vec<&Decision>) =
-        plan.decisions.iter().partition(|decision| matches!(decision, Decision::Cover { .. } | Decision::Drain { .. }));
-    let ends = asked.iter().take_while(|decision| matches!(decision, Decision::Destroy { .. })).count();
-    if ends > 0 {
-        asked[..ends].rotate_left(epoch as usize % ends);
-    }
-    for decision in quick.into_iter().chain(asked) {
-        if !matches!(decision, Decision::Cover { .. } | Decision::Drain { .. }) && !pool.has_time() {
-            tracing::warn!("there was no time for all that the pool decided; the next run goes on");
-            break;
-        }
+    // What is written to the table alone comes first: a provider that hangs must cost no machine its cover, and leave no token that works.
+    let mut going = Vec::new();
+    for decision in &plan.decisions {
         let result = match decision {
-            Decision::Rent { reason } => {
-                if choice.is_none() {
-                    choice = Some(pool.choice(&learned, app.now()).await.map_err(Some));
-                }
-                match choice.as_mut() {
-                    Some(Ok(choice)) => {
-                        let rented = rent(pool, choice, reason, epoch).await.map(|interruptible| {
-                            if interruptible {
-                                run.history.spot.rented(app.now());
-                            }
-                            done.started += 1;
-                            done.rented_at = Some(app.now());
-                        });
-                        run.avoid.extend(choice.full.drain(..).map(|host| (host, app.now() + FULL_FOR)));
-                        rented
-                    }
-                    // Said once, by the first.
-                    Some(Err(error)) => error.take().map_or(Ok(()), Err),
-                    None => Ok(()),
-                }
-            }
             Decision::Cover { id, to } => match find(id) {
                 Some(instance) => cover(app, pool.policy, instance, *to).await,
                 None => Ok(()),
@@ -101,37 +85,108 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState) -> Don
                 tracing::info!(instance_id = %id, reason = reason.code(), "a machine is to finish and go: {reason}");
                 app.table().drain(id, app.now()).await.map_err(Into::into)
             }
-            Decision::Stop { id, reason } => stop(pool, find(id), id, reason).await.map(|stopped| {
-                if stopped {
-                    done.stopped += 1;
-                    done.stopped_at = Some(app.now());
-                }
-            }),
             Decision::Destroy { id, reason } => {
                 if matches!(reason, Reason::IdleBesideWork { .. }) {
                     run.history.deaf_at = Some(app.now());
                 }
-                let its_host = matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. });
-                if let Some(instance) = find(id).filter(|_| its_host) {
-                    let until = app.now() + pool.providers.of(&instance.provider).map_or(0, Provider::avoided_for);
-                    run.avoid.insert(instance.host.clone(), until);
-                    learned.avoid.insert(instance.host.clone(), until);
+                if let Some(instance) = find(id) {
+                    let why = match reason {
+                        Reason::BootTooLong { .. } | Reason::IdleBesideWork { .. } => Some(reason.code()),
+                        Reason::Silent { .. } if instance.slot().is_none() => Some(reason.code()),
+                        Reason::Silent { .. } => Some(SILENT_AT_WORK).filter(|_| may_leave_silent(pool.fleet, run, app.now())),
+                        _ => None,
+                    };
+                    if let Some(why) = why {
+                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, Provider::avoided_for);
+                        run.leave(&instance.host, until, why);
+                        learned.avoid.insert(instance.host.clone(), until);
+                    }
                 }
-                destroy(pool, find(id), id, reason).await.map(|()| done.stopped += 1)
+                tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
+                // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
+                app.table().revoke(id).await.map(|_| add(&mut going, find(id), true, &mut done)).map_err(Into::into)
             }
+            Decision::Rent { .. } | Decision::Stop { .. } => Ok(()),
         };
-        if let Err(error) = result {
-            done.failed += 1;
-            tracing::error!(error = format!("{error:#}"), ?decision, "the pool could not act");
-            if matches!(decision, Decision::Rent { .. }) {
-                let told = Told { what: "none".into(), instance_id: None, reason: "not_rented".into(), text: format!("{error:#}") };
-                run.told.retain(|other| *other != told);
-                run.told.push(told);
-            }
+        failed(result, decision, &mut done);
+    }
+    // Another one comes first in each run, so that one that hangs does not stand before all others.
+    if !going.is_empty() {
+        let first = run.epoch as usize % going.len();
+        going.rotate_left(first);
+    }
+    give_back(pool, &going, &mut done).await;
+    rents(pool, plan, &learned, run, &mut done).await;
+    let asked: Vec<String> = going.into_iter().map(|gone| gone.provider_id).collect();
+    let mut going = Vec::new();
+    for decision in &plan.decisions {
+        if let Decision::Stop { id, reason } = decision {
+            let result = stop(app, id, reason).await.map(|stops| {
+                if stops {
+                    done.stopped_at = Some(app.now());
+                    add(&mut going, find(id), true, &mut done);
+                }
+            });
+            failed(result, decision, &mut done);
         }
     }
-    leave(pool, &mut done).await;
+    leave(pool, &mut going, &mut done);
+    going.extend(unwanted.iter().map(|(provider, id)| Going { provider: provider.name().into(), provider_id: id.clone(), counts: false }));
+    going.retain(|going| !asked.contains(&going.provider_id));
+    give_back(pool, &going, &mut done).await;
     done
+}
+
+fn failed(result: anyhow::Result<()>, decision: &Decision, done: &mut Done) {
+    if let Err(error) = result {
+        done.failed += 1;
+        tracing::error!(error = format!("{error:#}"), ?decision, "the pool could not act");
+    }
+}
+
+/// Rents what is wanted, as fast as its provider takes orders; what there is no time for comes in the next run.
+async fn rents(pool: &Pool<'_>, plan: &Plan, learned: &Learned, run: &mut RunState, done: &mut Done) {
+    let mut choice: Option<Choice> = None;
+    for decision in &plan.decisions {
+        let Decision::Rent { reason } = decision else { continue };
+        if !pool.has_time() {
+            tracing::warn!("there was no time for all that the pool decided; the next run goes on");
+            break;
+        }
+        if choice.is_none() {
+            choice = match pool.choice(learned, pool.app.now()).await {
+                Ok(found) => Some(found),
+                Err(error) => {
+                    not_rented(error, decision, run, done);
+                    // It is the same for all others.
+                    break;
+                }
+            };
+        }
+        let Some(choice) = choice.as_mut() else { break };
+        let rented = rent(pool, choice, reason, run).await;
+        for host in choice.full.drain(..) {
+            run.leave(&host, pool.app.now() + FULL_FOR, FULL);
+        }
+        match rented {
+            Ok(Some(interruptible)) => {
+                if interruptible {
+                    run.history.spot.rented(pool.app.now());
+                }
+                done.started += 1;
+                done.rented_at = Some(pool.app.now());
+            }
+            Ok(None) => {}
+            Err(error) => not_rented(error, decision, run, done),
+        }
+    }
+}
+
+fn not_rented(error: anyhow::Error, decision: &Decision, run: &mut RunState, done: &mut Done) {
+    let told = Told { what: "none".into(), instance_id: None, reason: "not_rented".into(), text: format!("{error:#}") };
+    run.told.retain(|other| *other != told);
+    run.told.push(told);
+    failed(Err(error), decision, done);
 }
 
 /// Where the next machines may come from.
@@ -205,13 +260,24 @@ impl Pool<'_> {
     }
 }
 
+/// What became of an order.
+enum Ordered {
+    /// There is a machine, which may be taken away or not.
+    Made { interruptible: bool },
+    /// The provider has none at this host, by its own word.
+    Full { host: String, why: anyhow::Error },
+    /// The provider takes no order in what is left of this run.
+    Later,
+}
+
 /// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own. Gives whether
-/// the machine may be taken away.
-async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<bool> {
+/// the machine may be taken away; nothing where its provider takes no order in what is left of this run.
+async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut RunState) -> anyhow::Result<Option<bool>> {
     loop {
-        let (host, why) = match attempt(pool, choice, reason, epoch).await? {
-            Ok(interruptible) => return Ok(interruptible),
-            Err(full) => full,
+        let (host, why) = match order(pool, choice, reason, run).await? {
+            Ordered::Made { interruptible } => return Ok(Some(interruptible)),
+            Ordered::Later => return Ok(None),
+            Ordered::Full { host, why } => (host, why),
         };
         if !pool.has_time() {
             choice.full.push(host);
@@ -223,12 +289,18 @@ async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64)
 }
 
 /// One order. The intent and its cover are written before the provider is asked, so that a machine can never be unknown to us nor pass a budget.
-/// Gives whether it may be taken away, or the host that the provider has none of, if it said so.
-async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u64) -> anyhow::Result<Result<bool, (String, anyhow::Error)>> {
+async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut RunState) -> anyhow::Result<Ordered> {
     let Pool { app, policy, .. } = *pool;
-    let now = app.now();
     let (name, offer) = choice.next(matches!(reason, Reason::Hedge { .. }))?;
     let provider = pool.providers.must(&name)?;
+    let early = run.orders_from.get(&name).map_or(0, |from| from - app.now());
+    let wait = Duration::from_millis(u64::try_from(early).unwrap_or(0));
+    if wait >= pool.time_left() {
+        tracing::info!(provider = name, wait_ms = early, "its provider takes no other order in this run; the next one goes on");
+        return Ok(Ordered::Later);
+    }
+    tokio::time::sleep(wait).await;
+    let now = app.now();
     let id = InstanceId::new(now, app.random());
     let boot = new_secret(&format!("kib_{id}."));
     let label = format!("{}{POOL}/{id}", pool.ours);
@@ -255,7 +327,10 @@ async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u
         boot_hash: Some(boot.hash),
         boot_used: None,
         boot_expires_at: now + seconds(app.settings().boot_s),
+        registered_at: None,
         ready_at: None,
+        busy_since: None,
+        told: None,
         rate,
         covered_to: now + deadlines(app).first_ms(),
         interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
@@ -268,24 +343,30 @@ async fn attempt(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, epoch: u
         lease: None,
         timings: Default::default(),
     };
-    match app.table().rent(&instance, policy, epoch).await? {
+    match app.table().rent(&instance, policy, run.epoch).await? {
         Ok(()) => {}
         Err(NoCover::Budget(window)) => anyhow::bail!("the {}'s budget has no room for what a machine may cost", window.name()),
         Err(NoCover::Moved) => anyhow::bail!("the intent {id} stands already"),
         Err(NoCover::NotOurTurn) => anyhow::bail!("another run acts by now"),
     }
     tracing::info!(instance_id = %id, provider = provider.name(), reason = reason.code(), microusd_per_hour = rate.microusd_per_hour, "renting a machine: {reason}");
-    match provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token, offer }).await {
+    let made = provider.create(&Order { instance_id: id.clone(), label, boot_token: boot.token, offer }).await;
+    let rests = if let Err(NotMade::TooSoon(wait, _)) = &made { *wait } else { provider.between_orders() };
+    if !rests.is_zero() {
+        run.orders_from.insert(name, app.now() + rests.as_millis() as Millis);
+    }
+    match made {
         Ok(provider_id) => {
             app.table().set_provider_id(&id, &provider_id).await?;
-            Ok(Ok(instance.interruptible))
+            Ok(Ordered::Made { interruptible: instance.interruptible })
         }
-        Err(NotMade::Full(error)) => {
-            app.table().forget_instance(&instance, now).await?;
-            Ok(Err((instance.host, error)))
+        Err(NotMade::Full(why)) => {
+            let host = instance.host.clone();
+            app.table().forget_instance(&instance.begun(), now).await?;
+            Ok(Ordered::Full { host, why })
         }
-        Err(NotMade::Refused(error)) => {
-            app.table().forget_instance(&instance, now).await?;
+        Err(NotMade::Refused(error) | NotMade::TooSoon(_, error)) => {
+            app.table().forget_instance(&instance.begun(), now).await?;
             Err(error.context("the provider gave no machine"))
         }
         // Its intent and its cover stand until the list shows it, or has lacked it for long enough.
@@ -305,61 +386,50 @@ async fn cover(app: &App, policy: &Policy, instance: &Instance, to: Millis) -> a
 }
 
 /// Asked to leave by its next heartbeat, and by the provider's own signal; not where it has taken a job since it was seen.
-async fn stop(pool: &Pool<'_>, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<bool> {
-    if !pool.app.table().drain_idle(id, pool.app.now()).await? {
-        return Ok(false);
+async fn stop(app: &App, id: &InstanceId, reason: &Reason) -> anyhow::Result<bool> {
+    let stops = app.table().drain_idle(id, app.now()).await?;
+    if stops {
+        tracing::info!(instance_id = %id, reason = reason.code(), "giving a machine back: {reason}");
     }
-    tracing::info!(instance_id = %id, reason = reason.code(), "giving a machine back: {reason}");
-    give_back(pool, instance).await?;
-    Ok(true)
-}
-
-async fn destroy(pool: &Pool<'_>, instance: Option<&Instance>, id: &InstanceId, reason: &Reason) -> anyhow::Result<()> {
-    tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
-    pool.app.table().revoke(id).await?;
-    // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
-    give_back(pool, instance).await
+    Ok(stops)
 }
 
 /// Where no answer has named the machine, whether there is one the list will say; and what the list lacks is asked for no more.
-async fn give_back(pool: &Pool<'_>, instance: Option<&Instance>) -> anyhow::Result<()> {
-    let Some(Instance { provider, provider_id: Some(provider_id), missing_since: None, .. }) = instance else { return Ok(()) };
-    pool.providers.must(provider)?.destroy(provider_id).await
-}
-
-/// Destroys what the lists show and nobody wants; what there is no time for comes in the next run.
-pub(crate) async fn destroy_unwanted(pool: &Pool<'_>, unwanted: &[(&dyn Provider, String)], done: &mut Done) {
-    for (provider, id) in unwanted {
-        if !pool.has_time() {
-            tracing::warn!("there was no time to destroy all that nobody wants; the next run goes on");
-            break;
+fn add(going: &mut Vec<Going>, instance: Option<&Instance>, counts: bool, done: &mut Done) {
+    match instance {
+        Some(Instance { provider, provider_id: Some(provider_id), missing_since: None, .. }) => {
+            going.push(Going { provider: provider.clone(), provider_id: provider_id.clone(), counts });
         }
-        if let Err(error) = provider.destroy(id).await {
-            done.failed += 1;
-            tracing::error!(error = format!("{error:#}"), provider = provider.name(), provider_id = id, "a machine could not be destroyed; it is tried again");
-        }
+        _ => done.stopped += usize::from(counts),
     }
 }
 
+/// Gives machines back, those of a provider together: one by one there would be no time for many.
+async fn give_back(pool: &Pool<'_>, going: &[Going], done: &mut Done) {
+    let mut by_provider: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for going in going {
+        by_provider.entry(&going.provider).or_default().push(going.provider_id.clone());
+    }
+    let until = pool.begun + ASKS_FOR;
+    let left = futures::future::join_all(by_provider.into_iter().map(async |(name, ids)| match pool.providers.must(name) {
+        Ok(provider) => provider.destroy_many(&ids, until).await.into_iter().map(|(id, why)| (name, id, why)).collect(),
+        Err(error) => ids.into_iter().map(|id| (name, id, anyhow::anyhow!("{error:#}"))).collect::<Vec<_>>(),
+    }));
+    let left: Vec<_> = left.await.into_iter().flatten().collect();
+    for (provider, id, error) in &left {
+        done.failed += 1;
+        tracing::error!(error = format!("{error:#}"), provider, provider_id = id, "a machine could not be given back; it is tried again");
+    }
+    let is_left = |going: &&Going| left.iter().any(|(name, id, _)| *name == going.provider && *id == going.provider_id);
+    done.stopped += going.iter().filter(|going| going.counts && !is_left(going)).count();
+}
+
 /// What was drained and works no more is given back; again and again, until the provider lists it no more.
-async fn leave(pool: &Pool<'_>, done: &mut Done) {
+fn leave(pool: &Pool<'_>, going: &mut Vec<Going>, done: &mut Done) {
     let finished = pool.fleet.instances.iter().filter(|instance| instance.drain && instance.slot().is_none() && instance.stage != Stage::Lost);
-    for instance in finished {
-        // It has had a heartbeat's time to go by itself.
-        if instance.drained_at.unwrap_or(instance.idle_since) > pool.app.now() - seconds(pool.app.settings().heartbeat_s) {
-            continue;
-        }
-        // It is gone already, as far as the list says: what may be asked of the provider goes to those that are there.
-        if instance.missing_since.is_some() {
-            continue;
-        }
-        if !pool.has_time() {
-            tracing::warn!("there was no time to give back all that has finished; the next run goes on");
-            break;
-        }
-        if let Err(error) = give_back(pool, Some(instance)).await {
-            done.failed += 1;
-            tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "a machine that has finished could not be given back");
-        }
+    // It has had a heartbeat's time to go by itself.
+    let rested = pool.app.now() - seconds(pool.app.settings().heartbeat_s);
+    for instance in finished.filter(|instance| instance.drained_at.unwrap_or(instance.idle_since) <= rested) {
+        add(going, Some(instance), false, done);
     }
 }

@@ -7,14 +7,16 @@
 
 mod act;
 mod beyond;
+mod books;
 pub mod ec2;
 mod look;
 mod provider;
 mod providers;
+mod quarantine;
 mod reconcile;
 pub mod vast;
 
-pub use provider::{Machine, NotMade, Order, Provider};
+pub use provider::{Charge, Machine, NotMade, Order, Provider};
 pub use providers::Providers;
 
 use kiln_core::fleet::Stage;
@@ -145,18 +147,20 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     }
     (0..taken).for_each(|_| run.history.spot.taken(app.now()));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
+    let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
     let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());
     for note in &plan.notes {
         tracing::info!(reason = note.code(), "{note}");
     }
     (run.wanted, run.ran_at) = (plan.wanted, Some(app.now()));
-    if !plan.decisions.is_empty() || !plan.notes.is_empty() {
-        (run.told, run.told_at) = (told(&plan), Some(app.now()));
+    if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() {
+        (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let mut done = act::all(&pool, &plan, run).await;
-    act::destroy_unwanted(&pool, &unwanted, &mut done).await;
+    let done = act::all(&pool, &plan, run, &unwanted).await;
+    books::tell(app, &fleet.instances).await;
+    books::daily(&pool, run).await;
     if let Some(at) = done.rented_at {
         run.history.rented(at);
     }

@@ -1,6 +1,6 @@
 //! The whole of a run against the stand-in for Vast.ai, which the official client judges, and a table in memory: what an operator asks of a pool.
 
-use crate::vast::{Vast, Wanted};
+use crate::vast::{Pace, Vast, Wanted};
 use crate::{Machine, NotMade, Order, POOL, Provider, Providers, handle};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{InstanceId, LeaseId};
@@ -28,15 +28,19 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn with(policy: Policy) -> Self {
+        Self::at(Config::new(KEY), policy).await
+    }
+
+    async fn at(config: Config, policy: Policy) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let stand_in = StandIn::new(Config::new(KEY));
+        let stand_in = StandIn::new(config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
         let memory = Memory::new(1);
         let app = process(&memory).await;
         let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
-        let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap())]);
+        let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
         let world = Self { app, vast, url, http: Client::new(), memory };
         world.set(policy).await;
         world
@@ -61,6 +65,25 @@ impl World {
         let answer = self.http.request(method, format!("{}/stand-in/{path}", self.url)).bearer_auth(KEY).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
         answer.json().await.unwrap_or_default()
+    }
+
+    /// From now on calls can be too early, by these thresholds in milliseconds, and the pool keeps to them or, hasty, does not.
+    async fn paced(&mut self, create: u64, penalty: u64, others: u64, hasty: bool) {
+        let thresholds =
+            json!({ "create_ms": create, "penalty_ms": penalty, "destroy_ms": 3 * others, "list_ms": others, "show_ms": 2 * others, "charges_ms": others });
+        self.control(Method::POST, "pace", thresholds).await;
+        let ms = std::time::Duration::from_millis;
+        let pace = Pace { create: ms(create), penalty: ms(penalty), destroy: ms(3 * others), list: ms(others), show: ms(2 * others), charges: ms(others) };
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let vast = Vast::new(&self.url, KEY, wanted).unwrap().at_pace(if hasty { Pace { penalty: pace.penalty, ..Pace::NONE } } else { pace });
+        self.vast = Providers::new(vec![Box::new(vast)]);
+    }
+
+    /// Method and status of all requests that came since the `n`th, and how many there are.
+    async fn came(&self, n: usize) -> Vec<(String, u64)> {
+        let seen = self.control(Method::GET, "requests", Value::Null).await;
+        let of = |request: &Value| (request["method"].as_str().unwrap().to_owned(), request["status"].as_u64().unwrap_or(0));
+        seen["items"].as_array().unwrap().iter().skip(n).map(of).collect()
     }
 
     async fn fault(&self, fault: Value) {
@@ -386,6 +409,36 @@ async fn a_machine_whose_container_has_ended_is_destroyed_and_its_cost_is_kept()
 }
 
 #[tokio::test]
+async fn what_a_machine_was_used_for_is_told_by_the_looks_and_adds_up_to_what_it_cost() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let now = world.app.now();
+    world
+        .change(|instance| {
+            idle(instance, now, 300);
+            (instance.registered_at, instance.ready_at) = (Some(now - seconds(500)), Some(now - seconds(450)));
+            instance.busy_since = Some(now - seconds(400));
+            // As if it had been rented then.
+            instance.told = None;
+        })
+        .await;
+    world.run().await;
+    world.set(Policy { safe_mode: true, ..one() }).await;
+    world.run().await;
+    world.run().await;
+    world.missing_for(&world.known().await[0], seconds(61)).await;
+    world.run().await;
+    assert_eq!(world.known().await, []);
+    let (events, _) = world.app.table().usage(&kiln_store::UsageFilter::default(), now, 100, None).await.unwrap();
+    let life: Vec<_> = events.iter().rev().filter(|event| event.at < now - seconds(60) || event.ended.is_some()).collect();
+    let phases: Vec<_> = life.iter().map(|event| format!("{:?}", event.phase).to_lowercase()).collect();
+    assert_eq!(phases, ["rented", "booting", "ready", "busy", "idle", "terminated"]);
+    let (gone, _) = world.app.table().gone(10, None).await.unwrap();
+    assert_eq!((gone.len(), life.iter().map(|event| event.cost_microusd).sum::<i64>()), (1, gone[0].cost_microusd));
+    assert_eq!(life.iter().map(|event| event.gpu_seconds).sum::<u64>(), ((gone[0].ended_at - gone[0].rented_at) / 1000) as u64);
+}
+
+#[tokio::test]
 async fn what_the_list_lacks_is_gone_only_when_that_is_true_by_its_id_too() {
     let world = World::with(one()).await;
     world.run().await;
@@ -414,6 +467,187 @@ async fn a_host_that_did_not_boot_is_avoided() {
     world.run().await;
     let second = world.known().await.into_iter().find(|instance| instance.instance_id != first.instance_id).unwrap();
     assert_ne!(second.host, first.host);
+}
+
+#[tokio::test]
+async fn safe_mode_ends_forty_machines_in_one_look_by_one_call_within_the_provider_s_thresholds() {
+    let config = Config { offers: kiln_vast_stand_in::generate(7, 500), ..Config::new(KEY) };
+    let mut world = World::at(config, Policy { desired_size: 40, max: 40, ..Policy::default() }).await;
+    assert_eq!(world.run().await["started"], 40);
+    world.paced(450, 1_200, 30, false).await;
+    world.set(Policy { safe_mode: true, desired_size: 0, max: 40, ..Policy::default() }).await;
+    let before = world.came(0).await.len();
+    let done = world.run().await;
+    assert_eq!((done["stopped"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(40), json!(0), 0));
+    let came = world.came(before).await;
+    assert_eq!(came.iter().filter(|(method, _)| method == "DELETE").count(), 1, "{came:?}");
+    assert!(came.iter().all(|(_, status)| *status == 200), "{came:?}");
+    // They are asked for by their ids, a few in each look, and none too early.
+    world.run().await;
+    for instance in world.known().await {
+        world.missing_for(&instance, seconds(61)).await;
+    }
+    let before = world.came(0).await.len();
+    let mut looks = 0;
+    while !world.known().await.is_empty() {
+        world.run().await;
+        looks += 1;
+    }
+    assert_eq!(looks, 8);
+    assert!(world.came(before).await.iter().all(|(_, status)| *status != 429));
+}
+
+#[tokio::test]
+async fn five_orders_are_made_as_fast_as_the_provider_takes_them_and_none_comes_too_early() {
+    let five = Policy { desired_size: 5, max: 5, ..Policy::default() };
+    let config = || Config { offers: kiln_vast_stand_in::generate(7, 100), ..Config::new(KEY) };
+    let mut world = World::at(config(), five.clone()).await;
+    world.paced(300, 2_000, 10, false).await;
+    assert_eq!(world.run().await["started"], 5);
+    let orders: Vec<_> = world.came(0).await.into_iter().filter(|(method, _)| method == "PUT").collect();
+    assert_eq!((orders.len(), orders.iter().all(|(_, status)| *status == 200), world.exist().await.len()), (5, true, 5), "{orders:?}");
+    // The canary: who does not keep to it is found out, and one who was too early waits for longer than this run has.
+    let mut hasty = World::at(config(), five).await;
+    hasty.paced(300, 60_000, 10, true).await;
+    let done = hasty.run().await;
+    assert_eq!((done["started"].clone(), done["failed"].clone()), (json!(1), json!(1)));
+    let orders = async || hasty.came(0).await.into_iter().filter(|(method, _)| method == "PUT").map(|(_, status)| status).collect::<Vec<_>>();
+    assert_eq!(orders().await, [200, 429]);
+    // Nothing stands of what was refused, and the next look waits too.
+    assert_eq!((hasty.known().await.len(), hasty.run().await["started"].clone(), orders().await.len()), (1, json!(0), 2));
+}
+
+/// Jobs of an account that failed at a host and were done at another.
+async fn faults(world: &World, host: &str, account: u128, jobs: u64) {
+    use kiln_store::table::{n, s};
+    let now = world.app.now();
+    let (key, day) = (kiln_store::keys::fault(host, &kiln_core::ids::AccountId::new(1, account)), format!("on{}", now.div_euclid(86_400_000)));
+    let item = [("pk", s(key.pk)), ("sk", s(key.sk)), (day.as_str(), n(jobs))];
+    assert!(world.app.table().put(item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_host_that_fails_what_others_do_is_drained_and_left_and_half_of_the_fleet_stays_whatever_fails() {
+    let world = World::with(Policy { desired_size: 2, max: 2, ..one() }).await;
+    world.run().await;
+    let now = world.app.now();
+    world
+        .change(|instance| (instance.stage, instance.ready_at, instance.heartbeat_at, instance.slot_attempt) = (Stage::Ready, Some(now), Some(now), None))
+        .await;
+    let mut hosts: Vec<_> = world.known().await.into_iter().map(|instance| instance.host).collect();
+    hosts.dedup();
+    assert_eq!(hosts.len(), 2, "two hosts");
+    faults(&world, &hosts[0], 1, 2).await;
+    assert_eq!(world.run().await["started"], 0, "two are an accident");
+    faults(&world, &hosts[0], 2, 1).await;
+    faults(&world, &hosts[1], 1, 9).await;
+    let done = world.run().await;
+    // The one where more failed; the other one stays, and is not replaced before the first has gone.
+    let known = world.known().await;
+    let drained: Vec<_> = known.iter().filter(|instance| instance.drain).map(|instance| instance.host.clone()).collect();
+    assert_eq!((drained, done["started"].clone()), (vec![hosts[1].clone()], json!(1)), "{known:?}");
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!((run.avoid_why.get(&hosts[1]).map(String::as_str), run.told[0].reason.as_str()), (Some("quarantined"), "quarantined"), "{run:?}");
+    assert!(run.avoid[&hosts[1]] >= now + seconds(86_400));
+    // Whatever fails now, the others stay.
+    for instance in world.known().await {
+        faults(&world, &instance.host, 1, 50).await;
+        faults(&world, &instance.host, 2, 50).await;
+    }
+    world.run().await;
+    assert_eq!(world.known().await.iter().filter(|instance| !instance.drain).count(), 2);
+    // A machine of that host that comes late, or that a run which died has not asked to go, goes too.
+    world.change(|instance| (instance.drain, instance.drained_at) = (false, None)).await;
+    world.run().await;
+    let known = world.known().await;
+    assert!(known.iter().all(|instance| instance.drain == (instance.host == hosts[1])), "{known:?}");
+}
+
+/// What of this test's days was settled, oldest first: yesterday and today.
+async fn settled(world: &World, now: Millis) -> Vec<kiln_store::Charged> {
+    let ours = world.known().await.first().map_or("kiln/kiln.".into(), |known| known.label[..known.label.find("main/").unwrap()].to_owned());
+    crate::books::settle(&world.app, &world.vast, &ours, now).await.unwrap()
+}
+
+/// Committed in the day and the month of a moment.
+async fn committed(world: &World, at: Millis) -> [i64; 2] {
+    let all = world.app.table().committed(at).await.unwrap();
+    let [_, day, month] = kiln_core::pool::budget::windows(at);
+    [day, month].map(|window| all.get(&window).copied().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn what_is_charged_beyond_what_was_recorded_counts_once_and_what_is_not_ours_never() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let (now, id) = (world.app.now(), world.exist().await[0].0);
+    let yesterday = now - seconds(86_400);
+    // It has been there since noon of yesterday.
+    let noon = yesterday.div_euclid(seconds(86_400)) * seconds(86_400) + seconds(43_200);
+    world.change(|instance| instance.requested_at = noon).await;
+    let rate = world.known().await[0].rate;
+    let recorded = rate.microusd_per_hour * 12 + rate.microusd_once;
+    let before = committed(&world, yesterday).await;
+    let surcharge = async |id: u64, microusd: i64| {
+        world.control(Method::POST, &format!("instances/{id}/surcharge"), json!({ "usd": microusd as f64 / 1e6, "days_ago": 1 })).await;
+    };
+    // Less than was recorded: shown, and not given back.
+    surcharge(id, recorded - 5_000).await;
+    let day = settled(&world, now).await.remove(0);
+    assert_eq!((day.recorded_microusd, day.charged_microusd, day.counted_microusd), (recorded, recorded - 5_000, 0));
+    assert_eq!((day.day.as_str(), committed(&world, yesterday).await), (&kiln_core::time::rfc3339(yesterday)[..10], before));
+    // More: it counts, however often it is settled.
+    surcharge(id, 12_000).await;
+    for _ in 0..3 {
+        let day = settled(&world, now).await.remove(0);
+        assert_eq!((day.charged_microusd - day.recorded_microusd, day.counted_microusd), (7_000, 7_000));
+        assert_eq!(committed(&world, yesterday).await, before.map(|sum| sum + 7_000));
+    }
+    // Somebody else's machine in the same account, and one of ours that we don't know: a second one of an order whose answer was lost.
+    for (label, counted) in [("my training run", 7_000), (world.known().await[0].label.as_str(), 8_000)] {
+        let offers = world.vast.of("vast").unwrap().offers(&Policy::default()).await.unwrap();
+        let body = json!({ "client_id": "me", "image": "x", "disk": 10, "label": label });
+        let made = world.http.put(format!("{}/api/v0/asks/{}/", world.url, offers.last().unwrap().id)).bearer_auth(KEY).json(&body).send().await.unwrap();
+        surcharge(made.json::<Value>().await.unwrap()["new_contract"].as_u64().unwrap(), 1_000).await;
+        assert_eq!(settled(&world, now).await[0].counted_microusd, counted, "{label}");
+    }
+    // The charge is taken back by the provider: the sums follow.
+    surcharge(id, -8_000).await;
+    assert_eq!((settled(&world, now).await[0].counted_microusd, committed(&world, yesterday).await), (0, before));
+    // One that is gone is held against its record.
+    let known = world.known().await.remove(0);
+    assert!(world.app.table().forget_instance(&known, noon + seconds(3_600)).await.unwrap());
+    let day = settled(&world, now).await.remove(0);
+    assert_eq!(day.recorded_microusd, rate.microusd_per_hour + rate.microusd_once);
+    assert!(day.counted_microusd > 0);
+}
+
+#[tokio::test]
+async fn charges_that_can_t_be_read_are_asked_for_again_and_change_nothing_until_they_can() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let (now, id) = (world.app.now(), world.exist().await[0].0);
+    let yesterday = now - seconds(86_400);
+    world.control(Method::POST, &format!("instances/{id}/surcharge"), json!({ "usd": 1.5, "days_ago": 1 })).await;
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    let day = kiln_core::time::rfc3339(yesterday)[..10].to_owned();
+    // A run of the first ten minutes of a day leaves it to a later one.
+    assert_eq!(run.charges.due(now), !kiln_core::pool::charges::Daily::default().due(now));
+    let broken = [json!({ "kind": "error" }), json!({ "kind": "success_false" }), json!({ "kind": "bad_token" })];
+    for mut fault in broken {
+        (fault["path"], fault["until_cleared"]) = (json!("/api/v0/charges/"), json!(true));
+        world.fault(fault.clone()).await;
+        crate::books::settle(&world.app, &world.vast, "kiln/", now).await.expect_err(&fault.to_string());
+        world.control(Method::DELETE, "faults", Value::Null).await;
+        assert!(world.app.table().charges(10).await.unwrap().iter().all(|row| row.day != day || row.charged_microusd == 0), "{fault}");
+    }
+    // Its answer lost twice, it is asked a third time.
+    world.fault(json!({ "kind": "error_applied", "path": "/api/v0/charges/", "times": 2 })).await;
+    let before = committed(&world, yesterday).await;
+    assert_eq!(settled(&world, now).await[0].counted_microusd, 1_500_000);
+    assert_eq!(committed(&world, yesterday).await, before.map(|sum| sum + 1_500_000));
+    let rows = world.app.table().charges(10).await.unwrap();
+    assert_eq!((rows.len(), rows[1].day.clone(), rows[1].provider.as_str()), (2, day, "vast"));
 }
 
 /// The operator's own machine, with room for so many.
@@ -540,7 +774,7 @@ async fn two_deployments_of_one_name_at_one_account_leave_each_other_s_machines_
     let ours = World::with(one()).await;
     let mut theirs = World::with(one()).await;
     let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
-    theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap())]);
+    theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
     for _ in 0..2 {
         ours.run().await;
         theirs.run().await;

@@ -5,6 +5,7 @@ use kiln_core::ids::InstanceId;
 use kiln_core::pool::Policy;
 use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
+use std::time::{Duration, Instant};
 
 /// A machine as its provider lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,16 @@ pub struct Machine {
     /// `kiln/DEPLOYMENT.TAG/POOL/INTENT` on what is ours; the tag is of this table alone.
     pub label: String,
     pub running: bool,
+}
+
+/// What a machine cost on one day, as its provider charges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    pub provider_id: String,
+    /// Where the provider tells it.
+    pub label: Option<String>,
+    /// Millionths of a dollar.
+    pub microusd: i64,
 }
 
 /// One machine, please.
@@ -35,6 +46,9 @@ pub enum NotMade {
     /// There is none, and for now there is none of this kind: the next offer may do.
     #[error("the provider has no such machine now: {0:#}")]
     Full(anyhow::Error),
+    /// There is none: it came too early, and another order before this has passed does too.
+    #[error("the provider wants no order yet: {1:#}")]
+    TooSoon(Duration, anyhow::Error),
     /// There may be one, which the list will show: the answer was lost.
     #[error("whether the provider made a machine is not known: {0:#}")]
     Unknown(anyhow::Error),
@@ -81,6 +95,23 @@ pub trait Provider: Send + Sync {
     async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool>;
     /// Gives the provider's id of the new machine. Asked once: it is never repeated.
     async fn create(&self, order: &Order) -> Result<String, NotMade>;
+    /// What each machine of the account, ours or not, cost on the day (UTC) that began at `day`; `None` where it can't be asked.
+    async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
+        Ok(None)
+    }
+    /// The least time between two orders.
+    fn between_orders(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Destroying what is gone already is a success.
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()>;
+    /// Destroys several; gives those that could not be, and why. After `until` none is asked for.
+    async fn destroy_many(&self, ids: &[String], until: Instant) -> Vec<(String, anyhow::Error)> {
+        let mut left = Vec::new();
+        for id in ids {
+            let done = if Instant::now() < until { self.destroy(id).await } else { Err(anyhow::anyhow!("there was no time for it; the next run goes on")) };
+            left.extend(done.err().map(|why| (id.clone(), why)));
+        }
+        left
+    }
 }

@@ -4,7 +4,7 @@
 //! was rented from it, as long as its key is there.
 
 use crate::ec2::{self, Ec2};
-use crate::provider::{Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Machine, NotMade, Order, Provider};
 use crate::vast::{self, Vast, Wanted};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
@@ -162,6 +162,10 @@ impl Provider for OnlyGivesBack {
 
     async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool> {
         self.0.is_gone(provider_id).await
+    }
+
+    async fn charges(&self, day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
+        self.0.charges(day).await
     }
 
     async fn create(&self, _: &Order) -> Result<String, NotMade> {

@@ -6,6 +6,7 @@
 
 use crate::provider::{Machine, Provider};
 use kiln_core::fleet::Stage;
+use kiln_core::ids::InstanceId;
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, flow};
 use kiln_store::Instance;
@@ -14,6 +15,9 @@ use kiln_store::Instance;
 const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
+
+/// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
+const MOST_BY_ID: usize = 5;
 
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
 /// machines of ours that we don't know, and gives the instances that remain. Counts on `taken` those that were taken away.
@@ -30,6 +34,7 @@ pub(crate) async fn reconcile<'a>(
 ) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
+    let by_id = by_id(provider, &instances, machines, now);
     for mut instance in instances {
         if instance.provider != provider.name() {
             remain.push(instance);
@@ -57,7 +62,8 @@ pub(crate) async fn reconcile<'a>(
             }
             unwanted.push((provider, ended.provider_id.clone()));
         }
-        if !gone(provider, &instance, now, app.settings().boot_s) || !gone_by_id(provider, &instance).await {
+        let may_ask = instance.provider_id.is_none() || by_id.contains(&instance.instance_id);
+        if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance).await {
             if instance.missing_since.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
@@ -102,6 +108,20 @@ fn is(machine: &Machine, instance: &Instance) -> bool {
         Some(id) => machine.provider_id == *id && machine.running,
         None => machine.label == instance.label,
     }
+}
+
+/// Which of those that the list lacks are asked for by their ids in this run: others in each, so that one that is there all the same stands in
+/// nobody's way.
+fn by_id(provider: &dyn Provider, instances: &[Instance], machines: &[Machine], now: Millis) -> Vec<InstanceId> {
+    let lacks = |instance: &&Instance| instance.provider == provider.name() && !machines.iter().any(|machine| is(machine, instance));
+    let missing = instances.iter().filter(lacks).filter(|instance| provider.lists_at_once() || instance.missing_since.is_some());
+    let mut ids: Vec<InstanceId> = missing.map(|instance| instance.instance_id.clone()).collect();
+    if !provider.lists_at_once() && ids.len() > MOST_BY_ID {
+        let first = (now / 1000) as usize % ids.len();
+        ids.rotate_left(first);
+        ids.truncate(MOST_BY_ID);
+    }
+    ids
 }
 
 /// What the list lacks may be there all the same.

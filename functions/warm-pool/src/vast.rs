@@ -5,7 +5,7 @@
 //! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
 //! address and on no machine. What an order says to the machine is [`Vast::order`], and infra/vast/README.md tells what the machine does with it.
 
-use crate::provider::{Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Machine, NotMade, Order, Provider};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use kiln_core::pool::Policy;
@@ -15,7 +15,9 @@ use kiln_core::time::{Millis, seconds};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Where the service answers.
 pub const URL: &str = "https://console.vast.ai";
@@ -35,6 +37,10 @@ const BID_ABOVE: f64 = 1.2;
 const BID_BELOW: f64 = 0.9;
 /// The least that a host may promise of its own reliability.
 const LEAST_RELIABILITY: f64 = 0.95;
+/// Machines that are destroyed by one call.
+const MOST_AT_ONCE: usize = 100;
+/// Calls that destroy several, before each is destroyed by itself.
+const ROUNDS: usize = 3;
 /// Longest entry of `env`, name and value together.
 const MOST_ENTRY: usize = 256;
 
@@ -72,12 +78,56 @@ impl Wanted {
     }
 }
 
+/// The least times between two calls of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub create: Duration,
+    /// After an order that came too early.
+    pub penalty: Duration,
+    pub destroy: Duration,
+    pub list: Duration,
+    pub show: Duration,
+    pub charges: Duration,
+}
+
+impl Pace {
+    /// As published.
+    pub const PUBLISHED: Self = Self {
+        create: Duration::from_millis(4_500),
+        penalty: Duration::from_secs(12),
+        destroy: Duration::from_secs(3),
+        list: Duration::from_secs(1),
+        show: Duration::from_secs(2),
+        charges: Duration::from_secs(1),
+    };
+    /// For a service that counts nothing.
+    pub const NONE: Self =
+        Self { create: Duration::ZERO, penalty: Duration::ZERO, destroy: Duration::ZERO, list: Duration::ZERO, show: Duration::ZERO, charges: Duration::ZERO };
+
+    /// Of which kind a call is, and how long after it the next one is served.
+    fn of(&self, method: &Method, path: &str) -> (&'static str, Duration) {
+        match *method {
+            Method::DELETE => ("destroy", self.destroy),
+            Method::GET if path == LIST => ("list", self.list),
+            Method::GET if path == CHARGES => ("charges", self.charges),
+            Method::GET => ("show", self.show),
+            _ => ("", Duration::ZERO),
+        }
+    }
+}
+
+const LIST: &str = "/api/v1/instances/";
+const CHARGES: &str = "/api/v0/charges/";
+
 pub struct Vast {
     http: Client,
     url: Url,
     key: String,
     wanted: Wanted,
     rents: bool,
+    pace: Pace,
+    /// From when the next call of a kind is served.
+    served_from: Mutex<BTreeMap<&'static str, Instant>>,
 }
 
 /// An answer: its status, and its body as JSON where it is some.
@@ -118,6 +168,23 @@ struct Page {
     next_token: Option<String>,
 }
 
+/// A line of what was charged.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    source: Option<String>,
+    amount: f64,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    results: Vec<Line>,
+    #[serde(default)]
+    next_token: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Found {
     id: u64,
@@ -151,12 +218,32 @@ impl Vast {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(TIME_OUT).redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build()?;
-        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true })
+        Ok(Self { http, url, key: key.to_owned(), wanted, rents: true, pace: Pace::PUBLISHED, served_from: Mutex::default() })
     }
 
     /// Where nothing is rented any more, and what was rented before is still watched and given back.
     pub fn only_gives_back(self) -> Self {
         Self { rents: false, ..self }
+    }
+
+    pub fn at_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// One call, not before it is served. An order waits elsewhere, before its intent is written.
+    async fn in_time(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
+        let (kind, least) = self.pace.of(&method, path);
+        if least.is_zero() {
+            return self.once(method, path, query, body).await;
+        }
+        // Held until the answer: of two at once the second waits.
+        let mut served_from = self.served_from.lock().await;
+        if let Some(from) = served_from.get(kind) {
+            tokio::time::sleep_until((*from).into()).await;
+        }
+        let answer = self.once(method, path, query, body).await;
+        served_from.insert(kind, Instant::now() + least);
+        answer
     }
 
     async fn once(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> reqwest::Result<Answer> {
@@ -187,23 +274,17 @@ impl Vast {
     async fn again(&self, method: Method, path: &str, query: &[(&str, String)], body: Option<&Value>) -> anyhow::Result<Answer> {
         let mut wait_ms = 300;
         for left in (0..TRIES).rev() {
-            let mut too_often = false;
-            let why = match self.once(method.clone(), path, query, body).await {
+            let why = match self.in_time(method.clone(), path, query, body).await {
                 // The day's searches are used up: asking again only takes longer.
                 Ok(answer) if answer.body["error"] == "search_quota_exceeded" => bail!("{method} {path}: the day's searches are used up"),
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => {
-                    too_often = answer.status == StatusCode::TOO_MANY_REQUESTS;
-                    answer.why()
-                }
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error() => answer.why(),
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.without_url().to_string(),
             };
             if left == 0 {
                 bail!("{method} {path}: {why}, {TRIES} times");
             }
-            // Its least pause between two destroys, as published.
-            let least_ms = if method == Method::DELETE && too_often { 3_000 } else { wait_ms / 2 };
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(least_ms..=least_ms.max(wait_ms)))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
             wait_ms *= 3;
         }
         unreachable!("the last try returns")
@@ -249,7 +330,7 @@ impl Provider for Vast {
         for _ in 0..MOST_PAGES {
             let mut query = vec![("limit", "25".to_owned()), ("order_by", r#"[{"col":"id","dir":"asc"}]"#.to_owned())];
             query.extend(after.take().map(|token| ("after_token", token)));
-            let answer = self.again(Method::GET, "/api/v1/instances/", &query, None).await?;
+            let answer = self.again(Method::GET, LIST, &query, None).await?;
             if !answer.done() {
                 bail!("the list of machines was refused: {}", answer.why());
             }
@@ -284,10 +365,45 @@ impl Provider for Vast {
         };
         match answer.body["new_contract"].as_u64() {
             Some(id) if answer.done() => Ok(id.to_string()),
+            None if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(NotMade::TooSoon(self.pace.penalty, anyhow::anyhow!("{}", answer.why()))),
             // Said in so many words.
             None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
             _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
         }
+    }
+
+    async fn charges(&self, day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
+        let begins = day / 1000;
+        let filter = json!({ "day": { "gte": begins, "lte": begins }, "type": { "in": ["instance"] } }).to_string();
+        let (mut dollars, mut after) = (BTreeMap::<u64, (f64, Option<String>)>::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("select_filters", filter.clone()), ("limit", "100".to_owned())];
+            query.extend(after.take().map(|token| ("after_token", token)));
+            let answer = self.again(Method::GET, CHARGES, &query, None).await?;
+            if !answer.done() {
+                bail!("the charges were refused: {}", answer.why());
+            }
+            let page: Lines = serde_json::from_value(answer.body).context("charges that can't be read")?;
+            for line in page.results {
+                let named = line.source.as_deref().and_then(|source| source.strip_prefix("instance-")?.parse().ok());
+                let id = named.or_else(|| line.metadata["instance_id"].as_u64()).context("a charge names no machine")?;
+                if line.amount.abs() >= 1e9 {
+                    bail!("the charge of machine {id} is no sum of money");
+                }
+                let of = dollars.entry(id).or_default();
+                of.0 += line.amount;
+                of.1 = of.1.take().or_else(|| line.metadata["label"].as_str().map(str::to_owned));
+            }
+            match page.next_token {
+                Some(token) => after = Some(token),
+                None => {
+                    let charge =
+                        |(id, (dollars, label)): (u64, (f64, _))| Charge { provider_id: id.to_string(), label, microusd: (dollars * 1e6).round() as i64 };
+                    return Ok(Some(dollars.into_iter().map(charge).collect()));
+                }
+            }
+        }
+        bail!("the charges do not end")
     }
 
     async fn destroy(&self, provider_id: &str) -> anyhow::Result<()> {
@@ -299,9 +415,54 @@ impl Provider for Vast {
         }
         bail!("machine {id} could not be destroyed: {}", answer.why())
     }
+
+    fn between_orders(&self) -> Duration {
+        self.pace.create
+    }
+
+    /// By one call for all of them, which is refused where one of them is gone, and may have destroyed some before it fails at another. What is
+    /// left then is destroyed one by one, another one first in each round.
+    async fn destroy_many(&self, ids: &[String], until: Instant) -> Vec<(String, anyhow::Error)> {
+        let mut left = Vec::new();
+        for ids in ids.chunks(MOST_AT_ONCE) {
+            left.extend(self.at_once(ids, until).await);
+        }
+        let mut failed = Vec::new();
+        for id in left {
+            let done = if Instant::now() < until { self.destroy(&id).await } else { Err(anyhow::anyhow!("there was no time for it; the next run goes on")) };
+            failed.extend(done.err().map(|why| (id, why)));
+        }
+        failed
+    }
 }
 
 impl Vast {
+    /// Destroys several by one call; gives those of which it isn't known.
+    async fn at_once(&self, ids: &[String], until: Instant) -> Vec<String> {
+        let (mut there, mut absent) = (ids.to_vec(), Vec::new());
+        for _ in 0..ROUNDS {
+            let numbers: Vec<u64> = there.iter().filter_map(|id| id.parse().ok()).collect();
+            if numbers.len() < 2 || numbers.len() < there.len() || Instant::now() >= until {
+                break;
+            }
+            match self.in_time(Method::DELETE, "/api/v0/instances/", &[], Some(&json!({ "instance_ids": numbers }))).await {
+                Ok(answer) if answer.done() => return absent,
+                Ok(answer) if answer.status == StatusCode::NOT_FOUND && answer.body["error"] != "auth_error" => {
+                    let Ok(machines) = self.list().await else { break };
+                    let listed = |id: &String| machines.iter().any(|machine| machine.provider_id == *id);
+                    let (still, gone): (Vec<_>, Vec<_>) = there.drain(..).partition(listed);
+                    there = still;
+                    // One that the list hides may be there all the same.
+                    absent.extend(gone);
+                }
+                // It may have got stuck at the first of them.
+                _ => there.rotate_left(1),
+            }
+        }
+        there.extend(absent);
+        there
+    }
+
     /// What an order says: which image, and to its worker who it is and where Kiln is. `args` leaves the image's entry point as it is, and these begin
     /// its arguments: the worker's parent process, which gives the machine back by the key that Vast.ai puts into each container.
     fn order(&self, order: &Order) -> Value {

@@ -27,7 +27,7 @@ impl Shop {
 
     fn vast(&self, key: &str) -> Vast {
         let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
-        Vast::new(&self.url, key, wanted).unwrap()
+        Vast::new(&self.url, key, wanted).unwrap().at_pace(Pace::NONE)
     }
 
     async fn control(&self, method: Method, path: &str, body: Value) -> Value {
@@ -125,7 +125,7 @@ async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
         shop.fault(fault.clone()).await;
         let order = order(n as u128, Some(offer));
         let refused = vast.create(&order).await.unwrap_err();
-        assert_eq!(matches!(refused, NotMade::Refused(_)), known, "{fault}: {refused:?}");
+        assert_eq!(!matches!(refused, NotMade::Unknown(_)), known, "{fault}: {refused:?}");
         assert_eq!((shop.exist().await.len() - before, shop.came("PUT").await - sent), (usize::from(made), 1), "{fault}");
         // Where one was made, its label tells whose it is.
         assert_eq!(vast.list().await.unwrap().iter().any(|machine| machine.label == order.label), made, "{fault}");
@@ -153,6 +153,36 @@ async fn reads_and_destroys_are_tried_three_times_and_a_broken_list_is_none() {
     let before = shop.came("POST").await;
     assert!(vast.offers(&on_demand()).await.unwrap_err().to_string().contains("used up"));
     assert_eq!(shop.came("POST").await - before, 1);
+}
+
+#[tokio::test]
+async fn several_are_destroyed_by_one_call_and_one_that_is_gone_or_will_not_die_keeps_none_of_the_others() {
+    let shop = Shop::with(Config { offers: kiln_vast_stand_in::generate(7, 200), ..Config::new(KEY) }).await;
+    let vast = shop.vast(KEY);
+    let later = Instant::now() + Duration::from_secs(60);
+    let rented = async |first: u128| {
+        let mut ids = Vec::new();
+        for (n, offer) in vast.offers(&Policy::default()).await.unwrap().into_iter().take(6).enumerate() {
+            ids.push(vast.create(&order(first + n as u128, Some(offer))).await.unwrap());
+        }
+        ids
+    };
+    let ids = rented(0).await;
+    assert!(vast.destroy_many(&ids, later).await.is_empty() && shop.exist().await.is_empty());
+    assert_eq!(shop.came("DELETE").await, 1);
+    // One of them is gone.
+    let ids = rented(10).await;
+    vast.destroy(&ids[2]).await.unwrap();
+    assert!(vast.destroy_many(&ids, later).await.is_empty() && shop.exist().await.is_empty());
+    // One will not die, and one is hidden by the list.
+    let ids = rented(20).await;
+    shop.control(Method::POST, &format!("instances/{}/undying", ids[1]), json!({ "status": 503 })).await;
+    shop.control(Method::POST, &format!("instances/{}/vanish", ids[4]), json!({})).await;
+    let left = vast.destroy_many(&ids, later).await;
+    assert_eq!((left.len(), left[0].0.clone(), shop.exist().await.len()), (1, ids[1].clone(), 1), "{left:?}");
+    // Where there is no time, none is asked for.
+    let before = shop.came("DELETE").await;
+    assert_eq!((vast.destroy_many(&ids, Instant::now()).await.len(), shop.came("DELETE").await), (6, before));
 }
 
 #[tokio::test]

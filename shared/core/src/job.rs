@@ -147,6 +147,12 @@ pub struct Job {
     pub lease_until: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
+    /// The host of the running attempt, where it is not the operator's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Hosts at which an attempt failed, one that was drained not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_on: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_id: Option<String>,
     /// Claims that opened an earlier attempt; a late copy of one opens no other.
@@ -203,6 +209,8 @@ impl Job {
             max_run_s,
             lease_until: None,
             instance_id: None,
+            host: None,
+            failed_on: vec![],
             claim_id: None,
             past_claims: vec![],
             suspicion: None,

@@ -72,11 +72,13 @@ pub struct Change {
     pub account: AccountDelta,
     pub slot: SlotChange,
     pub money: Option<Move>,
+    /// The one host at which the job had failed, where another has done it now: that was the host's fault and not the job's.
+    pub fault: Option<String>,
 }
 
 impl Change {
     fn of(before: &Job, after: Job) -> Self {
-        Self { before: Some(before.clone()), after, account: AccountDelta::default(), slot: SlotChange::Keep, money: None }
+        Self { before: Some(before.clone()), after, account: AccountDelta::default(), slot: SlotChange::Keep, money: None, fault: None }
     }
 
     /// Whether the commit leaves room for another job of the account to start.
@@ -175,7 +177,7 @@ pub fn submit(job: Job, counters: &Counters, settings: &Settings, now: Millis) -
         ..AccountDelta::default()
     };
     let money = Some(Move::hold(job.quote_millicredits));
-    Change { before: None, after: job, account, slot: SlotChange::Keep, money }
+    Change { before: None, after: job, account, slot: SlotChange::Keep, money, fault: None }
 }
 
 /// A job as it begins.
@@ -265,6 +267,7 @@ pub fn claim(job: &Job, counters: &Counters, worker: &Worker, claim_id: &str, se
                 return Err(Refusal::Exhausted);
             }
             after.failures += 1;
+            blame(&mut after);
             after.past_claims.extend(after.claim_id.take());
         }
     }
@@ -275,6 +278,7 @@ pub fn claim(job: &Job, counters: &Counters, worker: &Worker, claim_id: &str, se
     after.attempt_started_at = Some(now);
     after.lease_until = Some(now + settings.lease());
     after.instance_id = Some(worker.instance_id.clone());
+    after.host = (!worker.trusted).then(|| worker.host.to_owned());
     after.claim_id = Some(claim_id.to_owned());
     after.progress = 0.0;
     after.stage = None;
@@ -361,6 +365,11 @@ pub fn complete(job: &Job, instance: &InstanceId, attempt: u32, artifacts: u32, 
     let charge = crate::price::charge(job.quote_millicredits, job.meter, ran);
     change.after.charged_millicredits = charge;
     change.money = Some(Move::capture(job.quote_millicredits, charge));
+    // Failed at two hosts, it may be the job's own.
+    change.fault = match job.failed_on.as_slice() {
+        [host] if job.host.as_ref() != Some(host) => Some(host.clone()),
+        _ => None,
+    };
     Ok(Step::New(Box::new(change)))
 }
 
@@ -397,6 +406,8 @@ pub fn fail(job: &Job, worker: &Worker, attempt: u32, failure: Failure, error: J
             } else {
                 let mut change = requeue(job, 0, error.clone(), settings, now);
                 if change.after.state == State::Queued {
+                    change.after.host = job.host.clone();
+                    blame(&mut change.after);
                     change.after.suspicion = Some(Suspicion { host: worker.host.to_owned(), at: now, error });
                     change.after.next_check_at = Some(first_look(&change.after, settings));
                 }
@@ -424,6 +435,10 @@ fn requeue(job: &Job, failures: u32, error: JobError, settings: &Settings, now: 
     after.not_before = now + rest;
     after.lease_until = None;
     after.attempt_started_at = None;
+    if failures > 0 {
+        blame(&mut after);
+    }
+    after.host = None;
     let instance = after.instance_id.take();
     after.past_claims.extend(after.claim_id.take());
     after.progress = 0.0;
@@ -432,6 +447,13 @@ fn requeue(job: &Job, failures: u32, error: JobError, settings: &Settings, now: 
     after.next_check_at = Some(first_look(&after, settings));
     let account = AccountDelta { running: -1, queued: 1, ..AccountDelta::default() };
     Change { account, slot: free(instance), ..Change::of(job, after) }
+}
+
+/// The running attempt failed at its host.
+fn blame(job: &mut Job) {
+    if let Some(host) = job.host.take().filter(|host| !job.failed_on.contains(host)) {
+        job.failed_on.push(host);
+    }
 }
 
 fn free(instance: Option<InstanceId>) -> SlotChange {

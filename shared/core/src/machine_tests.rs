@@ -287,3 +287,100 @@ fn hints_for_one_job_back_off() {
     assert_eq!(waits, [120, 240, 480, 900, 900, 900]);
     assert!(now > NOW);
 }
+
+#[test]
+fn a_host_is_at_fault_where_one_other_did_what_failed_there_and_never_for_a_job_that_fails_at_two() {
+    let (a, b, c) = (host(1, "a"), host(2, "b"), host(3, "c"));
+    let own = Host { trusted: true, ..host(4, "own") };
+    let settings = Settings::default();
+    let done = |job: &Job, at: &Host| {
+        let running = claimed(job, at, "done", job.not_before.max(NOW));
+        step(complete(&running, &at.id, running.attempt, 1, NOW + 500_000)).fault
+    };
+    let fails = |job: &Job, at: &Host, failure: Failure| {
+        let running = claimed(job, at, &format!("at {}{}", at.host, job.attempt), job.not_before.max(NOW));
+        step(fail(&running, &at.worker(), running.attempt, failure, oops(), &settings, NOW)).after
+    };
+    assert_eq!(done(&queued(), &a), None);
+    for failure in [Failure::Retryable, Failure::Permanent] {
+        let failed = fails(&queued(), &a, failure);
+        assert_eq!((done(&failed, &b), done(&failed, &own)), (Some("a".into()), Some("a".into())), "{failure:?}");
+    }
+    // Its own second try succeeds; it was asked to go.
+    assert_eq!((done(&fails(&queued(), &a, Failure::Retryable), &a), done(&fails(&queued(), &a, Failure::Drained), &b)), (None, None));
+    // At two hosts it may be the job; twice at one it is one fault.
+    assert_eq!(done(&fails(&fails(&queued(), &a, Failure::Retryable), &b, Failure::Retryable), &c), None);
+    assert_eq!(done(&fails(&fails(&queued(), &a, Failure::Retryable), &a, Failure::Retryable), &c), Some("a".into()));
+    // The operator's own is not judged.
+    assert_eq!(done(&fails(&queued(), &own, Failure::Retryable), &a), None);
+    // A lost lease, found by maintenance or by whoever takes over, and a process that began anew.
+    let running = claimed(&queued(), &a, "c1", NOW);
+    let Sweep::Act(swept) = sweep(&running, Standing::Full, &settings, NOW + 60_000) else { panic!() };
+    let again = abandoned(&running, &a.id, 1, &settings, NOW).unwrap();
+    assert_eq!((done(&swept.after, &b), done(&again.after, &b)), (Some("a".into()), Some("a".into())));
+    let taken = claimed(&running, &b, "c2", NOW + 60_000);
+    assert_eq!(step(complete(&taken, &b.id, 2, 1, NOW + 61_000)).fault, Some("a".into()));
+}
+
+/// The attack: a customer whose jobs fail wherever they like, beside customers whose jobs succeed at every sound host, with a host that is broken.
+#[test]
+fn one_customer_s_jobs_leave_no_sound_host_and_a_broken_one_is_left_beside_them() {
+    use crate::pool::quarantine::{Host as Judged, to_leave};
+    use std::collections::{BTreeMap, BTreeSet};
+    let hosts = [host(1, "a"), host(2, "b"), host(3, "c"), host(4, "d"), host(5, "e"), host(6, "f")];
+    let settings = Settings::default();
+    let (mut attacked, mut found) = (0, 0);
+    for seed in 1..=200_u64 {
+        println!("seed {seed}");
+        let mut state = seed;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let broken = (seed % 2 == 0).then_some(5);
+        let mut faults: BTreeMap<usize, (u64, BTreeSet<usize>)> = BTreeMap::new();
+        let mut succeeded = [0_u64; 6];
+        for n in 0..120 {
+            // Half of all jobs are the attacker's, who is customer 0: poison, or picky about where it works.
+            let customer = if draw(2) == 0 { 0 } else { 1 + draw(3) };
+            let picky: Vec<bool> = if draw(2) == 0 { vec![true; 6] } else { (0..6).map(|_| draw(2) == 0).collect() };
+            let mut job = queued();
+            for attempt in 0.. {
+                let at = draw(6);
+                // Some claims are refused: it is another's turn.
+                let now = job.not_before.max(NOW);
+                let Ok(Claim::New(change)) = claim(&job, &Counters::default(), &hosts[at].worker(), &format!("{n}/{attempt}"), &settings, now) else {
+                    continue;
+                };
+                let running = change.after;
+                if Some(at) == broken || customer == 0 && picky[at] {
+                    let failure = if draw(2) == 0 { Failure::Retryable } else { Failure::Permanent };
+                    job = step(fail(&running, &hosts[at].worker(), running.attempt, failure, oops(), &settings, now)).after;
+                    attacked += usize::from(customer == 0);
+                    if job.state == State::Failed {
+                        break;
+                    }
+                } else {
+                    let change = step(complete(&running, &hosts[at].id, running.attempt, 1, now));
+                    succeeded[at] += 1;
+                    if let Some(host) = change.fault {
+                        let of = faults.entry(hosts.iter().position(|known| known.host == host).unwrap()).or_default();
+                        of.0 += 1;
+                        of.1.insert(customer);
+                    }
+                    break;
+                }
+            }
+        }
+        let judged: Vec<_> = (0..6)
+            .map(|at| {
+                let (jobs, accounts) = faults.get(&at).map_or((0, 0), |(jobs, accounts)| (*jobs, accounts.len()));
+                Judged { host: hosts[at].host, faults: jobs, accounts, succeeded: succeeded[at] }
+            })
+            .collect();
+        let left: Vec<&str> = to_leave(&judged, 0).iter().map(|host| host.host).collect();
+        assert_eq!(left, if broken.is_some() { vec!["f"] } else { vec![] }, "seed {seed}: {judged:?}");
+        found += left.len();
+    }
+    assert!(attacked > 1_000 && found == 100, "{attacked} failures of the attacker, {found} broken hosts found");
+}

@@ -2,11 +2,13 @@
 //! sees it by one consistent query.
 
 use crate::table::{Expr, Item, Parts, Table, Written, absent, from_item, n, s, to_item};
-use crate::{Error, accounts::account_from, keys};
+use crate::{Error, Faults, accounts::account_from, keys};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
+use kiln_core::pool::charges::Daily;
+use kiln_core::pool::usage::{Life, ToldPhase, end, ended};
 use kiln_core::pool::{Arrivals, History, Policy, Waits};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
@@ -54,9 +56,18 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_used: Option<String>,
     pub boot_expires_at: Millis,
+    /// When its worker first registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<Millis>,
     /// When it was first ready for work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Millis>,
+    /// When it took the first job since it was last told idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_since: Option<Millis>,
+    /// The last of its usage events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<ToldPhase>,
     /// What it costs; nothing where it is the operator's own.
     #[serde(default)]
     pub rate: Rate,
@@ -106,6 +117,12 @@ pub struct Slot {
 impl Instance {
     pub fn slot(&self) -> Option<Slot> {
         Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
+    }
+
+    /// What its usage events are made from.
+    pub fn life(&self) -> Life {
+        let &Self { rate, requested_at, registered_at, ready_at, busy_since, drained_at, .. } = self;
+        Life { rate, requested_at, registered_at, ready_at, busy_since, idle_since: self.slot_job.is_none().then_some(self.idle_since), drained_at }
     }
 }
 
@@ -165,9 +182,15 @@ pub struct RunState {
     pub arrivals: Arrivals,
     #[serde(flatten)]
     pub history: History,
-    /// Hosts that did not boot or fell silent, and until when none is rented of them.
+    /// Hosts that did not boot, fell silent or failed what others did, and until when none is rented of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub avoid: BTreeMap<String, Millis>,
+    /// Why, by the reason's code.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub avoid_why: BTreeMap<String, String>,
+    /// Of hosts with faults, how many jobs had succeeded at their machines when the first was seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faulted: BTreeMap<String, u64>,
     /// Jobs an hour of each GPU, as last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_per_hour: BTreeMap<String, f64>,
@@ -184,6 +207,12 @@ pub struct RunState {
     /// How it last said that it stands (`Table::stand`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<Stood>,
+    /// From when a provider takes the next order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders_from: BTreeMap<String, Millis>,
+    /// When what was recorded was last held against the providers' charges.
+    #[serde(default)]
+    pub charges: Daily,
     /// What tells its machines from those of another deployment of the same name.
     #[serde(default)]
     pub tag: String,
@@ -198,6 +227,17 @@ const MEASURED_JOBS: u64 = 10;
 const MOST_LEARNED: usize = 200;
 
 impl RunState {
+    /// No machine is rented of the host until then.
+    pub fn leave(&mut self, host: &str, until: Millis, why: &str) {
+        self.avoid.insert(host.to_owned(), until);
+        self.avoid_why.insert(host.to_owned(), why.to_owned());
+    }
+
+    /// Hosts that are left now for one of these reasons.
+    pub fn left_for(&self, why: &[&str], now: Millis) -> usize {
+        self.avoid_why.iter().filter(|(host, said)| why.contains(&said.as_str()) && self.avoid.get(*host).is_some_and(|until| *until > now)).count()
+    }
+
     /// Measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
     /// what a GPU is compared by is how long it takes for the same jobs.
     pub fn learn(&mut self, instances: &[Instance], now: Millis) {
@@ -205,6 +245,7 @@ impl RunState {
         while self.avoid.len() > MOST_LEARNED {
             self.avoid.pop_first();
         }
+        self.avoid_why.retain(|host, _| self.avoid.contains_key(host));
         let mut of_all = Timings::default();
         let mut by_gpu: BTreeMap<&str, Timings> = BTreeMap::new();
         for instance in instances {
@@ -246,6 +287,8 @@ pub struct Fleet {
     pub run: RunState,
     /// Of every succeeded job, also on machines that are gone.
     pub timings: Timings,
+    /// Of hosts, what failed there and was done elsewhere.
+    pub faults: Faults,
 }
 
 impl Fleet {
@@ -324,7 +367,7 @@ impl Table {
 
     async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
         let update = Expr::new(format!("{set}{boot}"))
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
@@ -388,12 +431,13 @@ impl Table {
     }
 
     /// The machine is gone since `ended_at`: its token dies with its row, its times are added to those of all that went before, and what was
-    /// reserved for it beyond that is given back; once. `false` where the row is gone already, or was covered further meanwhile.
+    /// reserved for it beyond that is given back; once. `false` where the row is gone already, or was covered or told of further meanwhile.
     pub async fn forget_instance(&self, instance: &Instance, ended_at: Millis) -> Result<bool, Error> {
         let mut parts = Parts::default();
         let mut there = Expr::new("attribute_exists(pk)");
+        let ended_at = end(&instance.life(), instance.told, ended_at);
         if instance.rate != Rate::default() {
-            there = there.and("covered_to = :to").value("to", n(instance.covered_to));
+            there = crate::usage::told_as_read(there.and("covered_to = :to").value("to", n(instance.covered_to)), instance);
         }
         self.add_delete(&mut parts, &keys::instance(&instance.instance_id), Some(there))?;
         let counters = instance.timings.counters();
@@ -403,6 +447,7 @@ impl Table {
         self.add_given_back(&mut parts, instance, ended_at)?;
         if instance.rate != Rate::default() {
             self.add_gone(&mut parts, instance, ended_at)?;
+            self.add_usage(&mut parts, instance, &ended(&instance.life(), instance.told, ended_at))?;
         }
         Ok(matches!(self.transact(parts).await?, Written::Done))
     }
@@ -420,6 +465,8 @@ impl Table {
                     let timings = timings(&item);
                     fleet.add(&timings);
                     fleet.instances.push(Instance { timings, ..from_item(item)? });
+                } else if sk.starts_with(keys::FAULT) {
+                    fleet.faults.add(&sk, &item);
                 } else if sk == pool_key.sk {
                     fleet.state = Some(from_item(item)?);
                 } else if sk == run_key.sk {

@@ -245,6 +245,9 @@ impl Table {
             if let Some(creation) = with.creation {
                 self.add_put(&mut parts, to_item(&keys::creation(&job.account_id, &job.job_id), creation)?, Some(absent()))?;
             }
+            if let Some(host) = &change.fault {
+                self.add_fault(&mut parts, host, &job.account_id, now)?;
+            }
             if let Some(event) = &event {
                 self.add_owed_event(&mut parts, &job.account_id, &wanted, event)?;
             }
@@ -338,7 +341,8 @@ impl Table {
         let job = &change.after;
         match &change.slot {
             SlotChange::Take { instance_id } => {
-                let update = Expr::new("SET slot_job = :job, slot_account = :account, slot_attempt = :attempt")
+                let update = Expr::new("SET slot_job = :job, slot_account = :account, slot_attempt = :attempt, busy_since = if_not_exists(busy_since, :began)")
+                    .value("began", n(job.attempt_started_at.unwrap_or(job.queued_at)))
                     .value("job", s(job.job_id.as_str()))
                     .value("account", s(job.account_id.as_str()))
                     .value("attempt", n(job.attempt));

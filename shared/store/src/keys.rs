@@ -176,6 +176,29 @@ pub fn gone(ended_at: i64, instance: &InstanceId) -> Key {
     key(SPEND, format!("{GONE}{ended_at:013}#{instance}"))
 }
 
+/// What a provider charged for a day, beside what was recorded of it.
+pub const CHARGES: &str = "CHARGES#";
+pub fn charges(day: &str, provider: &str) -> Key {
+    key(SPEND, format!("{CHARGES}{day}#{provider}"))
+}
+
+/// Jobs of an account that failed at a host and were done at another, by the day.
+pub const FAULT: &str = "FAULT#";
+pub fn fault(host: &str, account: &AccountId) -> Key {
+    key(FLEET, format!("{FAULT}{host}#{account}"))
+}
+
+/// A usage event, in the order of time.
+pub const USAGE: &str = "USAGE#";
+pub fn usage(at: i64, instance: &InstanceId, n: u32) -> Key {
+    key(SPEND, format!("{}#{instance}#{n:05}", usage_at(at)))
+}
+
+/// A sort key before those of this millisecond, and after all earlier ones.
+pub fn usage_at(at: i64) -> String {
+    format!("{USAGE}{:013}", at.clamp(0, 9_999_999_999_999))
+}
+
 /// The times of the instances that are gone.
 pub fn times() -> Key {
     key(FLEET, "TIMES")

@@ -6,8 +6,10 @@ mod api_keys;
 mod audit;
 mod batches;
 mod callers;
+mod charges;
 mod deletion;
 mod error;
+mod faults;
 mod files;
 mod fleet;
 pub mod hooks;
@@ -34,6 +36,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod uploads;
+mod usage;
 mod wake;
 
 pub use accounts::{Account, AccountKind, KeptLimits, Link, Session, SignIn, Tally, address_hash};
@@ -41,8 +44,10 @@ pub use api_keys::{ApiKey, NoKey};
 pub use audit::{Audit, AuditFilter, DONE};
 pub use batches::{Closed, Started};
 pub use callers::{Asked, Proof};
+pub use charges::Charged;
 pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
+pub use faults::Faults;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key, model_key};
 pub use fleet::{Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Stood, Told};
 pub use invites::Invite;
@@ -64,6 +69,7 @@ pub use shares::Share;
 pub use suppressions::{Kept, Reason, Suppression};
 pub use table::Table;
 pub use uploads::{Upload, UploadState};
+pub use usage::{Usage, UsageFilter};
 pub use wake::Waker;
 
 /// The SDK's configuration from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, the credentials that Lambda and kiln-local set), with

@@ -4,7 +4,7 @@
 //! Promises: a machine has one claim at a time; a claim ends by itself; the record is written once, in the transaction that forgets the machine.
 
 use crate::fleet::{Instance, Lease};
-use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, s, to_item};
+use crate::table::{Expr, Parts, Sorted, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Audit, Error, keys};
 use aws_sdk_dynamodb::types::AttributeValue;
 use kiln_core::fleet::Stage;
@@ -40,6 +40,9 @@ pub struct Gone {
     /// For how long it worked on jobs that succeeded.
     pub worked_ms: u64,
     pub microusd_per_hour: i64,
+    /// Of the cost, what was paid once; not of records that are older than it.
+    #[serde(default)]
+    pub microusd_once: i64,
     pub cost_microusd: i64,
 }
 
@@ -61,6 +64,7 @@ impl Gone {
             jobs: runs().map(|run| run.count()).sum(),
             worked_ms: runs().map(|run| run.sum_ms).sum(),
             microusd_per_hour: instance.rate.microusd_per_hour,
+            microusd_once: instance.rate.microusd_once,
             cost_microusd: cost_until(instance.rate, instance.requested_at, ended_at),
         }
     }
@@ -135,6 +139,20 @@ impl Table {
         let key = keys::gone(gone.ended_at, &gone.instance_id);
         let row = Row { ttl: gone.ended_at / 1000 + KEPT_S, gone };
         self.add_put(parts, to_item(&key, &row)?, Some(absent())).map(drop)
+    }
+
+    /// All machines that have gone since `from`.
+    pub async fn gone_since(&self, from: Millis) -> Result<Vec<Gone>, Error> {
+        let (first, last) = (format!("{}{from:013}", keys::GONE), format!("{}:", keys::GONE));
+        let (mut gone, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let (some, next) = self.sift(keys::SPEND, Sorted::Between(&first, &last), (1, 1_000), 1_000, after.as_deref(), |_: &Gone| true).await?;
+            gone.extend(some);
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(gone),
+            }
+        }
     }
 
     /// Machines that are gone, the last first.

@@ -51,7 +51,8 @@ impl Table {
     pub async fn rent(&self, instance: &Instance, policy: &Policy, epoch: u64) -> Result<Result<(), NoCover>, Error> {
         let mut parts = Parts::default();
         let turn = self.add_check(&mut parts, &keys::run(&instance.pool), Expr::new("epoch = :epoch").value("epoch", n(epoch)))?;
-        let first = self.add_put(&mut parts, to_item(&keys::instance(&instance.instance_id), instance)?, Some(absent()))?;
+        let first = self.add_put(&mut parts, to_item(&keys::instance(&instance.instance_id), &instance.clone().begun())?, Some(absent()))?;
+        self.add_usage(&mut parts, instance, &crate::usage::begun(instance))?;
         self.reserve(parts, first, Some(turn), instance, instance.requested_at, instance.covered_to, policy).await
     }
 
@@ -118,7 +119,7 @@ impl Table {
     }
 }
 
-fn adding(share: i64, at: Millis) -> Expr {
+pub(crate) fn adding(share: i64, at: Millis) -> Expr {
     let update = Expr::new("SET #ttl = if_not_exists(#ttl, :ttl) ADD committed :share").name("ttl");
     update.value("ttl", n(at / 1000 + KEPT_S)).value("share", n(share))
 }

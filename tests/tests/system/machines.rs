@@ -12,14 +12,14 @@ use std::time::Duration;
 const ADMIN: &str = "an-admin-key-of-the-tests";
 const SOON: Duration = Duration::from_secs(60);
 
-struct Worker {
-    client: Client,
-    token: String,
-    id: String,
+pub(crate) struct Worker {
+    pub client: Client,
+    pub token: String,
+    pub id: String,
 }
 
 impl Worker {
-    async fn register(system: &System, boot_token: &str) -> Result<Self> {
+    pub async fn register(system: &System, boot_token: &str) -> Result<Self> {
         let client = system.client();
         let body = json!({ "boot_token": boot_token, "version": "1", "capabilities": ["image"] });
         let answer = client.post("/api/v1/fleet/register", body).await?.expect(200)?;
@@ -27,12 +27,16 @@ impl Worker {
         Ok(Self { token: text("token")?, id: text("instance_id")?, client })
     }
 
-    async fn ask(&self, path: &str, body: Value) -> Result<Answer> {
+    pub async fn ask(&self, path: &str, body: Value) -> Result<Answer> {
         self.client.send(self.client.request(Method::POST, &format!("/api/v1/fleet/{path}")).bearer_auth(&self.token).json(&body)).await
     }
 
-    async fn claim(&self, job: &str, account: &str) -> Result<Answer> {
-        self.ask(&format!("jobs/{job}/claim"), json!({ "account_id": account, "claim_id": self.id })).await
+    pub async fn claim(&self, job: &str, account: &str) -> Result<Answer> {
+        self.claim_as(job, account, &self.id).await
+    }
+
+    pub async fn claim_as(&self, job: &str, account: &str, claim_id: &str) -> Result<Answer> {
+        self.ask(&format!("jobs/{job}/claim"), json!({ "account_id": account, "claim_id": claim_id })).await
     }
 
     /// Gets the job's second attempt, as soon as it may.
@@ -47,14 +51,14 @@ impl Worker {
     }
 }
 
-fn report(account: &str, attempt: i64, name: &str, bytes: &[u8]) -> Value {
+pub(crate) fn report(account: &str, attempt: i64, name: &str, bytes: &[u8]) -> Value {
     let sha256 = hex::encode(sha2::Sha256::digest(bytes));
     let artifact = json!({ "name": name, "content_type": "image/png", "bytes": bytes.len(), "sha256": sha256 });
     json!({ "account_id": account, "attempt": attempt, "artifacts": [artifact] })
 }
 
 /// A job, its account, and two workers that the pool has started; no maintenance comes between.
-async fn two_workers() -> Result<(System, Client, String, String, Worker, Worker)> {
+pub(crate) async fn two_workers() -> Result<(System, Client, String, String, Worker, Worker)> {
     let machine = Machine::new()?;
     let settings =
         [("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_MAX", "2"), ("KILN_POOL_DESIRED", "2"), ("KILN_TICK_S", "3600")];
@@ -67,7 +71,7 @@ async fn two_workers() -> Result<(System, Client, String, String, Worker, Worker
     Ok((system, ada, account, job, one, two))
 }
 
-async fn machine_of(system: &System, id: &str) -> Result<Value> {
+pub(crate) async fn machine_of(system: &System, id: &str) -> Result<Value> {
     let answer: Value = reqwest::Client::new().get(format!("{}/api/v1/admin/pool", system.url)).bearer_auth(ADMIN).send().await?.json().await?;
     answer["instances"].as_array().and_then(|all| all.iter().find(|one| one["id"] == id)).cloned().context("the instance")
 }

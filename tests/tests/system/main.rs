@@ -15,6 +15,7 @@ mod crowd;
 mod drills;
 mod ec2;
 mod fields;
+mod hostile;
 mod jobs;
 mod keys;
 mod late_money;

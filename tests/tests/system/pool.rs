@@ -120,6 +120,15 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
     let pool = operator.pool().await?;
     ensure!(pool["instances"][0]["ready_at"].is_string() && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
+    let told = format!("/events?instance_id={}", pool["instances"][0]["id"].as_str().context("id")?);
+    let events = wait_for("its usage to be told", SOON, || async {
+        let events = operator.ask(Method::GET, &told, None).await?.expect(200)?["items"].as_array().cloned().context("items")?;
+        Ok((events.len() >= 4).then_some(events))
+    })
+    .await?;
+    let phases: Vec<_> = events.iter().rev().map(|event| event["event"].as_str().unwrap_or_default()).take(4).collect();
+    ensure!(phases == ["rented", "booting", "ready", "busy"] && events[0]["cost_microusd"].as_i64() >= Some(0), "{events:?}");
+    operator.ask(Method::GET, "/events?instance_id=i-1", None).await?.problem(422, "bad_field", "instance_id")?;
     operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
     operator.when("safe mode to end it", |pool| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "lost"))).await?;
     ada.check_books().await?;

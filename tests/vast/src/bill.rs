@@ -87,6 +87,11 @@ impl Bill {
         self.days.entry(now.div_euclid(DAY_MS)).or_default().add(&Usage { up_bytes, up_usd, down_bytes, down_usd, ..Usage::default() });
     }
 
+    /// Charges for GPUs what they did not cost.
+    pub fn surcharge(&mut self, day: i64, usd: f64) {
+        self.days.entry(day).or_default().gpu_usd += usd;
+    }
+
     pub fn total(&self) -> Usage {
         let mut sum = Usage::default();
         for usage in self.days.values() {

@@ -20,6 +20,7 @@ use crate::{
     faults::Fault,
     instance::{Host, Status},
     offers::Offer,
+    pace::{Pace, Thresholds},
     request::{Caller, caller},
     server::Inner,
     state::{Effect, State as All},
@@ -34,10 +35,12 @@ pub fn router() -> Router<Arc<Inner>> {
         .route("/faults", get(faults).post(plan).delete(no_faults))
         .route("/clock", get(show_clock).post(clock))
         .route("/requests", get(requests))
+        .route("/pace", post(pace).delete(no_pace))
         .route("/machines", get(machines))
         .route("/instances/{id}", get(instance).patch(reprice))
         .route("/instances/{id}/wait", get(wait))
         .route("/instances/{id}/traffic", post(traffic))
+        .route("/instances/{id}/surcharge", post(surcharge))
         .route("/instances/{id}/{event}", post(happen))
         .route("/offers", get(offers))
         .route("/offers/{id}", patch(change_offer))
@@ -75,6 +78,22 @@ async fn plan(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
     }
     state.faults.push(fault);
     Ok(Json(json!({ "items": state.faults })))
+}
+
+/// Whether calls can be too early, from now on.
+async fn pace(State(inner): State<Arc<Inner>>, body: Bytes) -> Reply {
+    let thresholds: Thresholds = read(&body)?;
+    let Thresholds { create_ms, penalty_ms, destroy_ms, list_ms, show_ms, charges_ms } = thresholds;
+    if [create_ms, penalty_ms, destroy_ms, list_ms, show_ms, charges_ms].iter().any(|ms| !(0..=600_000).contains(ms)) {
+        return Err(Refusal::args("A threshold is 0 to 600000 ms."));
+    }
+    inner.lock().pace = Pace::new(thresholds);
+    Ok(Json(json!(thresholds)))
+}
+
+async fn no_pace(State(inner): State<Arc<Inner>>) -> Reply {
+    inner.lock().pace = Pace::default();
+    Ok(Json(Value::Null))
 }
 
 async fn no_faults(State(inner): State<Arc<Inner>>) -> Reply {
@@ -222,6 +241,28 @@ async fn traffic(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Byt
         let now = state.now();
         let Some(instance) = state.alive(id) else { return Err(Refusal::no_instance(id)) };
         instance.bill.traffic(now, (moved.up_bytes, instance.offer.inet_up_cost), (moved.down_bytes, instance.offer.inet_down_cost));
+        truth_of(state, id)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Surcharge {
+    usd: f64,
+    #[serde(default)]
+    days_ago: i64,
+}
+
+/// Charges more, or less, than was said; also what is gone.
+async fn surcharge(State(inner): State<Arc<Inner>>, Path(id): Path<u64>, body: Bytes) -> Reply {
+    let Surcharge { usd, days_ago } = read(&body)?;
+    if !(-1e6..=1e6).contains(&usd) || !(0..=400).contains(&days_ago) {
+        return Err(Refusal::args("usd is a number of dollars, days_ago 0 to 400."));
+    }
+    inner.work(|state| {
+        let day = state.now().div_euclid(DAY_MS) - days_ago;
+        let instance = state.instances.get_mut(&id).ok_or_else(|| Refusal::no_instance(id))?;
+        instance.bill.surcharge(day, usd);
         truth_of(state, id)
     })
 }

@@ -136,13 +136,14 @@ pub async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Result<
     };
 
     // Written down and met with a fault in one step, so that the order of requests is the order in which faults are taken.
-    let (asked, n, fault) = inner.work(|state| {
+    let (asked, n, fault, early) = inner.work(|state| {
         let caller = caller(&inner.config.key, &headers, state);
         let named = path.strip_prefix("/api/v0/instances/").and_then(|rest| rest.split('/').find_map(|part| part.parse().ok()));
         let named = named.and_then(|id: u64| state.instances.get(&id));
         let label = body.get("label").and_then(Value::as_str).map(str::to_owned).or_else(|| named.and_then(|i| i.order.label.clone()));
         let asked = Asked { method, path, query, body, caller, label };
         let fault = faults::take(&mut state.faults, &Call { method: &asked.method, path: &asked.path, query: &asked.query, label: asked.label.as_deref() });
+        let early = if caller == Caller::Account { state.pace.too_early(&asked.method, &asked.path, state.now()) } else { None };
         let by = match caller {
             Caller::Account => "account".into(),
             Caller::Instance(id) => format!("instance:{id}"),
@@ -160,9 +161,12 @@ pub async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Result<
             fault: fault.as_ref().map(|f| f.kind.name()),
             status: None,
         });
-        (asked, n, fault)
+        (asked, n, fault, early)
     });
-    let response = answer(&inner, &asked, unread, fault.as_ref()).await;
+    let response = match early {
+        Some(least) => Some((StatusCode::TOO_MANY_REQUESTS, format!("API requests too frequent: endpoint threshold={least}")).into_response()),
+        None => answer(&inner, &asked, unread, fault.as_ref()).await,
+    };
     let status = response.as_ref().map(|r| r.status().as_u16());
     if let Some(status) = status {
         inner.work(|state| state.journal.answered(n, status));

@@ -11,6 +11,7 @@ use crate::{
     instance::{Host, Instance, Order, Status, Upsets},
     journal::Journal,
     offers::Offer,
+    pace::Pace,
     processes::Process,
 };
 
@@ -32,6 +33,7 @@ pub struct State {
     pub instances: BTreeMap<u64, Instance>,
     pub faults: Vec<Fault>,
     pub journal: Journal,
+    pub pace: Pace,
     pub effects: VecDeque<Effect>,
     pub processes: HashMap<u64, Process>,
     /// Credit that was ever there; what is left is that less all costs.
@@ -56,6 +58,7 @@ impl State {
             instances: BTreeMap::new(),
             faults: Vec::new(),
             journal: Journal::new(config.max_requests),
+            pace: Pace::default(),
             effects: VecDeque::new(),
             processes: HashMap::new(),
             credit: config.credit,

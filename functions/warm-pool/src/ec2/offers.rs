@@ -91,6 +91,8 @@ impl Place<'_> {
             reliability: RELIABILITY,
             speed: self.kind.speed,
             interruptible: spot.is_some(),
+            // Its bid is in the id: the order says it as the most that is paid.
+            bid_microusd_per_hour: None,
         }
     }
 }

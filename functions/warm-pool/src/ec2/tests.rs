@@ -184,7 +184,7 @@ async fn an_order_is_sent_once_and_only_what_was_said_in_so_many_words_is_a_refu
         cloud.fault("RunInstances", fault);
         let error = ec2.create(&order(n as u128, offer.clone())).await.unwrap_err();
         let came = match error {
-            NotMade::Refused(_) => Came::Refused,
+            NotMade::Refused(_) | NotMade::TooSoon(..) => Came::Refused,
             NotMade::Full(_) => Came::Full,
             NotMade::Unknown(_) => Came::Unknown,
         };

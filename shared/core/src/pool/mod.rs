@@ -4,21 +4,25 @@
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - [`spot`]: how it goes with machines that may be taken away
-//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//! - [`usage`]: what a machine was used for, and what that cost; [`quarantine`]: which hosts fail what others do
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
 
 pub mod arrivals;
 pub mod budget;
+pub mod charges;
 pub mod forecast;
 pub mod history;
 pub mod offers;
 pub mod plan;
 pub mod policy;
+pub mod quarantine;
 pub mod reason;
 pub mod room;
 pub mod spot;
 pub mod standing;
+pub mod usage;
 
 pub use arrivals::Arrivals;
 pub use history::History;

@@ -31,6 +31,8 @@ pub enum Reason {
     InDoubt { machines: u32, wait_s: u64 },
     /// It was interruptible, and was taken away.
     TakenAway,
+    /// So many jobs failed at its host that another one did.
+    Quarantined { faults: u64 },
     /// An operator sent it away, or its boot token was used twice: its tokens are worth nothing any more.
     SentAway,
     /// The operator has switched safe mode on.
@@ -63,6 +65,7 @@ impl Reason {
             Reason::IdleBesideWork { .. } => "idle_beside_work",
             Reason::InDoubt { .. } => "in_doubt",
             Reason::TakenAway => "taken_away",
+            Reason::Quarantined { .. } => "quarantined",
             Reason::SentAway => "sent_away",
             Reason::SafeMode => "safe_mode",
             Reason::Budget { .. } => "budget",
@@ -95,6 +98,7 @@ impl std::fmt::Display for Reason {
                 write!(f, "{machines} machines are silent, and so were we or all others: they have {wait_s} s to speak before they are given back")
             }
             Reason::TakenAway => write!(f, "it was taken away, since somebody pays more for it"),
+            Reason::Quarantined { faults } => write!(f, "{faults} jobs failed at its host that others did"),
             Reason::SentAway => write!(f, "it was sent away, or ended by a word of ours"),
             Reason::SafeMode => write!(f, "safe mode is on"),
             Reason::Budget { window } => write!(f, "the {window}'s budget does not cover it any further"),

@@ -151,3 +151,63 @@ async fn many_clients_on_one_account_over_a_bad_line_never_spend_more_than_there
     assert!(holds <= 10 && done <= holds && done > 0 && memory.conflicted() > 0);
     Ok(())
 }
+
+/// A job that failed at one rented host is done at another: the fault is counted with its end, once, wherever the process dies.
+#[tokio::test]
+async fn a_fault_of_a_host_is_counted_once_with_the_job_that_shows_it() -> Result<()> {
+    use kiln_core::ids::InstanceId;
+    use kiln_core::machine::{Claim, Failure, Step, Worker};
+    let (memory, settings) = (world().await?, Settings::default());
+    let table = Table::new(&memory.sdk_config(), TABLE);
+    assert_eq!(submit(&memory, 2).await?, Ok(()));
+    let (id, capabilities) = (JobId::new(NOW, 2), ["image".to_owned()]);
+    let instances = [InstanceId::new(NOW, 1), InstanceId::new(NOW, 2)];
+    let worker = |at: usize| Worker {
+        instance_id: &instances[at],
+        host: ["vast-1", "vast-2"][at],
+        trusted: false,
+        capabilities: &capabilities,
+        draining: false,
+        busy: false,
+    };
+    let read = async || table.job_and_account(&account_id(), &id).await.map(|(job, account)| (job.expect("the job"), account.expect("the account")));
+    let changed = async |change: &machine::Change, now| {
+        // The instances have no rows here: what is done to their slots has tests of its own.
+        let change = machine::Change { slot: machine::SlotChange::Keep, ..change.clone() };
+        let with = Commit { entry_id: change.money.map(|_| EntryId::new(now, 9)), ..Commit::default() };
+        table.commit(&change, with, now).await.expect("no error")
+    };
+    for (at, now) in [(0, NOW + 1_000), (1, NOW + 100_000)] {
+        let (job, account) = read().await?;
+        let Ok(Claim::New(change)) = machine::claim(&job, &account.counters, &worker(at), &format!("c{at}"), &settings, now) else { panic!("a claim") };
+        assert_eq!(changed(&change, now).await, Ok(()));
+        if at == 0 {
+            let error = kiln_core::job::JobError { code: "oops".into(), message: String::new(), retryable: true };
+            let Ok(Step::New(change)) = machine::fail(&change.after, &worker(0), 1, Failure::Retryable, error, &settings, now) else { panic!("a failure") };
+            assert_eq!(changed(&change, now).await, Ok(()));
+        }
+    }
+    let complete = |memory: Memory| async move {
+        let table = Table::new(&memory.sdk_config(), TABLE);
+        let job = table.job(&account_id(), &JobId::new(NOW, 2)).await.expect("readable").expect("the job");
+        let Ok(Step::New(change)) = machine::complete(&job, &InstanceId::new(NOW, 2), 2, 0, NOW + 110_000) else { return };
+        let change = machine::Change { slot: machine::SlotChange::Keep, ..*change };
+        let with = Commit { entry_id: Some(EntryId::new(NOW + 110_000, 7)), ..Commit::default() };
+        assert_eq!(table.commit(&change, with, NOW + 110_000).await.expect("no error"), Ok(()));
+    };
+    let mut seen = [0, 0];
+    at_every_await(&memory, complete, |crashed: Crashed<_>| {
+        let counted = crashed.memory.partition("FLEET").iter().filter(|item| item["sk"].as_s().is_ok_and(|sk| sk.starts_with("FAULT#"))).count();
+        seen[counted] += 1;
+        async move {
+            complete(crashed.memory.clone()).await;
+            let table = Table::new(&crashed.memory.sdk_config(), TABLE);
+            let faults = table.fleet("main").await.expect("readable").faults;
+            assert_eq!(faults.now(NOW + 120_000).into_iter().collect::<Vec<_>>(), [("vast-1", (1, 1))]);
+            assert!(faults.now(NOW + 2 * 86_400_000 + 110_000).is_empty(), "its days are over");
+        }
+    })
+    .await;
+    anyhow::ensure!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    Ok(())
+}

@@ -38,7 +38,10 @@ fn instance(n: u128) -> Instance {
         boot_hash: None,
         boot_used: None,
         boot_expires_at: NOW + seconds(600),
+        registered_at: None,
         ready_at: None,
+        busy_since: None,
+        told: None,
         rate: RATE,
         covered_to: NOW + COVER,
         interruptible: false,
@@ -199,5 +202,100 @@ async fn half_a_rental_is_found_out() -> Result<()> {
     let policy = Policy { budget_day_microusd: Some(after - 1), ..Policy::default() };
     let told = table(&memory).rent(&instance(1), &policy, 1).await;
     ensure!(instances(&memory) == 1, "no budget covers it, and nothing was written: the fault was not planted, {told:?}");
+    Ok(())
+}
+
+/// The usage events that stand, oldest first.
+async fn events(memory: &Memory) -> Result<Vec<kiln_store::Usage>> {
+    let mut events = table(memory).usage(&kiln_store::UsageFilter::default(), NOW, 100, None).await?.0;
+    events.reverse();
+    Ok(events)
+}
+
+/// Its life until now, as if its worker had spoken and worked.
+async fn lived(memory: &Memory, told: bool) -> Result<Instance> {
+    let table = table(memory);
+    let mut instance = table.instance(&InstanceId::new(NOW, 1)).await?.context("the instance")?;
+    (instance.registered_at, instance.ready_at) = (Some(NOW + seconds(61)), Some(NOW + seconds(90)));
+    (instance.busy_since, instance.idle_since) = (Some(NOW + seconds(100)), NOW + seconds(200));
+    ensure!(table.put(kiln_store::table::to_item(&kiln_store::keys::instance(&instance.instance_id), &instance)?, None).await?);
+    if told {
+        ensure!(table.tell_usage(&instance, NOW + seconds(300)).await?);
+        instance = table.instance(&instance.instance_id).await?.context("the instance")?;
+    }
+    Ok(instance)
+}
+
+#[tokio::test]
+async fn a_process_that_dies_anywhere_tells_each_usage_event_once_and_they_add_up_to_the_cost() -> Result<()> {
+    let memory = world(4).await?;
+    ensure!(table(&memory).rent(&instance(1), &Policy::default(), 1).await? == Ok(()));
+    ensure!(events(&memory).await?.len() == 1);
+    lived(&memory, false).await?;
+    let (last, mut seen) = (NOW + seconds(600), [0, 0, 0]);
+    // Told, and then forgotten: the process dies anywhere in it, and another does both again.
+    let step = |memory: Memory| async move {
+        let instance = table(&memory).instance(&InstanceId::new(NOW, 1)).await.expect("readable").expect("there");
+        assert!(table(&memory).tell_usage(&instance, NOW + seconds(300)).await.expect("no error"));
+        let instance = table(&memory).instance(&InstanceId::new(NOW, 1)).await.expect("readable").expect("there");
+        assert!(table(&memory).forget_instance(&instance, NOW + seconds(600)).await.expect("no error"));
+    };
+    let places = at_every_await(&memory, step, |crashed: Crashed<_>| {
+        let found = crashed.memory.partition("SPEND").iter().filter(|item| item["sk"].as_s().is_ok_and(|sk| sk.starts_with("USAGE#"))).count();
+        seen[match found {
+            1 => 0,
+            5 => 1,
+            _ => 2,
+        }] += 1;
+        async move {
+            assert!([1, 5, 6].contains(&found), "{found} events: {crashed:?}");
+            let table = table(&crashed.memory);
+            if let Some(instance) = table.instance(&InstanceId::new(NOW, 1)).await.expect("readable") {
+                assert!(table.tell_usage(&instance, NOW + seconds(300)).await.expect("no error"));
+                let instance = table.instance(&instance.instance_id).await.expect("readable").expect("there");
+                assert!(table.forget_instance(&instance, last).await.expect("no error"));
+            }
+            let told = events(&crashed.memory).await.expect("readable");
+            let phases: Vec<_> = told.iter().map(|event| serde_json::to_value(event.phase).expect("a word")).collect();
+            assert_eq!(phases, ["rented", "booting", "ready", "busy", "idle", "terminated"]);
+            let gone = table.gone(10, None).await.expect("readable").0;
+            assert_eq!((gone.len(), told.iter().map(|event| event.cost_microusd).sum::<i64>()), (1, gone[0].cost_microusd), "{told:?}");
+            assert_eq!(told.iter().map(|event| event.gpu_seconds).sum::<u64>(), 600);
+        }
+    })
+    .await;
+    println!("{places} places, {seen:?} with the first event alone, with those of its life, and with its end");
+    ensure!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_many_who_tell_of_a_machine_at_once_one_does_and_a_job_taken_meanwhile_is_not_forgotten() -> Result<()> {
+    let memory = world(6).await?;
+    let table = table(&memory);
+    ensure!(table.rent(&instance(1), &Policy::default(), 1).await? == Ok(()));
+    let read = lived(&memory, false).await?;
+    let all = futures::future::join_all((0..8).map(|_| table.tell_usage(&read, NOW + seconds(300)))).await;
+    ensure!(all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().filter(|told| *told).count() == 1);
+    let told = events(&memory).await?;
+    ensure!(told.len() == 5 && table.instance(&read.instance_id).await?.context("there")?.busy_since.is_none(), "{told:?}");
+    // Nothing is new: nothing is written.
+    let before = memory.partition("SPEND");
+    let now = table.instance(&read.instance_id).await?.context("there")?;
+    ensure!(table.tell_usage(&now, NOW + seconds(310)).await? && memory.partition("SPEND") == before);
+    // Between the look and its word that the machine is idle, it took a job.
+    let mut busy = lived(&memory, false).await?;
+    let seen = Instance { told: busy.told, ..busy.clone() };
+    busy.slot_job = Some(kiln_core::ids::JobId::new(NOW, 1));
+    ensure!(table.put(kiln_store::table::to_item(&kiln_store::keys::instance(&busy.instance_id), &busy)?, None).await?);
+    ensure!(!table.tell_usage(&seen, NOW + seconds(600)).await?);
+    ensure!(table.instance(&busy.instance_id).await?.context("there")?.busy_since == busy.busy_since);
+    // One that is told of alone.
+    ensure!(table.rent(&instance(2), &Policy::default(), 1).await? == Ok(()));
+    let of = |n| kiln_store::UsageFilter { instance_id: Some(InstanceId::new(NOW, n)), ..Default::default() };
+    ensure!(table.usage(&of(2), NOW, 100, None).await?.0.len() == 1 && table.usage(&of(3), NOW, 100, None).await?.0.is_empty());
+    let later = kiln_store::UsageFilter { from: Some(NOW + seconds(90)), to: Some(NOW + seconds(200)), ..Default::default() };
+    ensure!(table.usage(&later, NOW, 100, None).await?.0.len() == 2, "from is included and to is not");
+    ensure!(table.usage(&of(1), NOW + seconds(500 * 86_400), 100, None).await?.0.is_empty(), "its days are over");
     Ok(())
 }

@@ -157,6 +157,14 @@ class Judge(unittest.TestCase):
         self.assertEqual({c["source"] for c in charges}, {f"instance-{instance}"})
         self.assertAlmostEqual(sum(c["amount"] for c in charges), sum(v for k, v in true.items() if k.endswith("_usd")), places=6)
 
+    def test_what_is_charged_beyond_the_price_is_listed_on_its_day(self):
+        instance = self.running()
+        day = control("clock")["now_ms"] // 86_400_000 * 86_400
+        control(f"instances/{instance}/surcharge", {"usd": 2.5, "days_ago": 3})
+        said = vastai("show", "invoices-v1", "--charges", "--start-date", str(day - 3 * 86_400), "--end-date", str(day - 3 * 86_400), "--verbose")
+        charges = said.json if isinstance(said.json, list) else said.json["results"]
+        self.assertEqual([(c["source"], c["amount"], c["start"]) for c in charges], [(f"instance-{instance}", 2.5, day - 3 * 86_400)])
+
     def test_errors_are_told(self):
         wrong = vastai("show", "instances", key="not-the-key").json
         self.assertEqual((wrong["status_code"], wrong["msg"]), (401, "Invalid user key"))

@@ -7,6 +7,7 @@ mod faults;
 mod keys;
 mod life;
 mod lists;
+mod pace;
 mod processes;
 mod rivals;
 mod search;
