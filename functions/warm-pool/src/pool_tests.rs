@@ -584,7 +584,7 @@ async fn what_is_charged_beyond_what_was_recorded_counts_once_and_what_is_not_ou
     let yesterday = now - seconds(86_400);
     // It has been there since noon of yesterday.
     let noon = yesterday.div_euclid(seconds(86_400)) * seconds(86_400) + seconds(43_200);
-    world.change(|instance| instance.requested_at = noon).await;
+    world.change(|instance| (instance.requested_at, instance.told) = (noon, None)).await;
     let rate = world.known().await[0].rate;
     let recorded = rate.microusd_per_hour * 12 + rate.microusd_once;
     let before = committed(&world, yesterday).await;
