@@ -273,7 +273,7 @@ async fn an_offer_that_is_gone_leaves_nothing_behind() {
 /// Ready, and without work for so long.
 fn idle(instance: &mut Instance, now: Millis, idle_s: u64) {
     instance.stage = Stage::Ready;
-    (instance.ready_at, instance.heartbeat_at, instance.idle_since) = (Some(now), Some(now), now - seconds(idle_s));
+    (instance.ready_at, instance.heartbeat_at, instance.idle_since) = (Some(now - seconds(idle_s)), Some(now), now - seconds(idle_s));
     instance.requested_at = now - seconds(idle_s + 600);
 }
 
