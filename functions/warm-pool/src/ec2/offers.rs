@@ -146,7 +146,7 @@ mod tests {
             ]
         );
         // What is taken away too often is not rented as spot.
-        assert!(ids(&Learned { taken_away: 0.3, ..Learned::default() }).iter().all(|id| id.ends_with("/on-demand")));
+        assert!(ids(&Learned { taken_away: 0.3, spot_paused: true, ..Learned::default() }).iter().all(|id| id.ends_with("/on-demand")));
         let cheapest = offers.iter().find(|offer| offer.id.ends_with("/360000")).unwrap();
         assert_eq!((cheapest.rate, cheapest.interruptible), (Rate { microusd_per_hour: 373_000, microusd_once: 6_217 }, true));
         assert_eq!(cheapest.host, "ec2-us-east-1b-g6.xlarge-spot");

@@ -393,11 +393,13 @@ async fn what_is_ours_and_unknown_is_terminated_what_has_stopped_too_and_nothing
     world.run().await;
     let left: Vec<String> = world.cloud.exist().into_iter().map(|made| made.id).collect();
     assert!(!left.contains(&stranger) && left.contains(known.provider_id.as_ref().unwrap()) && others.iter().all(|other| left.contains(other)), "{left:?}");
-    // A spot machine of which only the disk is left costs: it is ended, and replaced when two lists have lacked it.
+    // A spot machine of which only the disk is left was taken away, and costs: it is ended, and replaced at once.
     world.cloud.set(known.provider_id.as_ref().unwrap(), "stopped");
     world.run().await;
-    let left: Vec<String> = world.cloud.exist().into_iter().map(|made| made.id).collect();
+    let mut left: Vec<String> = world.cloud.exist().into_iter().map(|made| made.id).collect();
+    let new = left.pop().unwrap();
     assert_eq!(left, others);
+    assert!(Some(&new) != known.provider_id.as_ref() && world.known().await.iter().any(|instance| instance.provider_id.as_ref() == Some(&new)));
     world.set(Policy { safe_mode: true, ..one() }).await;
     world.run().await;
     assert_eq!(world.cloud.exist().len(), 2);
