@@ -12,9 +12,9 @@ use kiln_core::time::{Millis, seconds};
 
 const ATTACK: Millis = seconds(3 * 3_600);
 const HOURS: u64 = 4;
-/// For so long, and a heartbeat, silence of all is taken for our own while the pool itself looks: half of what loses a machine until it is found, and
-/// as much as that again.
-const OUTAGE_S: u64 = LOST_AFTER_S / 2 + LOST_AFTER_S - HEARTBEAT_S;
+/// For so long silence of all is taken for our own while the pool itself looks: half of what loses a machine until it is found, and as much as that
+/// again, less a heartbeat before it, since all may have spoken that long ago, and one after it, until they speak again.
+const OUTAGE_S: u64 = LOST_AFTER_S / 2 + LOST_AFTER_S - 2 * HEARTBEAT_S;
 
 /// What one seed's schedule is.
 #[derive(Debug, Clone)]

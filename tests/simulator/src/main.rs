@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 const USAGE: &str = "usage: kiln-simulator table [--seeds FROM..TO] [--training] [--family NAME] [--no-rivals] [--out FOLDER] [--bounds FILE] [--threads N]
-       kiln-simulator faults [SCHEDULES] [--threads N]
+       kiln-simulator faults [SCHEDULES] [--from SEED] [--threads N]
        kiln-simulator year
        kiln-simulator trace";
 
@@ -24,12 +24,13 @@ struct Asked {
     bounds: Option<PathBuf>,
     threads: usize,
     count: u64,
+    from: u64,
 }
 
 fn asked() -> Option<Asked> {
     let mut words = std::env::args().skip(1);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = Asked { what: words.next()?, seeds: FINAL_SEEDS, family: None, rivals: true, out: None, bounds: None, threads, count: 10_000 };
+    let mut asked = Asked { what: words.next()?, seeds: FINAL_SEEDS, family: None, rivals: true, out: None, bounds: None, threads, count: 10_000, from: 1 };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--training" => asked.seeds = TRAINING_SEEDS,
@@ -42,6 +43,7 @@ fn asked() -> Option<Asked> {
             "--family" => asked.family = words.next(),
             "--out" => asked.out = words.next().map(PathBuf::from),
             "--bounds" => asked.bounds = words.next().map(PathBuf::from),
+            "--from" => asked.from = words.next()?.parse().ok()?,
             "--threads" => asked.threads = words.next()?.parse().ok()?,
             count => asked.count = count.parse().ok()?,
         }
@@ -133,7 +135,7 @@ fn picture(cell: &Cell, seed: u64, folder: &PathBuf) -> std::io::Result<()> {
 /// Runs so many schedules of faults; false where one breaks a rule.
 fn faults(asked: &Asked) -> bool {
     let begun = Instant::now();
-    let seeds: Vec<u64> = (1..=asked.count).collect();
+    let seeds: Vec<u64> = (asked.from..asked.from.saturating_add(asked.count)).collect();
     let results = table::in_parallel(asked.threads, &seeds, |seed| {
         let mut coverage = Coverage::default();
         (faults::run(*seed, None, &mut coverage), coverage)

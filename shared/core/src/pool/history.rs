@@ -122,7 +122,9 @@ pub(super) fn deaf<'a>(seen: &Observation, living: &[&'a Seen], now: Millis) -> 
     let takes = |machine: &Seen| machine.stage == Stage::Busy || machine.stage == Stage::Ready && now - machine.since <= DEAF_AFTER;
     let is_deaf = |machine: &&&Seen| {
         let leased = machine.leased_to.is_some_and(|until| until > now);
-        machine.stage == Stage::Ready && machine.able && !leased && now - machine.since > DEAF_AFTER
+        // One whose silence is in doubt says nothing at all, and is found by that.
+        let speaks = now - machine.heard_at <= seconds(seen.lost_after_s);
+        machine.stage == Stage::Ready && machine.able && !leased && speaks && now - machine.since > DEAF_AFTER
     };
     let found = living.iter().filter(is_deaf).count();
     let apart = if living.iter().any(|machine| takes(machine)) {
