@@ -111,6 +111,26 @@ export interface paths {
         patch: operations["patch_admin_pool"];
         trace?: never;
     };
+    "/api/v1/admin/pool/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What rented machines were used for, newest first. With `instance_id` a page may be short before the end: `next_cursor` says whether there is
+         *     more. Kept for thirteen months.
+         */
+        get: operations["get_admin_pool_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/pool/history": {
         parameters: {
             query?: never;
@@ -1442,6 +1462,17 @@ export interface components {
              */
             subject: string;
         };
+        /** @description A host that no machine is rented of for a while. */
+        AvoidedView: {
+            /** @example vast-84213 */
+            host: string;
+            /**
+             * @description `boot_too_long`, `silent`, `silent_at_work` or `quarantined`, as docs/OPERATORS.md explains them.
+             * @example quarantined
+             */
+            reason: string;
+            until: string;
+        };
         /** @description What an account has. */
         Balance: {
             /**
@@ -1474,6 +1505,29 @@ export interface components {
              * @example 2026-12-01T00:00:00.000Z
              */
             month_resets_at: string;
+        };
+        /**
+         * @description A day (UTC), as we recorded it and as its provider charged it, in millionths of a dollar. Once a day the last one, and what there is of the
+         *     new one, are compared.
+         */
+        ChargeView: {
+            at: string;
+            /** Format: int64 */
+            charged_microusd: number;
+            /**
+             * Format: date
+             * @example 2026-11-28
+             */
+            day: string;
+            /**
+             * Format: int64
+             * @description What was charged beyond what was recorded; below 0 where less was. What is above 0 counts against the day's and the month's budget.
+             */
+            difference_microusd: number;
+            /** @example vast */
+            provider: string;
+            /** Format: int64 */
+            recorded_microusd: number;
         };
         /** @description One thing that was looked at. */
         Check: {
@@ -2780,6 +2834,32 @@ export interface components {
             /** @description Ask for the next page with it; null at the end. */
             next_cursor?: string | null;
         };
+        /** @description One page of a list. */
+        Page_UsageView: {
+            items: {
+                /** Format: date-time */
+                at: string;
+                /**
+                 * Format: int64
+                 * @description What it cost, in millionths of a dollar.
+                 */
+                cost_microusd: number;
+                ended?: components["schemas"]["Phase"] | null;
+                event: components["schemas"]["Phase"];
+                gpu?: string | null;
+                /**
+                 * Format: int64
+                 * @description How long that phase was.
+                 */
+                gpu_seconds: number;
+                /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+                instance_id: string;
+                /** @example vast */
+                provider: string;
+            }[];
+            /** @description Ask for the next page with it; null at the end. */
+            next_cursor?: string | null;
+        };
         /** @description One order of the account's. */
         PaymentView: {
             /** Format: int64 */
@@ -2796,6 +2876,11 @@ export interface components {
             /** @description `pack:studio`, `plan:maker` or `job:job_…`. */
             what: string;
         };
+        /**
+         * @description What a machine is at.
+         * @enum {string}
+         */
+        Phase: "rented" | "booting" | "ready" | "busy" | "idle" | "drained" | "terminated";
         PlanChange: {
             /** @description True ends the plan with its period; false lets it go on after all. */
             cancel?: boolean | null;
@@ -2943,6 +3028,10 @@ export interface components {
         };
         /** @description The pool: its policy, what it costs, and its machines. */
         PoolView: components["schemas"]["Policy"] & {
+            /** @description Hosts that no machine is rented of, until when, and why. */
+            avoided: components["schemas"]["AvoidedView"][];
+            /** @description What was recorded of a day beside what its provider charged, the last days first. */
+            charges: components["schemas"]["ChargeView"][];
             instances: components["schemas"]["InstanceView"][];
             last_run?: components["schemas"]["RunView"] | null;
             prewarm?: components["schemas"]["PrewarmView"] | null;
@@ -3343,6 +3432,28 @@ export interface components {
             projects: components["schemas"]["Used"];
             /** @description Bytes of uploads, and of what jobs made, that are kept. */
             stored_bytes: components["schemas"]["Used"];
+        };
+        /** @description A machine's phase begins, and another one is over. */
+        UsageView: {
+            /** Format: date-time */
+            at: string;
+            /**
+             * Format: int64
+             * @description What it cost, in millionths of a dollar.
+             */
+            cost_microusd: number;
+            ended?: components["schemas"]["Phase"] | null;
+            event: components["schemas"]["Phase"];
+            gpu?: string | null;
+            /**
+             * Format: int64
+             * @description How long that phase was.
+             */
+            gpu_seconds: number;
+            /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            instance_id: string;
+            /** @example vast */
+            provider: string;
         };
         /** @description One counted thing. */
         Used: {
@@ -4050,6 +4161,90 @@ export interface operations {
             };
             /** @description The body is not declared as application/json. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_admin_pool_events: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Those of this machine.
+                 * @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E
+                 */
+                instance_id?: string;
+                /**
+                 * @description Those from this time on.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Those before this time.
+                 * @example 2026-11-22T00:00:00Z
+                 */
+                to?: string;
+                /** @description How many items at most, from 1 to 100. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageView"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
