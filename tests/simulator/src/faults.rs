@@ -95,17 +95,19 @@ impl Schedule {
 fn outages(hours: f64, rng: &mut Rng) -> Vec<(Millis, Millis, bool)> {
     let mut outages = vec![];
     let mut at = EPOCH;
-    while hours > 0.0 {
+    if hours <= 0.0 {
+        return outages;
+    }
+    loop {
         at += (-(1.0 - rng.f64()).ln() * hours * 3_600_000.0) as Millis + seconds(600);
         let whole = rng.bool();
         let lasts = if whole { rng.i64(seconds(30)..seconds(1_200)) } else { rng.i64(seconds(30)..seconds(OUTAGE_S)) };
         if at + lasts > EPOCH + ATTACK {
-            break;
+            return outages;
         }
         outages.push((at, at + lasts, whole));
         at += lasts;
     }
-    outages
 }
 
 /// Runs the schedule of a seed; the first rule that it breaks, if any.

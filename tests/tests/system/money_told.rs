@@ -151,8 +151,10 @@ async fn a_guest_s_refund_of_which_the_failure_is_told_first_is_an_operator_s_on
     let system = shop.system(&[("KILN_ADMIN_KEY", ADMIN_KEY)]).await?;
     let guest = system.client();
     let (url, token) = doomed(&guest).await?;
-    let session = shop.pay(&url, "ok").await?;
+    // Held from the first: the job fails, and its money goes back, as soon as its payment is told.
     shop.control("deliveries/hold", json!({})).await?;
+    let session = shop.pay(&url, "ok").await?;
+    shop.control("deliveries/release", json!({ "order": ["checkout.session.completed"], "rest": "hold" })).await?;
     refunded(&guest, &token).await?;
     let refunds = shop.api(&format!("refunds?payment_intent={}", session["payment_intent"].as_str().unwrap_or_default())).await?;
     shop.control(&format!("refunds/{}/fail", refunds["data"][0]["id"].as_str().context("a refund")?), json!({})).await?;
