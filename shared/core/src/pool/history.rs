@@ -49,10 +49,10 @@ impl History {
         let lost = seconds(lost_after_s);
         // A look was missed, or more were.
         let gap = before.filter(|before| now - before >= lost / 3 * 2);
-        let quiet_from = all_quiet(machines, lost, now);
+        let quiet_from = many_quiet(machines, lost, now);
         self.doubt = match (gap, self.doubt, quiet_from) {
             (Some(from), ..) => Some(Doubt { from, at: now }),
-            // All are quiet, and it is not the silence that was in doubt already: some spoke since.
+            // Many are quiet, and it is not the silence that was in doubt already: some spoke since.
             (None, doubt, Some(from)) if doubt.is_none_or(|doubt| from > doubt.at) => Some(Doubt { from, at: now }),
             // They had their time, and some speak again.
             (None, Some(doubt), None) if now - doubt.at > lost => None,
@@ -99,17 +99,18 @@ impl History {
     }
 }
 
-/// From when on none of two machines or more that should speak was heard, where that is longer than half of a silence: one has fallen silent, and
-/// the others are about to.
-fn all_quiet(machines: &[Seen], lost: Millis, now: Millis) -> Option<Millis> {
+/// From when on nothing was heard of two machines or more that should speak, and of half of them or more, where that is longer than half of a silence:
+/// one has fallen silent, and the others are about to. Not only of all: at the end of an outage the first of them speak again before the others do.
+fn many_quiet(machines: &[Seen], lost: Millis, now: Millis) -> Option<Millis> {
     let due = |machine: &&Seen| match machine.stage {
         Stage::Ready | Stage::Busy | Stage::Draining => true,
         // It has spoken before.
         Stage::Loading => machine.heard_at < now,
         _ => false,
     };
-    let (count, newest) = machines.iter().filter(due).fold((0, Millis::MIN), |(count, newest), machine| (count + 1, newest.max(machine.heard_at)));
-    (count >= 2 && newest < now - lost / 2).then_some(newest)
+    let heard: Vec<Millis> = machines.iter().filter(due).map(|machine| machine.heard_at).collect();
+    let quiet = || heard.iter().copied().filter(|at| *at < now - lost / 2);
+    (quiet().count() >= 2 && 2 * quiet().count() >= heard.len()).then(|| quiet().max()).flatten()
 }
 
 /// A machine that has said for long that it is ready, and took none of the jobs that it could do: the one that is to be given back for it, if any.

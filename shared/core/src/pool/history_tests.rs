@@ -87,6 +87,16 @@ fn silence_of_all_at_once_is_in_doubt_for_as_long_again_and_no_longer() {
 }
 
 #[test]
+fn silence_of_many_is_in_doubt_though_some_speak_again_already_and_that_of_few_is_not() {
+    // An outage is over: two have spoken since, the next heartbeats of the others are on their way.
+    let machines = vec![machine(1, Stage::Busy, 103), machine(2, Stage::Busy, 95), machine(3, Stage::Busy, 0), machine(4, Stage::Ready, 2)];
+    assert_eq!(destroyed(&at(machines.clone(), looked(&machines), 0, NOW)), []);
+    assert_eq!(destroyed(&at(machines.clone(), looked(&machines), 0, NOW + LOST + 1)).len(), 4, "for a bounded time");
+    let few: Vec<_> = machines.into_iter().chain([machine(5, Stage::Busy, 1)]).collect();
+    assert_eq!(destroyed(&at(few.clone(), looked(&few), 0, NOW)).len(), 2);
+}
+
+#[test]
 fn after_a_time_in_which_nobody_looked_machines_may_speak_first() {
     let machines = vec![machine(1, Stage::Busy, 605), machine(2, Stage::Ready, 591)];
     let mut history = History::default();
