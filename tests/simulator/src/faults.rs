@@ -173,7 +173,20 @@ mod tests {
         let broken: Vec<_> = (1..=300).filter_map(|seed| run(seed, None, &mut coverage)).collect();
         assert!(broken.is_empty(), "{broken:#?}");
         // Each of them was tried.
-        let Coverage { orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts } = coverage;
+        let Coverage {
+            orphans,
+            adopted,
+            closed,
+            crashes,
+            restarts,
+            late_completes,
+            refused_destroys,
+            budgets_met,
+            silenced,
+            deaf,
+            doubts,
+            killed_for_cover: _,
+        } = coverage;
         let seen = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts];
         assert!(seen.iter().all(|count| *count > 20), "{coverage:?}");
     }
