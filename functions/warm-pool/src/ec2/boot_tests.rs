@@ -16,7 +16,7 @@ fn wanted() -> Wanted {
         ami: String::new(),
         types: Vec::<Kind>::new(),
         spot: true,
-        image: "ghcr.io/kiln/worker@sha256:0123456789abcdef".into(),
+        image: "registry.example.org/kiln/worker@sha256:0123456789abcdef".into(),
         disk_gb: 32,
         api_url: "https://kiln.example.org/".into(),
         max_life_s: 86_400,
@@ -66,7 +66,7 @@ fn a_machine_runs_the_worker_and_ends_when_that_does_whatever_its_exit_code() {
         // A day and a quarter of an hour, before anything else.
         assert!(called[0].starts_with("shutdown -h +1455 "), "{called:?}");
         let run = called.iter().find(|call| call.starts_with("docker run")).unwrap();
-        assert!(run.ends_with("ghcr.io/kiln/worker@sha256:0123456789abcdef --rented ec2"), "{run}");
+        assert!(run.ends_with("registry.example.org/kiln/worker@sha256:0123456789abcdef --rented ec2"), "{run}");
         assert!(run.contains("--gpus all") && run.contains("--network host") && run.contains("-e KILN_SHUTDOWN=/bin/true"), "{run}");
         assert!(called.contains(&format!("told https://kiln.example.org/api/v1 {TOKEN} 86400")), "{called:?}");
         // In no process list.

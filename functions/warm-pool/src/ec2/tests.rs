@@ -25,7 +25,7 @@ fn wanted(spot: bool) -> Wanted {
         ami: "ami-00000001".into(),
         types: vec![kind("g6.xlarge", "L4", 0.8, 30.0), kind("g5.xlarge", "A10G", 1.0, 31.0)],
         spot,
-        image: "ghcr.io/kiln/worker:1".into(),
+        image: "registry.example.org/kiln/worker:1".into(),
         disk_gb: 32,
         api_url: "https://kiln.example.org".into(),
         max_life_s: 86_400,
