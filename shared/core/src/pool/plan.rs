@@ -85,7 +85,7 @@ pub struct Observation {
     pub useful: Option<u32>,
     /// What is committed in each window of the budgets.
     pub committed: Option<BTreeMap<Window, i64>>,
-    /// What most boots take (the 95th percentile), as measured.
+    /// What a boot takes that is among the slowest: as measured, the longest of the machines that are there.
     pub boot_ms: Millis,
     /// What earlier looks left, and what this one makes of it ([`History::look`]).
     pub history: History,
