@@ -11,11 +11,11 @@ use crate::provider::{Created, Listed, Worker};
 use crate::world::{Label, MachineId, State, World};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
-use kiln_core::pool::budget::{self, Deadlines, Rate, Window};
+use kiln_core::pool::budget::{Ahead, Deadlines, Rate, Window};
 use kiln_core::pool::offers::{self, Learned};
 use kiln_core::pool::{Decision, Demand, History, Observation, Plan, Policy, Reason, Seen, plan};
 use kiln_core::time::{Millis, seconds};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 pub const DEADLINES: Deadlines = Deadlines { boot_s: BOOT_S, job_s: LONGEST_JOB_S, tick_s: TICK_S };
 /// Two complete lists must lie so far apart.
@@ -26,6 +26,7 @@ const CREATE_SETTLES: Millis = seconds(120);
 const BETWEEN: Millis = seconds(2);
 /// A host that failed is avoided for so long.
 const AVOID: Millis = seconds(6 * 3_600);
+const HOUR: Millis = seconds(3_600);
 /// The boot that is assumed before five were measured.
 const ASSUMED_BOOT: Millis = seconds(90);
 
@@ -107,7 +108,8 @@ pub struct Executor {
     planted: Option<Planted>,
     pub records: Vec<Record>,
     /// What is committed in each window, never pruned: what was spent stays.
-    pub committed: BTreeMap<Window, i64>,
+    pub committed: HashMap<Window, i64>,
+    ahead: Hour,
     /// Machines whose create was not answered, or not written down, and that were found by their label.
     pub adopted: u64,
     intents: u64,
@@ -131,7 +133,8 @@ impl Executor {
             policy,
             planted,
             records: vec![],
-            committed: BTreeMap::new(),
+            committed: HashMap::new(),
+            ahead: Hour::of(0),
             adopted: 0,
             intents: 0,
             boots: vec![],
@@ -287,8 +290,9 @@ impl Executor {
         }
         let from = world.now + world.hosts[record.host as usize].minimum_ms;
         if self.planted != Some(Planted::ReservesNothing) && record.covered_to > from {
-            for (window, share) in budget::shares(record.rate, record.begun, from, record.covered_to) {
-                *self.committed.entry(window).or_insert(0) -= share;
+            let ahead = self.ahead.at(world.now);
+            for (window, share) in ahead.windows.iter().zip(ahead.shares(record.rate, record.begun, from, record.covered_to)) {
+                add(&mut self.committed, window, -share);
             }
         }
         self.told.closed.push((record.intent, record.machine));
@@ -342,9 +346,8 @@ impl Executor {
         self.told.speakers = instances.iter().filter(|machine| matches!(machine.stage, Stage::Ready | Stage::Busy | Stage::Draining)).count();
         self.told.doubt = self.history.doubt.is_some();
         // Hours, days and months that are over can't be committed to any more.
-        let current = budget::windows(now);
-        let of = |first: &Window| self.committed.range(first.clone()..).take_while(|(window, _)| window.name() == first.name()).collect::<Vec<_>>();
-        let committed = current.iter().flat_map(of).map(|(window, sum)| (window.clone(), *sum)).collect();
+        let windows = &self.ahead.at(now).windows;
+        let committed = windows.iter().filter_map(|window| Some((window.clone(), *self.committed.get(window)?))).collect();
         Observation {
             demand,
             instances,
@@ -449,7 +452,7 @@ impl Executor {
         let Some(offer) = ranked.first().copied().or(offers.last()) else { return Ok(()) };
         let (host, rate) = (offer.host.parse().unwrap_or(0), offer.rate);
         let to = now + DEADLINES.first_ms();
-        if !self.reserve(rate, now, now, to) {
+        if !self.reserve(rate, now, now, to, now) {
             return Ok(());
         }
         self.intents += 1;
@@ -495,7 +498,7 @@ impl Executor {
     fn cover(&mut self, world: &mut World, id: &InstanceId, to: Millis) {
         let Some(at) = self.find(id) else { return };
         let Record { rate, begun, covered_to, .. } = self.records[at];
-        if self.reserve(rate, begun, covered_to, to) {
+        if self.reserve(rate, begun, covered_to, to, world.now) {
             self.records[at].covered_to = to;
         } else {
             self.drain(world, at);
@@ -503,18 +506,54 @@ impl Executor {
     }
 
     /// Commits a span's cost to its windows if it fits in all of them.
-    fn reserve(&mut self, rate: Rate, begun: Millis, from: Millis, to: Millis) -> bool {
+    fn reserve(&mut self, rate: Rate, begun: Millis, from: Millis, to: Millis, now: Millis) -> bool {
         if self.planted == Some(Planted::ReservesNothing) {
             return true;
         }
-        let shares = budget::shares(rate, begun, from, to);
-        if budget::too_much(&shares, &self.committed, &self.policy).is_some() {
+        let ahead = self.ahead.at(now);
+        let shares = ahead.shares(rate, begun, from, to);
+        let too_much = |(window, share): (&Window, &i64)| {
+            let committed = || self.committed.get(window).copied().unwrap_or(0);
+            *share != 0 && window.budget(&self.policy).is_some_and(|budget| committed() + share > budget)
+        };
+        if ahead.windows.iter().zip(&shares).any(too_much) {
             return false;
         }
-        for (window, share) in shares {
-            *self.committed.entry(window).or_insert(0) += share;
+        for (window, share) in ahead.windows.iter().zip(shares) {
+            add(&mut self.committed, window, share);
         }
         true
+    }
+}
+
+/// The windows of an hour and of what may be covered from within it, named once.
+struct Hour {
+    from: Millis,
+    ahead: Ahead,
+}
+
+impl Hour {
+    fn of(from: Millis) -> Self {
+        Self { from, ahead: Ahead::new(from, from + HOUR + 2 * DEADLINES.first_ms()) }
+    }
+
+    fn at(&mut self, now: Millis) -> &Ahead {
+        if now - self.from >= HOUR || now < self.from {
+            *self = Self::of(now.div_euclid(HOUR) * HOUR);
+        }
+        &self.ahead
+    }
+}
+
+fn add(committed: &mut HashMap<Window, i64>, window: &Window, share: i64) {
+    if share == 0 {
+        return;
+    }
+    match committed.get_mut(window) {
+        Some(sum) => *sum += share,
+        None => {
+            committed.insert(window.clone(), share);
+        }
     }
 }
 

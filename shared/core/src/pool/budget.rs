@@ -49,7 +49,7 @@ impl Deadlines {
 }
 
 /// A span of time that a budget is for, as the key of its item: `hour#2026-11-29T06`, `day#2026-11-29`, `month#2026-11`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Window(pub String);
 
 /// The spans that a moment lies in: hour, day and month.
@@ -97,6 +97,7 @@ pub fn shares(rate: Rate, begun: Millis, from: Millis, to: Millis) -> BTreeMap<W
 }
 
 /// The windows of a stretch of time, named once, for many machines that are covered within it: naming them is most of what [`shares`] costs.
+#[derive(Debug, Clone)]
 pub struct Ahead {
     pub windows: Vec<Window>,
     /// The end of each hour, and which windows it lies in.

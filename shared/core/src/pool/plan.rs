@@ -179,10 +179,8 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
 fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a Seen>, plan: &mut Plan) -> Vec<&'a Seen> {
     let tick = seconds(seen.deadlines.tick_s);
     let to = now + seen.deadlines.work_ms() + 5 * tick;
-    let ahead = budget::Ahead::new(now, to);
-    let budgets: Vec<_> = ahead.windows.iter().map(|window| window.budget(policy)).collect();
-    let mut committed: Option<Vec<i64>> =
-        seen.committed.as_ref().map(|committed| ahead.windows.iter().map(|window| committed.get(window).copied().unwrap_or(0)).collect());
+    // What is committed may be unread: then the write itself says whether it fits.
+    let mut books = seen.committed.as_ref().filter(|_| policy.has_budget()).map(|committed| Books::new(committed, policy, now, to));
     let mut staying = Vec::with_capacity(living.len());
     for machine in living {
         let priced = machine.rate != Rate::default();
@@ -196,21 +194,42 @@ fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a S
         }
         // Three more ticks: the next look comes after one, and one may be missed and another die on its way.
         if priced && left < seen.deadlines.work_ms() + 3 * tick {
-            // What is committed may be unread: then the write itself says whether it fits.
-            if let Some(committed) = &mut committed {
-                let shares = ahead.shares(machine.rate, machine.begun, machine.covered_to, to);
-                let fits = |at: &usize| shares[*at] == 0 || budgets[*at].is_none_or(|budget| committed[*at] + shares[*at] <= budget);
-                if let Some(window) = (0..shares.len()).find(|at| !fits(at)).map(|at| &ahead.windows[at]) {
-                    plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::Budget { window: window.name().to_owned() } });
-                    continue;
-                }
-                committed.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
+            if let Some(window) = books.as_mut().and_then(|books| books.commit(machine, to)) {
+                plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::Budget { window } });
+                continue;
             }
             plan.decisions.push(Decision::Cover { id: machine.id.clone(), to });
         }
         staying.push(machine);
     }
     staying
+}
+
+/// What is committed in the windows ahead, and what may be.
+struct Books {
+    ahead: budget::Ahead,
+    budgets: Vec<Option<i64>>,
+    committed: Vec<i64>,
+}
+
+impl Books {
+    fn new(committed: &BTreeMap<Window, i64>, policy: &Policy, now: Millis, to: Millis) -> Self {
+        let ahead = budget::Ahead::new(now, to);
+        let budgets = ahead.windows.iter().map(|window| window.budget(policy)).collect();
+        let committed = ahead.windows.iter().map(|window| committed.get(window).copied().unwrap_or(0)).collect();
+        Self { ahead, budgets, committed }
+    }
+
+    /// Adds what a machine costs further, or names the window that it does not fit into.
+    fn commit(&mut self, machine: &Seen, to: Millis) -> Option<String> {
+        let shares = self.ahead.shares(machine.rate, machine.begun, machine.covered_to, to);
+        let fits = |at: &usize| shares[*at] == 0 || self.budgets[*at].is_none_or(|budget| self.committed[*at] + shares[*at] <= budget);
+        if let Some(at) = (0..shares.len()).find(|at| !fits(at)) {
+            return Some(self.ahead.windows[at].name().to_owned());
+        }
+        self.committed.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
+        None
+    }
 }
 
 /// What the jobs need.

@@ -91,6 +91,11 @@ impl Policy {
         self.desired_size.max(self.min)
     }
 
+    /// Whether anything limits what the pool may cost.
+    pub fn has_budget(&self) -> bool {
+        [self.budget_hour_microusd, self.budget_day_microusd, self.budget_month_microusd].iter().any(Option::is_some)
+    }
+
     /// What is wrong with it, by field.
     pub fn validate(&self) -> Result<(), FieldError> {
         let wrong = |field: &str, message: &str| Err(FieldError::new(field, message));
