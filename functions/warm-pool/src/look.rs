@@ -54,6 +54,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
     let instances: Vec<Seen> = fleet.instances.iter().map(|instance| see(instance, depth.as_ref(), now)).collect();
     let useful = useful(app, depth.as_ref()).await;
+    run.learn(&fleet.instances, now);
     // A word that is lost, or two, are no silence.
     let lost_after_s = app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s);
     run.history.look(run.ran_at, &instances, unserved(depth.as_ref(), useful), lost_after_s, now);
@@ -63,7 +64,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         instances,
         useful,
         committed,
-        boot_ms: boot(&fleet.instances).unwrap_or_else(|| providers.usual_boot()),
+        boot_ms: run.boots.slowest().unwrap_or_else(|| providers.usual_boot()),
         history: run.history.clone(),
         lost_after_s,
         deadlines: deadlines(app),
@@ -72,7 +73,6 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
             second => second,
         },
     };
-    run.learn(&fleet.instances, now);
     let learned = Learned {
         jobs_per_hour: run.jobs_per_hour.clone(),
         avoid: run.avoid.clone(),
@@ -128,11 +128,6 @@ fn service(app: &App, timings: &Timings, kind: &str) -> Millis {
 fn mean(timings: &Timings) -> Option<Millis> {
     let (sum, count) = timings.0.values().fold((0, 0), |(sum, count), times| (sum + times.run.sum_ms, count + times.run.count()));
     (count > 0).then(|| (sum / count) as Millis)
-}
-
-/// The longest boot of the machines that are there.
-fn boot(instances: &[Instance]) -> Option<Millis> {
-    instances.iter().filter_map(|instance| Some(instance.ready_at? - instance.requested_at)).max()
 }
 
 fn see(instance: &Instance, depth: Option<&Depth>, now: Millis) -> Seen {

@@ -9,7 +9,7 @@ use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
 use kiln_core::pool::charges::Daily;
 use kiln_core::pool::usage::{Life, ToldPhase, end, ended};
-use kiln_core::pool::{Arrivals, History, Policy, Waits};
+use kiln_core::pool::{Arrivals, Boots, History, Policy, Waits};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,8 @@ pub struct Stood {
 pub struct RunState {
     #[serde(default)]
     pub arrivals: Arrivals,
+    #[serde(default)]
+    pub boots: Boots,
     #[serde(flatten)]
     pub history: History,
     /// Hosts that did not boot, fell silent or failed what others did, and until when none is rented of them.
@@ -238,9 +240,10 @@ impl RunState {
         self.avoid_why.iter().filter(|(host, said)| why.contains(&said.as_str()) && self.avoid.get(*host).is_some_and(|until| *until > now)).count()
     }
 
-    /// Measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
+    /// Remembers what boots took, measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
     /// what a GPU is compared by is how long it takes for the same jobs.
     pub fn learn(&mut self, instances: &[Instance], now: Millis) {
+        self.boots.look(instances.iter().filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
         self.avoid.retain(|_, until| *until > now);
         while self.avoid.len() > MOST_LEARNED {
             self.avoid.pop_first();

@@ -4,12 +4,13 @@
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - [`spot`]: how it goes with machines that may be taken away
-//! - [`arrivals`]: how many jobs came lately; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
+//! - [`arrivals`]: how many jobs came lately; [`boots`]: what boots took; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //! - [`usage`]: what a machine was used for, and what that cost; [`quarantine`]: which hosts fail what others do
 //!
 //! All of it is pure: the warm pool reads, asks [`plan::plan`], and carries its decisions out.
 
 pub mod arrivals;
+pub mod boots;
 pub mod budget;
 pub mod charges;
 pub mod forecast;
@@ -25,6 +26,7 @@ pub mod standing;
 pub mod usage;
 
 pub use arrivals::Arrivals;
+pub use boots::Boots;
 pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};

@@ -85,7 +85,7 @@ pub struct Observation {
     pub useful: Option<u32>,
     /// What is committed in each window of the budgets.
     pub committed: Option<BTreeMap<Window, i64>>,
-    /// What a boot takes that is among the slowest: as measured, the longest of the machines that are there.
+    /// What a boot takes that is among the slowest ([`Boots`](super::Boots)).
     pub boot_ms: Millis,
     /// What earlier looks left, and what this one makes of it ([`History::look`]).
     pub history: History,
