@@ -3,6 +3,7 @@
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
 use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
+use crate::reconcile::{ENDED_BEFORE_READY, left_for};
 use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const FULL_FOR: Millis = seconds(5 * 60);
 /// Why.
 const FULL: &str = "none_there";
+/// Two held the boot token of a machine there: it was read by somebody else.
+const BOOT_TWICE: &str = "boot_token_twice";
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -92,12 +95,17 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 if let Some(instance) = find(id) {
                     let why = match reason {
                         Reason::BootTooLong { .. } | Reason::IdleBesideWork { .. } => Some(reason.code()),
+                        Reason::SentAway | Reason::Silent { .. } if instance.boot_twice => Some(BOOT_TWICE),
+                        // Its tokens are revoked: it is silent because we ended it.
+                        Reason::Silent { .. } if instance.stage == Stage::Lost => None,
+                        Reason::Silent { .. } if instance.missing_since.is_some() && instance.ready_at.is_none() => Some(ENDED_BEFORE_READY),
                         Reason::Silent { .. } if instance.slot().is_none() => Some(reason.code()),
                         Reason::Silent { .. } => Some(SILENT_AT_WORK).filter(|_| may_leave_silent(pool.fleet, run, app.now())),
                         _ => None,
                     };
                     if let Some(why) = why {
-                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, Provider::avoided_for);
+                        let of_provider = if why == ENDED_BEFORE_READY { left_for } else { Provider::avoided_for };
+                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, of_provider);
                         run.leave(&instance.host, until, why);
                         learned.avoid.insert(instance.host.clone(), until);
                     }
@@ -326,6 +334,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         version: None,
         boot_hash: Some(boot.hash),
         boot_used: None,
+        boot_twice: false,
         boot_expires_at: now + seconds(app.settings().boot_s),
         registered_at: None,
         ready_at: None,

@@ -141,11 +141,12 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
     // Two deployments of one name may share an account: the tag tells theirs from ours.
     let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
-    let (mut unwanted, mut taken) = (Vec::new(), 0);
+    let mut found = reconcile::Found::default();
     for (provider, machines) in &listed {
-        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted, &mut taken).await?;
+        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut found).await?;
     }
-    (0..taken).for_each(|_| run.history.spot.taken(app.now()));
+    (0..found.taken).for_each(|_| run.history.spot.taken(app.now()));
+    found.left.iter().for_each(|(host, until, why)| run.leave(host, *until, why));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
     let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
@@ -158,7 +159,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
         (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let done = act::all(&pool, &plan, run, &unwanted).await;
+    let done = act::all(&pool, &plan, run, &found.unwanted).await;
     books::tell(app, &fleet.instances).await;
     books::daily(&pool, run).await;
     if let Some(at) = done.rented_at {
@@ -246,6 +247,8 @@ fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize)
     println!("{line}");
 }
 
+#[cfg(test)]
+mod hosts_tests;
 #[cfg(test)]
 mod pool_tests;
 #[cfg(test)]

@@ -16,21 +16,51 @@ const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
 
+/// For how long no machine is rented of a host whose machine ended before it was ready: as long as its provider has hosts left alone, and an hour at
+/// most. A setting or an image that is wrong ends all of them, and when it is mended there must be hosts left.
+const LEFT_FOR: Millis = seconds(3_600);
+/// Why, to an operator.
+pub(crate) const ENDED_BEFORE_READY: &str = "ended_before_ready";
+
+/// What a run finds that is not as the table has it, for what comes after.
+#[derive(Default)]
+pub(crate) struct Found<'a> {
+    /// What is to be destroyed: a provider that hangs there must not keep the run from covering what works.
+    pub unwanted: Vec<(&'a dyn Provider, String)>,
+    /// How many were taken away.
+    pub taken: u32,
+    /// Hosts that none is to be rented of, until when, and why.
+    pub left: Vec<(String, Millis, &'static str)>,
+}
+
+impl Found<'_> {
+    /// It has ended by itself, or was ended there, before it could do anything: the next one of that host would do the same.
+    fn ended(&mut self, provider: &dyn Provider, instance: &Instance, now: Millis) {
+        let by_itself = instance.provider_id.is_some() && instance.ready_at.is_none() && !instance.drain && instance.stage != Stage::Lost;
+        if by_itself && !provider.own() {
+            tracing::warn!(instance_id = %instance.instance_id, host = instance.host, "a machine has ended before it was ready: its host is left");
+            self.left.push((instance.host.clone(), now + left_for(provider), ENDED_BEFORE_READY));
+        }
+    }
+}
+
+/// For how long a host is left for that.
+pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
+    LEFT_FOR.min(provider.avoided_for())
+}
+
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
 const MOST_BY_ID: usize = 5;
 
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
-/// machines of ours that we don't know, and gives the instances that remain. Counts on `taken` those that were taken away.
-///
-/// What is to be destroyed is put on `unwanted`: a provider that hangs there must not keep the run from covering what works.
+/// machines of ours that we don't know, and gives the instances that remain; what else is to be done about it is put on `found`.
 pub(crate) async fn reconcile<'a>(
     app: &App,
     provider: &'a dyn Provider,
     ours: &str,
     instances: Vec<Instance>,
     machines: &[Machine],
-    unwanted: &mut Vec<(&'a dyn Provider, String)>,
-    taken: &mut u32,
+    found: &mut Found<'a>,
 ) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
@@ -58,9 +88,10 @@ pub(crate) async fn reconcile<'a>(
             // It may stand there for ever, until nobody pays more: it is replaced at once.
             if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
-                *taken += 1;
+                found.taken += 1;
             }
-            unwanted.push((provider, ended.provider_id.clone()));
+            found.ended(provider, &instance, now);
+            found.unwanted.push((provider, ended.provider_id.clone()));
         }
         let may_ask = instance.provider_id.is_none() || by_id.contains(&instance.instance_id);
         if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance).await {
@@ -77,7 +108,8 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        *taken += u32::from(may_be_taken(&instance));
+        found.taken += u32::from(may_be_taken(&instance));
+        found.ended(provider, &instance, now);
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
@@ -91,7 +123,7 @@ pub(crate) async fn reconcile<'a>(
         };
         if !remain.iter().any(known) {
             tracing::warn!(label = machine.label, "a machine of ours that we don't know is destroyed");
-            unwanted.push((provider, machine.provider_id.clone()));
+            found.unwanted.push((provider, machine.provider_id.clone()));
         }
     }
     Ok(remain)
