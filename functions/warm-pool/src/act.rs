@@ -8,7 +8,7 @@ use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
-use kiln_core::pool::budget::Rate;
+use kiln_core::pool::budget::{Rate, cost_until};
 use kiln_core::pool::offers::{Learned, Offer, ranked};
 use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
@@ -208,7 +208,7 @@ struct Choice {
     /// Hosts that the provider said it has no machine of.
     full: Vec<String>,
     /// Why there are no offers, or not all.
-    why: Option<anyhow::Error>,
+    why: Option<String>,
 }
 
 impl Choice {
@@ -225,18 +225,25 @@ impl Choice {
             // One machine may be on offer by a bid and on demand: it is one.
             self.offers.retain(|other| other.provider != best.provider || other.id != best.id);
         }
-        match (best, self.why.take()) {
+        match (best, &self.why) {
             (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
-            (None, Some(why)) => Err(why),
+            (None, Some(why)) => bail!("{why}"),
             (None, None) => bail!("there are no more machines on offer"),
         }
     }
 
     /// There is none of this kind now. What is offered of it is asked for no more; if nothing is left, this is why.
-    fn is_full(&mut self, host: String, why: anyhow::Error) {
+    fn is_full(&mut self, host: String, why: &anyhow::Error) {
         self.offers.retain(|offer| offer.host != host);
         self.full.push(host);
-        self.why = Some(why);
+        self.why = Some(format!("{why:#}"));
+    }
+
+    /// No budget has room for what such a machine costs at first, nor for a dearer one.
+    fn is_dear(&mut self, rate: Rate, for_ms: Millis, why: &anyhow::Error) {
+        let first = |rate: Rate| cost_until(rate, 0, for_ms);
+        self.offers.retain(|offer| first(offer.rate) < first(rate));
+        self.why = Some(format!("{why:#}"));
     }
 }
 
@@ -256,12 +263,12 @@ impl Pool<'_> {
         for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, provider.offers(self.policy).await))).await {
             match offers {
                 Ok(offers) => found.extend(offers),
-                Err(error) => choice.why = Some(error.context(format!("the offers of {} could not be read", provider.name()))),
+                Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),
             }
         }
         choice.offers = ranked(&found, self.policy, learned, now).into_iter().cloned().collect();
         if choice.offers.is_empty() && !found.is_empty() && choice.why.is_none() {
-            choice.why = Some(anyhow::anyhow!("none of {} machines on offer may be rented by the pool's policy", found.len()));
+            choice.why = Some(format!("none of {} machines on offer may be rented by the pool's policy", found.len()));
         }
         choice.offers.reverse();
         Ok(choice)
@@ -274,25 +281,33 @@ enum Ordered {
     Made { interruptible: bool },
     /// The provider has none at this host, by its own word.
     Full { host: String, why: anyhow::Error },
+    /// No budget has room for one at this rate.
+    Dear { rate: Rate, for_ms: Millis, why: anyhow::Error },
     /// The provider takes no order in what is left of this run.
     Later,
 }
 
-/// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own. Gives whether
-/// the machine may be taken away; nothing where its provider takes no order in what is left of this run.
+/// Where the provider has none of the best kind, or no budget has room for one, the next best is asked for: each with an intent, a cover and a boot
+/// token of its own. Gives whether the machine may be taken away; nothing where its provider takes no order in what is left of this run.
 async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut RunState) -> anyhow::Result<Option<bool>> {
     loop {
         let (host, why) = match order(pool, choice, reason, run).await? {
             Ordered::Made { interruptible } => return Ok(Some(interruptible)),
             Ordered::Later => return Ok(None),
             Ordered::Full { host, why } => (host, why),
+            // Nothing was asked for, so there is time for another.
+            Ordered::Dear { rate, for_ms, why } => {
+                tracing::warn!(microusd_per_hour = rate.microusd_per_hour, error = format!("{why:#}"), "a cheaper machine is looked for");
+                choice.is_dear(rate, for_ms, &why);
+                continue;
+            }
         };
         if !pool.has_time() {
             choice.full.push(host);
             return Err(why.context("the provider has no such machine now, and there was no time to ask for another"));
         }
         tracing::warn!(host, error = format!("{why:#}"), "the provider has no such machine now; the next offer is asked for");
-        choice.is_full(host, why.context("the provider gave no machine"));
+        choice.is_full(host, &why.context("the provider gave no machine"));
     }
 }
 
@@ -354,7 +369,10 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     };
     match app.table().rent(&instance, policy, run.epoch).await? {
         Ok(()) => {}
-        Err(NoCover::Budget(window)) => anyhow::bail!("the {}'s budget has no room for what a machine may cost", window.name()),
+        Err(NoCover::Budget(window)) => {
+            let why = anyhow::anyhow!("the {}'s budget has no room for what a machine may cost", window.name());
+            return Ok(Ordered::Dear { rate, for_ms: instance.covered_to - now, why });
+        }
         Err(NoCover::Moved) => anyhow::bail!("the intent {id} stands already"),
         Err(NoCover::NotOurTurn) => anyhow::bail!("another run acts by now"),
     }

@@ -252,4 +252,6 @@ mod hosts_tests;
 #[cfg(test)]
 mod pool_tests;
 #[cfg(test)]
+mod rent_tests;
+#[cfg(test)]
 mod wake_tests;

@@ -320,9 +320,9 @@ async fn two_runs_at_once_rent_what_one_would() {
 }
 
 #[tokio::test]
-async fn an_offer_that_is_gone_leaves_nothing_behind() {
+async fn an_order_that_is_refused_leaves_nothing_behind() {
     let world = World::with(one()).await;
-    world.fault(json!({ "kind": "gone", "method": "PUT" })).await;
+    world.fault(json!({ "kind": "success_false", "method": "PUT" })).await;
     assert_eq!(world.run().await["failed"], 1);
     assert_eq!((world.known().await.len(), world.hour().await), (0, 0));
     assert_eq!(world.run().await["started"], 1);

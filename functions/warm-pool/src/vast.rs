@@ -147,6 +147,12 @@ impl Answer {
     fn done(&self) -> bool {
         self.status.is_success() && self.body["success"].as_bool() != Some(false)
     }
+
+    /// Whether it refuses this one offer, which somebody else took, which can't start, or whose price has risen: another one may be had.
+    fn refuses_offer(&self) -> bool {
+        let no_ask = || self.body["msg"].as_str().is_some_and(|text| text.contains("no_such_ask"));
+        self.status == StatusCode::GONE || matches!(self.body["error"].as_str(), Some("no_such_ask" | "invalid_price")) || no_ask()
+    }
 }
 
 /// As it is listed; nearly every field may be null.
@@ -367,6 +373,9 @@ impl Provider for Vast {
             Some(id) if answer.done() => Ok(id.to_string()),
             None if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(NotMade::TooSoon(self.pace.penalty, anyhow::anyhow!("{}", answer.why()))),
             // Said in so many words.
+            None if (answer.status.is_client_error() || answer.body["success"] == false) && answer.refuses_offer() => {
+                Err(NotMade::Full(anyhow::anyhow!("{}", answer.why())))
+            }
             None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
             _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
         }

@@ -126,6 +126,9 @@ async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
         let order = order(n as u128, Some(offer));
         let refused = vast.create(&order).await.unwrap_err();
         assert_eq!(!matches!(refused, NotMade::Unknown(_)), known, "{fault}: {refused:?}");
+        // What is wrong with the offer is no reason to ask for no other.
+        let of_offer = matches!(fault["kind"].as_str(), Some("gone" | "unavailable"));
+        assert_eq!(matches!(refused, NotMade::Full(_)), of_offer, "{fault}: {refused:?}");
         assert_eq!((shop.exist().await.len() - before, shop.came("PUT").await - sent), (usize::from(made), 1), "{fault}");
         // Where one was made, its label tells whose it is.
         assert_eq!(vast.list().await.unwrap().iter().any(|machine| machine.label == order.label), made, "{fault}");
@@ -229,6 +232,11 @@ async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
         assert!(price.is_none_or(|price| bid.rate.microusd_per_hour * 10 <= price * 9), "{bid:?} {price:?}");
         assert!(bid.bid_microusd_per_hour.is_some_and(|of_gpu| of_gpu > 0 && of_gpu < bid.rate.microusd_per_hour), "{bid:?}");
     }
+    // Below the least that is taken by now.
+    let low = Offer { bid_microusd_per_hour: Some(1), ..bids[0].clone() };
+    assert!(matches!(vast.create(&order(2, Some(low))).await, Err(NotMade::Full(_))));
+    let nothing = Offer { id: "1".into(), ..bids[0].clone() };
+    assert!(matches!(vast.create(&order(3, Some(nothing))).await, Err(NotMade::Full(_))));
     let order = order(1, Some(bids[0].clone()));
     assert_eq!(vast.order(&order)["price"], json!(bids[0].bid_microusd_per_hour.unwrap() as f64 / 1e6));
     let id = vast.create(&order).await.unwrap();
