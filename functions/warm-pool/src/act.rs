@@ -1,5 +1,6 @@
 //! Carries the plan's decisions out. One machine's trouble is no reason to leave the others alone.
 
+use crate::deadline::{Deadline, within};
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
 use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
@@ -45,22 +46,19 @@ pub(crate) struct Pool<'a> {
     pub policy: &'a Policy,
     pub fleet: &'a Fleet,
     pub learned: &'a Learned,
-    pub begun: Instant,
+    pub deadline: Deadline,
 }
-
-/// A run asks a provider for nothing new after so long: what it began must end before the function's time-out.
-const ASKS_FOR: Duration = Duration::from_secs(28);
 
 impl Pool<'_> {
+    /// Whether an order may still be begun, of the provider that takes least for it.
     fn has_time(&self) -> bool {
-        self.begun.elapsed() < ASKS_FOR
-    }
-
-    /// For how long it may still ask.
-    pub(crate) fn time_left(&self) -> Duration {
-        ASKS_FOR.saturating_sub(self.begun.elapsed())
+        let least = self.rent_at.iter().map(|provider| provider.order_takes()).min().unwrap_or_default();
+        !self.deadline.left_for(least).is_zero()
     }
 }
+
+/// None is asked to go when less than this is left: an answer takes so long at most.
+const DESTROY_TAKES: Duration = Duration::from_secs(8);
 
 /// A machine that goes in this run.
 struct Going {
@@ -260,7 +258,7 @@ impl Pool<'_> {
         let many = others.iter().filter(|provider| provider.has_many()).map(|provider| provider.name().to_owned()).collect();
         let mut choice = Choice { own: own.collect(), offers: vec![], many, full: vec![], why: None };
         let mut found = Vec::new();
-        for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, provider.offers(self.policy).await))).await {
+        for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, self.deadline.read(provider.offers(self.policy)).await))).await {
             match offers {
                 Ok(offers) => found.extend(offers),
                 Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),
@@ -318,7 +316,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     let provider = pool.providers.must(&name)?;
     let early = run.orders_from.get(&name).map_or(0, |from| from - app.now());
     let wait = Duration::from_millis(u64::try_from(early).unwrap_or(0));
-    if wait >= pool.time_left() {
+    if wait >= pool.deadline.left_for(provider.order_takes()) {
         tracing::info!(provider = name, wait_ms = early, "its provider takes no other order in this run; the next one goes on");
         return Ok(Ordered::Later);
     }
@@ -437,10 +435,17 @@ async fn give_back(pool: &Pool<'_>, going: &[Going], done: &mut Done) {
     for going in going {
         by_provider.entry(&going.provider).or_default().push(going.provider_id.clone());
     }
-    let until = pool.begun + ASKS_FOR;
-    let left = futures::future::join_all(by_provider.into_iter().map(async |(name, ids)| match pool.providers.must(name) {
-        Ok(provider) => provider.destroy_many(&ids, until).await.into_iter().map(|(id, why)| (name, id, why)).collect(),
-        Err(error) => ids.into_iter().map(|id| (name, id, anyhow::anyhow!("{error:#}"))).collect::<Vec<_>>(),
+    let (begins_until, until) = (Instant::now() + pool.deadline.left_for(DESTROY_TAKES), pool.deadline.ends());
+    let left = futures::future::join_all(by_provider.into_iter().map(async |(name, ids)| {
+        let done = match pool.providers.must(name) {
+            // One that is cut off may be done; that is asked again.
+            Ok(provider) => within(until, async { Ok(provider.destroy_many(&ids, begins_until).await) }).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(left) => left.into_iter().map(|(id, why)| (name, id, why)).collect(),
+            Err(error) => ids.into_iter().map(|id| (name, id, anyhow::anyhow!("{error:#}"))).collect::<Vec<_>>(),
+        }
     }));
     let left: Vec<_> = left.await.into_iter().flatten().collect();
     for (provider, id, error) in &left {

@@ -99,6 +99,10 @@ pub trait Provider: Send + Sync {
     async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         Ok(None)
     }
+    /// How long an order takes at most until it is answered, or known not to be.
+    fn order_takes(&self) -> Duration {
+        Duration::from_secs(15)
+    }
     /// The least time between two orders.
     fn between_orders(&self) -> Duration {
         Duration::ZERO

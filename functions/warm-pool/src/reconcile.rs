@@ -4,12 +4,14 @@
 //! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
 //! and it is gone by its id too. One that has ended at the provider and is still listed is destroyed: it may cost.
 
+use crate::deadline::{Deadline, within};
 use crate::provider::{Machine, Provider};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, flow};
 use kiln_store::Instance;
+use std::time::Instant;
 
 /// Between the first list that lacks a machine and the one that it is believed gone by.
 const GONE_AFTER: Millis = seconds(60);
@@ -60,11 +62,13 @@ pub(crate) async fn reconcile<'a>(
     ours: &str,
     instances: Vec<Instance>,
     machines: &[Machine],
+    deadline: Deadline,
     found: &mut Found<'a>,
 ) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
     let by_id = by_id(provider, &instances, machines, now);
+    let asks_until = deadline.by_id();
     for mut instance in instances {
         if instance.provider != provider.name() {
             remain.push(instance);
@@ -94,7 +98,7 @@ pub(crate) async fn reconcile<'a>(
             found.unwanted.push((provider, ended.provider_id.clone()));
         }
         let may_ask = instance.provider_id.is_none() || by_id.contains(&instance.instance_id);
-        if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance).await {
+        if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance, asks_until).await {
             if instance.missing_since.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
@@ -157,9 +161,9 @@ fn by_id(provider: &dyn Provider, instances: &[Instance], machines: &[Machine], 
 }
 
 /// What the list lacks may be there all the same.
-async fn gone_by_id(provider: &dyn Provider, instance: &Instance) -> bool {
+async fn gone_by_id(provider: &dyn Provider, instance: &Instance, until: Instant) -> bool {
     let Some(id) = &instance.provider_id else { return true };
-    match provider.is_gone(id).await {
+    match within(until, provider.is_gone(id)).await {
         Ok(gone) => {
             if !gone {
                 tracing::warn!(instance_id = %instance.instance_id, "the list lacks a machine that is there");

@@ -1,11 +1,15 @@
 //! Which offers are asked for, one after the other, and until when.
 
-use crate::pool_tests::{World, one};
-use crate::{POOL, Provider};
+use crate::deadline::Deadline;
+use crate::pool_tests::{KEY, World, one};
+use crate::{POOL, handle_until};
 use kiln_core::pool::Policy;
 use kiln_core::pool::budget::cost_until;
 use kiln_core::pool::offers::{Learned, Offer, ranked};
-use serde_json::json;
+use kiln_vast_stand_in::Config;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// What a world's provider offers, the best first.
 async fn offers(world: &World, policy: &Policy) -> Vec<Offer> {
@@ -72,4 +76,45 @@ async fn where_the_best_offer_is_beyond_the_budget_a_cheaper_one_is_rented() {
     assert_eq!((done["started"].clone(), done["failed"].clone(), orders(&poor).await.len()), (json!(0), json!(3), 0));
     let told = poor.app.table().fleet(POOL).await.unwrap().run.told;
     assert!(told.iter().filter(|told| told.reason == "not_rented").all(|told| told.text.contains("month's budget")), "{told:?}");
+}
+
+#[tokio::test]
+async fn no_order_is_begun_that_could_be_cut_off_and_the_next_look_goes_on() {
+    let many = Policy { desired_size: 12, max: 12, ..Policy::default() };
+    let config = Config { offers: kiln_vast_stand_in::generate(7, 200), ..Config::new(KEY) };
+    let mut world = World::at(config, many).await;
+    world.paced(700, 2_000, 10, false).await;
+    let takes = world.vast.of("vast").unwrap().order_takes();
+    // In two seconds there are three orders at most.
+    let (begun, left) = (Instant::now(), Duration::from_secs(2));
+    let done = handle_until(&world.app, &world.vast, json!({}), Deadline::within(takes + left)).await.unwrap();
+    let first = done["started"].as_u64().unwrap();
+    assert!(first <= 3 && begun.elapsed() < takes, "{done} in {:?}", begun.elapsed());
+    assert_eq!((done["failed"].clone(), orders(&world).await.len() as u64), (json!(0), first));
+    // Its turn is given back, and when the next order may come is known to the next run.
+    assert_ne!(world.run().await["another_runs"], true);
+    assert_eq!(world.exist().await.len(), 12);
+    assert!(orders(&world).await.iter().all(|status| *status == 200));
+    // With no time at all nothing is asked for.
+    world.set(Policy { desired_size: 13, max: 13, ..Policy::default() }).await;
+    let done = handle_until(&world.app, &world.vast, json!({}), Deadline::within(takes)).await.unwrap();
+    assert_eq!((done["started"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(0), json!(0), 12));
+}
+
+#[tokio::test]
+async fn a_provider_that_never_answers_keeps_no_run_from_ending_in_time_with_its_turn_given_back() {
+    let world = World::with(one()).await;
+    world.run().await;
+    for (method, left_s) in [("GET", 6), ("DELETE", 9)] {
+        world.set(Policy { safe_mode: true, ..one() }).await;
+        world.fault(json!({ "kind": "delay", "method": method, "ms": 60_000, "until_cleared": true })).await;
+        let begun = Instant::now();
+        handle_until(&world.app, &world.vast, json!({}), Deadline::within(Duration::from_secs(left_s))).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(left_s + 3), "{method}: {:?}", begun.elapsed());
+        world.control(Method::DELETE, "faults", Value::Null).await;
+        assert_eq!(world.exist().await.len(), 1, "{method}");
+    }
+    // The next look has its turn, and does what was left.
+    assert_eq!(world.run().await["failed"], 0);
+    assert_eq!(world.exist().await.len(), 0);
 }

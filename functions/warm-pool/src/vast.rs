@@ -425,6 +425,10 @@ impl Provider for Vast {
         bail!("machine {id} could not be destroyed: {}", answer.why())
     }
 
+    fn order_takes(&self) -> Duration {
+        TIME_OUT
+    }
+
     fn between_orders(&self) -> Duration {
         self.pace.create
     }

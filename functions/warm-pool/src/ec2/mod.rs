@@ -177,6 +177,10 @@ impl Provider for Ec2 {
         seconds(240)
     }
 
+    fn order_takes(&self) -> Duration {
+        ORDER
+    }
+
     fn has_many(&self) -> bool {
         true
     }
