@@ -1,6 +1,6 @@
 //! Which hosts are left, and why: by machines that ended before they were any use, and by boot tokens that two hold.
 
-use crate::pool_tests::{Own, World, idle, one};
+use crate::pool_tests::{Own, World, idle, one, spot};
 use crate::{POOL, Providers};
 use kiln_core::fleet::Stage;
 use kiln_core::pool::Policy;
@@ -111,4 +111,36 @@ async fn a_host_whose_boot_token_was_used_twice_is_left_and_one_that_an_operator
     assert!(run.avoid[&known[0].host] > now + seconds(80_000));
     let there = world.known().await;
     assert!(there.iter().all(|instance| known.contains(instance) || instance.stage == Stage::Lost || instance.host != known[0].host), "{there:?}");
+}
+
+#[tokio::test]
+async fn a_bid_that_ended_by_itself_or_before_it_was_ready_is_not_one_that_was_taken_away() {
+    let taken = async |world: &World| left(world).await.history.spot.taken_at.is_some();
+    let bid = async || {
+        let world = World::with(spot()).await;
+        world.run().await;
+        assert!(world.known().await[0].interruptible);
+        world
+    };
+    let end = async |world: &World, how: &str| {
+        world.control(Method::POST, &format!("instances/{}/{how}", world.exist().await[0].0), json!({})).await;
+        world.run().await;
+    };
+    // Its container has ended by itself; and it gave itself back, at the end of its longest life.
+    for listed in [true, false] {
+        let world = bid().await;
+        let now = world.app.now();
+        world.change(|instance| idle(instance, now, 10)).await;
+        if listed {
+            end(&world, "die").await;
+        } else {
+            gives_itself_back(&world).await;
+        }
+        assert!(!taken(&world).await && left(&world).await.avoid.is_empty(), "listed: {listed}");
+    }
+    // Outbid before it was of any use.
+    let world = bid().await;
+    let host = world.known().await.remove(0).host;
+    end(&world, "outbid").await;
+    assert!(!taken(&world).await && left(&world).await.avoid.contains_key(&host));
 }

@@ -679,7 +679,7 @@ impl Provider for Own {
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let mut machines = self.1.lock().unwrap();
         let id = format!("{}", machines.len());
-        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true });
+        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true, taken: false });
         Ok(id)
     }
     async fn destroy(&self, id: &str) -> anyhow::Result<()> {

@@ -18,6 +18,9 @@ const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
 
+/// Two looks: one that was taken away spoke so shortly before it was first missed.
+const HEARD_WITHIN: Millis = seconds(120);
+
 /// For how long no machine is rented of a host whose machine ended before it was ready: as long as its provider has hosts left alone, and an hour at
 /// most. A setting or an image that is wrong ends all of them, and when it is mended there must be hosts left.
 const LEFT_FOR: Millis = seconds(3_600);
@@ -90,7 +93,7 @@ pub(crate) async fn reconcile<'a>(
         if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
             // It may stand there for ever, until nobody pays more: it is replaced at once.
-            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+            if ended.taken && may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
                 found.taken += 1;
             }
@@ -112,7 +115,7 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        found.taken += u32::from(may_be_taken(&instance));
+        found.taken += u32::from(was_taken(provider, &instance, asks_until).await);
         found.ended(provider, &instance, now);
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
@@ -133,9 +136,21 @@ pub(crate) async fn reconcile<'a>(
     Ok(remain)
 }
 
-/// Nobody asked it to end: somebody else may have it now.
+/// Nobody asked it to end, and it was of use: somebody else may have it now. What ended before that is no word about its market.
 fn may_be_taken(instance: &Instance) -> bool {
-    instance.interruptible && !instance.drain && instance.stage != Stage::Lost
+    instance.interruptible && instance.ready_at.is_some() && !instance.drain && instance.stage != Stage::Lost
+}
+
+/// Whether its provider says so. One that had not been heard for a while ended for that.
+async fn was_taken(provider: &dyn Provider, instance: &Instance, until: Instant) -> bool {
+    let (Some(id), Some(ended), Some(heard)) = (&instance.provider_id, instance.missing_since, instance.heartbeat_at) else { return false };
+    if !may_be_taken(instance) || ended - heard > HEARD_WITHIN {
+        return false;
+    }
+    within(until, provider.was_taken(id, ended - instance.requested_at)).await.unwrap_or_else(|error| {
+        tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "whether a machine was taken away could not be read");
+        false
+    })
 }
 
 /// Whether the listed machine is this instance, and still something that may cost or work.

@@ -537,9 +537,12 @@ impl Vast {
 
 impl From<Listed> for Machine {
     fn from(listed: Listed) -> Self {
-        let ended = matches!(listed.actual_status.as_deref(), Some("exited" | "stopped" | "destroyed" | "terminated"))
-            || listed.intended_status.as_deref() == Some("stopped");
-        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended }
+        let actual = listed.actual_status.as_deref();
+        let stopped = actual == Some("stopped") || listed.intended_status.as_deref() == Some("stopped");
+        let ended = stopped || matches!(actual, Some("exited" | "destroyed" | "terminated"));
+        // We stop none. A container that has ended by itself has exited.
+        let taken = stopped && actual != Some("exited");
+        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken }
     }
 }
 
