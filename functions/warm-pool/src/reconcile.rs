@@ -2,7 +2,7 @@
 //!
 //! Promises (invariant 8): what carries our label and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
 //! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
-//! and it is gone by its id too. One that has ended at the provider and is still listed is destroyed: it may cost.
+//! and it is gone by its id too; one that the list hides, and that is there by its id, is as one that is listed. One that has ended at the provider and is still listed is destroyed: it may cost.
 
 use crate::deadline::{Deadline, within};
 use crate::provider::{Machine, Provider};
@@ -90,7 +90,8 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
+        let listed = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref());
+        if let Some(ended) = listed {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
             // It may stand there for ever, until nobody pays more: it is replaced at once.
             if ended.taken && may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
@@ -101,8 +102,14 @@ pub(crate) async fn reconcile<'a>(
             found.unwanted.push((provider, ended.provider_id.clone()));
         }
         let may_ask = instance.provider_id.is_none() || by_id.contains(&instance.instance_id);
-        if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance, asks_until).await {
-            if instance.missing_since.is_none() && !provider.lists_at_once() {
+        let asks = may_ask && gone(provider, &instance, now, app.settings().boot_s);
+        let is_gone = if asks { gone_by_id(provider, &instance, asks_until).await } else { None };
+        if is_gone != Some(true) {
+            if is_gone == Some(false) && listed.is_none() {
+                // For this run it is as if it were listed: it is destroyed if it is to go, and what it costs counts. The table keeps since when it isn't,
+                // so that the next run asks again.
+                instance.missing_since = None;
+            } else if instance.missing_since.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
             }
@@ -175,19 +182,19 @@ fn by_id(provider: &dyn Provider, instances: &[Instance], machines: &[Machine], 
     ids
 }
 
-/// What the list lacks may be there all the same.
-async fn gone_by_id(provider: &dyn Provider, instance: &Instance, until: Instant) -> bool {
-    let Some(id) = &instance.provider_id else { return true };
+/// What the list lacks may be there all the same. Nothing where that isn't known.
+async fn gone_by_id(provider: &dyn Provider, instance: &Instance, until: Instant) -> Option<bool> {
+    let Some(id) = &instance.provider_id else { return Some(true) };
     match within(until, provider.is_gone(id)).await {
         Ok(gone) => {
             if !gone {
                 tracing::warn!(instance_id = %instance.instance_id, "the list lacks a machine that is there");
             }
-            gone
+            Some(gone)
         }
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "whether a machine is gone could not be read");
-            false
+            None
         }
     }
 }

@@ -481,6 +481,47 @@ async fn a_spot_machine_counts_as_taken_away_where_it_was_ready_and_ec2_says_so_
 }
 
 #[tokio::test]
+async fn a_machine_that_the_list_hides_and_that_is_there_by_its_id_is_ended_when_it_is_to_go_and_its_cost_counts() {
+    let hidden = async || {
+        let world = World::with(one(), true).await;
+        world.run().await;
+        world.ready().await;
+        world.cloud.hide(true);
+        world.run().await;
+        let now = world.app.now();
+        world.change(|instance| instance.missing_since = Some(now - seconds(61))).await;
+        world
+    };
+    // It works: it stays.
+    let world = hidden().await;
+    world.run().await;
+    assert_eq!((world.cloud.exist().len(), world.known().await.len(), world.cloud.asked("TerminateInstances").len()), (1, 1, 0));
+    // Sent away, or drained with nothing left to do: it goes, and its row when it is gone by its id.
+    for lost in [true, false] {
+        let world = hidden().await;
+        world.set(Policy { desired_size: 0, ..one() }).await;
+        let now = world.app.now();
+        let to_go = |instance: &mut Known| match lost {
+            true => instance.stage = Stage::Lost,
+            false => (instance.drain, instance.drained_at) = (true, Some(now - seconds(60))),
+        };
+        world.change(to_go).await;
+        world.run().await;
+        assert_eq!((world.cloud.exist().len(), world.known().await.len()), (0, 1), "lost: {lost}");
+        world.run().await;
+        assert_eq!(world.known().await, []);
+    }
+    // It is not let go of, and its cover is over.
+    let world = hidden().await;
+    let now = world.app.now();
+    world.change(|instance| (instance.stage, instance.requested_at, instance.covered_to) = (Stage::Lost, now - seconds(7_200), now - seconds(600))).await;
+    world.cloud.fault("TerminateInstances", Fault::Says(403, "UnauthorizedOperation"));
+    world.run().await;
+    let told = world.app.table().fleet(POOL).await.unwrap().run.told;
+    assert!(told.iter().any(|told| told.reason == "beyond_cover"), "{told:?}");
+}
+
+#[tokio::test]
 async fn by_its_settings_it_rents_or_only_gives_back_or_says_what_is_missing() {
     let cloud = Cloud::open().await;
     let named = async |providers: &str, set: &[(&str, &str)]| {
