@@ -245,3 +245,35 @@ async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
     shop.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
     assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false, taken: true }]);
 }
+
+#[tokio::test]
+async fn a_host_that_asks_too_much_for_traffic_is_none_to_rent_of() {
+    let found = |down: Option<f64>, up: Option<f64>| Found {
+        id: 1,
+        host_id: Some(2),
+        machine_id: None,
+        gpu_name: Some("RTX 4090".into()),
+        dph_total: Some(0.05),
+        min_bid: None,
+        storage_total_cost: None,
+        inet_down_cost: down,
+        inet_up_cost: up,
+        reliability: Some(0.99),
+        dlperf: Some(80.0),
+    };
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    for (down, up, once) in [(None, None, Some(0)), (Some(0.01), Some(0.2), Some(50_000)), (Some(-1.0), None, Some(0))] {
+        assert_eq!(vast.offer(found(down, up), false).map(|offer| offer.rate.microusd_once), once, "{down:?} {up:?}");
+    }
+    for (down, up) in [(Some(20.0), None), (Some(0.01), Some(0.21)), (Some(f64::INFINITY), None)] {
+        assert_eq!(vast.offer(found(down, up), false), None, "{down:?} {up:?}");
+    }
+    // The search leaves them out, so that they take no other's place in it.
+    let dear = |n: u64| kiln_vast_stand_in::Offer { id: n, machine_id: n, host_id: n, datacenter: true, dph_base: 0.01, inet_up_cost: 9.0, ..Default::default() };
+    let mut offers: Vec<_> = (1..=100).map(dear).collect();
+    offers.extend(kiln_vast_stand_in::generate(7, 24));
+    let shop = Shop::with(Config { offers, ..Config::new(KEY) }).await;
+    let offers = shop.vast(KEY).offers(&on_demand()).await.unwrap();
+    assert!(!offers.is_empty() && offers.iter().all(|offer| offer.rate.microusd_per_hour > 20_000), "{offers:?}");
+}
