@@ -102,8 +102,8 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                         _ => None,
                     };
                     if let Some(why) = why {
-                        let of_provider = if why == ENDED_BEFORE_READY { left_for } else { Provider::avoided_for };
-                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, of_provider);
+                        let for_ms = |provider: &dyn Provider| if why == ENDED_BEFORE_READY { left_for(provider) } else { provider.avoided_for() };
+                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, for_ms);
                         run.leave(&instance.host, until, why);
                         learned.avoid.insert(instance.host.clone(), until);
                     }
@@ -258,7 +258,9 @@ impl Pool<'_> {
         let many = others.iter().filter(|provider| provider.has_many()).map(|provider| provider.name().to_owned()).collect();
         let mut choice = Choice { own: own.collect(), offers: vec![], many, full: vec![], why: None };
         let mut found = Vec::new();
-        for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, self.deadline.read(provider.offers(self.policy)).await))).await {
+        for (provider, offers) in
+            futures::future::join_all(others.into_iter().map(async |provider| (provider, self.deadline.read(provider.offers(self.policy)).await))).await
+        {
             match offers {
                 Ok(offers) => found.extend(offers),
                 Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),

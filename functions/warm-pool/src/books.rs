@@ -86,8 +86,10 @@ async fn one(app: &App, provider: &dyn Provider, ours: &str, costs: &[&Cost], da
     let name = provider.name();
     let here = || costs.iter().filter(move |cost| cost.provider == name);
     // By its label also what we don't know of, such as the second machine of one order.
-    let is_ours =
-        |id: &str, label: Option<&str>| here().any(|cost| cost.provider_id.as_deref() == Some(id)) || label.is_some_and(|label| label.starts_with(ours));
+    let is_ours = |id: &str, label: Option<&str>| match label.filter(|label| !label.is_empty()) {
+        Some(label) => label.starts_with(ours),
+        None => here().any(|cost| cost.provider_id.as_deref() == Some(id)),
+    };
     let charged: i64 = charges.iter().filter(|charge| is_ours(&charge.provider_id, charge.label.as_deref())).map(|charge| charge.microusd).sum();
     let recorded: i64 = here().map(|cost| on_day(cost.rate, cost.begun, cost.ended, day)).sum();
     let settled = app.table().settle(provider.name(), day, recorded, charged, now).await?;

@@ -152,6 +152,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
     // Two deployments of one name may share an account: the tag tells theirs from ours.
     let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
+    fleet.instances = reconcile::of_this_table(app, providers, &ours, fleet.instances).await;
     let mut found = reconcile::Found::default();
     for (provider, machines) in &listed {
         fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, deadline, &mut found).await?;
@@ -264,5 +265,7 @@ mod hosts_tests;
 mod pool_tests;
 #[cfg(test)]
 mod rent_tests;
+#[cfg(test)]
+mod restored_tests;
 #[cfg(test)]
 mod wake_tests;

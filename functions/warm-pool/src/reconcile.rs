@@ -1,9 +1,10 @@
 //! Holds what we know of the fleet against what the provider lists.
 //!
-//! Promises (invariant 8): what carries our label and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
+//! Promises (invariant 8): what doesn't carry this table's label is never acted on; what carries it and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
 //! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
 //! and it is gone by its id too; one that the list hides, and that is there by its id, is as one that is listed. One that has ended at the provider and is still listed is destroyed: it may cost.
 
+use crate::Providers;
 use crate::deadline::{Deadline, within};
 use crate::provider::{Machine, Provider};
 use kiln_core::fleet::Stage;
@@ -57,6 +58,32 @@ pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
 const MOST_BY_ID: usize = 5;
 
+/// Keeps the rows of what this table rented. A backup that is restored elsewhere brings rows of machines that are its source's, at an account that
+/// both may share: those are dropped, and the machines left as they are.
+pub(crate) async fn of_this_table(app: &App, providers: &Providers, ours: &str, instances: Vec<Instance>) -> Vec<Instance> {
+    let (mine, others): (Vec<_>, Vec<_>) = instances.into_iter().partition(|instance| instance.label.starts_with(ours));
+    for instance in others {
+        disown(app, providers.of(&instance.provider), &instance).await;
+    }
+    mine
+}
+
+/// Drops a row without a word to its provider: the machine is another's. Whether that could be written or not, this run acts on it no more.
+async fn disown(app: &App, provider: Option<&dyn Provider>, instance: &Instance) {
+    tracing::warn!(instance_id = %instance.instance_id, label = instance.label, "a row is dropped whose machine is not this table's; the machine is left alone");
+    // What was reserved for it is all that it can have cost here.
+    let dropped = async {
+        let dropped = app.table().forget_instance(instance, app.now().min(instance.covered_to)).await?;
+        if let Some(slot) = instance.slot().filter(|_| dropped && provider.is_some_and(Provider::lists_at_once)) {
+            flow::end_attempt(app, &instance.instance_id, &slot).await?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = dropped.await {
+        tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "a row of a machine that is not this table's could not be dropped");
+    }
+}
+
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
 /// machines of ours that we don't know, and gives the instances that remain; what else is to be done about it is put on `found`.
 pub(crate) async fn reconcile<'a>(
@@ -77,6 +104,12 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
+        let listed = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref());
+        // A list may lack a label; one that says another's is believed.
+        if listed.is_some_and(|machine| !machine.label.is_empty() && !machine.label.starts_with(ours)) {
+            disown(app, Some(provider), &instance).await;
+            continue;
+        }
         if let Some(machine) = machines.iter().find(|machine| is(machine, &instance)) {
             if instance.provider_id.is_none() {
                 tracing::warn!(instance_id = %instance.instance_id, "a machine whose order was not answered is there");
@@ -90,7 +123,6 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        let listed = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref());
         if let Some(ended) = listed {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
             // It may stand there for ever, until nobody pays more: it is replaced at once.

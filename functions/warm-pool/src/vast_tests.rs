@@ -270,7 +270,8 @@ async fn a_host_that_asks_too_much_for_traffic_is_none_to_rent_of() {
         assert_eq!(vast.offer(found(down, up), false), None, "{down:?} {up:?}");
     }
     // The search leaves them out, so that they take no other's place in it.
-    let dear = |n: u64| kiln_vast_stand_in::Offer { id: n, machine_id: n, host_id: n, datacenter: true, dph_base: 0.01, inet_up_cost: 9.0, ..Default::default() };
+    let dear =
+        |n: u64| kiln_vast_stand_in::Offer { id: n, machine_id: n, host_id: n, datacenter: true, dph_base: 0.01, inet_up_cost: 9.0, ..Default::default() };
     let mut offers: Vec<_> = (1..=100).map(dear).collect();
     offers.extend(kiln_vast_stand_in::generate(7, 24));
     let shop = Shop::with(Config { offers, ..Config::new(KEY) }).await;
