@@ -1,7 +1,7 @@
 """Writes a backup into a table, and checks the books of every account (scripts/restore).
 
 It promises: a file that is not whole changes nothing; a table that holds accounts is not written unless told; run again after it was stopped, it goes
-on; nobody is signed in by a restore.
+on; nobody is signed in by a restore; no machine of the table that the backup is of is taken for one of the restored table's.
 """
 
 import argparse
@@ -24,12 +24,19 @@ PAUSE = "KILN_RESTORE_PAUSE"
 MARK = {"pk": {"S": "META"}, "sk": {"S": "RESTORE"}}
 # What a system that has just begun writes by itself.
 OF_ITS_OWN = ("META", "FLEET", "WAKE")
+# What one run of the warm pool leaves to the next, and with it the tag that tells its machines from those of every other table: this table is another,
+# and gets a tag of its own. With the source's, it would take the machines that go on working there for its own, and end them.
+RUNS = "RUN#"
 # Who was signed in signs in again; what counts an hour counts anew.
 SIGNED_IN = ("SESSION#", "LINK#", "RATE#")
 
 
 def signed_in(item):
     return item["pk"]["S"].startswith(SIGNED_IN) or item["sk"]["S"].startswith("SESSION#")
+
+
+def of_runs(item):
+    return item["pk"]["S"] == "FLEET" and item["sk"]["S"].startswith(RUNS)
 
 
 def refuse_full(client, table, sha256, allowed):
@@ -53,6 +60,8 @@ def write(client, table, path, options):
 
     def wanted():
         for item in read_items(path):
+            if of_runs(item):
+                continue
             if expired(item, now):
                 counts["expired"] += 1
             elif signed_in(item) and not options.with_sessions:

@@ -221,6 +221,7 @@ mod tests {
             version: None,
             boot_hash: None,
             boot_used: None,
+            boot_twice: false,
             boot_expires_at: 0,
             registered_at: None,
             ready_at: None,

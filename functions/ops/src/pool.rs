@@ -179,7 +179,7 @@ pub struct PoolChange {
     /// Within how many seconds a job is to start where a machine is there.
     #[schema(minimum = 1, maximum = 86_400)]
     start_within_s: Option<u64>,
-    /// The dearest machine that may be rented.
+    /// The dearest machine that may be rented, with what it downloads once.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     max_microusd_per_hour: Option<Option<i64>>,

@@ -1,13 +1,15 @@
 //! Carries the plan's decisions out. One machine's trouble is no reason to leave the others alone.
 
+use crate::deadline::{Deadline, within};
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
 use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
+use crate::reconcile::{ENDED_BEFORE_READY, left_for};
 use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
-use kiln_core::pool::budget::Rate;
+use kiln_core::pool::budget::{Rate, cost_until};
 use kiln_core::pool::offers::{Learned, Offer, ranked};
 use kiln_core::pool::{Decision, Plan, Policy, Reason};
 use kiln_core::time::{Millis, seconds};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 const FULL_FOR: Millis = seconds(5 * 60);
 /// Why.
 const FULL: &str = "none_there";
+/// Two held the boot token of a machine there: it was read by somebody else.
+const BOOT_TWICE: &str = "boot_token_twice";
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -42,22 +46,19 @@ pub(crate) struct Pool<'a> {
     pub policy: &'a Policy,
     pub fleet: &'a Fleet,
     pub learned: &'a Learned,
-    pub begun: Instant,
+    pub deadline: Deadline,
 }
-
-/// A run asks a provider for nothing new after so long: what it began must end before the function's time-out.
-const ASKS_FOR: Duration = Duration::from_secs(28);
 
 impl Pool<'_> {
+    /// Whether an order may still be begun, of the provider that takes least for it.
     fn has_time(&self) -> bool {
-        self.begun.elapsed() < ASKS_FOR
-    }
-
-    /// For how long it may still ask.
-    pub(crate) fn time_left(&self) -> Duration {
-        ASKS_FOR.saturating_sub(self.begun.elapsed())
+        let least = self.rent_at.iter().map(|provider| provider.order_takes()).min().unwrap_or_default();
+        !self.deadline.left_for(least).is_zero()
     }
 }
+
+/// None is asked to go when less than this is left: an answer takes so long at most.
+const DESTROY_TAKES: Duration = Duration::from_secs(8);
 
 /// A machine that goes in this run.
 struct Going {
@@ -92,12 +93,17 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 if let Some(instance) = find(id) {
                     let why = match reason {
                         Reason::BootTooLong { .. } | Reason::IdleBesideWork { .. } => Some(reason.code()),
+                        Reason::SentAway | Reason::Silent { .. } if instance.boot_twice => Some(BOOT_TWICE),
+                        // Its tokens are revoked: it is silent because we ended it.
+                        Reason::Silent { .. } if instance.stage == Stage::Lost => None,
+                        Reason::Silent { .. } if instance.missing_since.is_some() && instance.ready_at.is_none() => Some(ENDED_BEFORE_READY),
                         Reason::Silent { .. } if instance.slot().is_none() => Some(reason.code()),
                         Reason::Silent { .. } => Some(SILENT_AT_WORK).filter(|_| may_leave_silent(pool.fleet, run, app.now())),
                         _ => None,
                     };
                     if let Some(why) = why {
-                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, Provider::avoided_for);
+                        let for_ms = |provider: &dyn Provider| if why == ENDED_BEFORE_READY { left_for(provider) } else { provider.avoided_for() };
+                        let until = app.now() + pool.providers.of(&instance.provider).map_or(0, for_ms);
                         run.leave(&instance.host, until, why);
                         learned.avoid.insert(instance.host.clone(), until);
                     }
@@ -200,7 +206,7 @@ struct Choice {
     /// Hosts that the provider said it has no machine of.
     full: Vec<String>,
     /// Why there are no offers, or not all.
-    why: Option<anyhow::Error>,
+    why: Option<String>,
 }
 
 impl Choice {
@@ -217,18 +223,25 @@ impl Choice {
             // One machine may be on offer by a bid and on demand: it is one.
             self.offers.retain(|other| other.provider != best.provider || other.id != best.id);
         }
-        match (best, self.why.take()) {
+        match (best, &self.why) {
             (Some(offer), _) => Ok((offer.provider.clone(), Some(offer))),
-            (None, Some(why)) => Err(why),
+            (None, Some(why)) => bail!("{why}"),
             (None, None) => bail!("there are no more machines on offer"),
         }
     }
 
     /// There is none of this kind now. What is offered of it is asked for no more; if nothing is left, this is why.
-    fn is_full(&mut self, host: String, why: anyhow::Error) {
+    fn is_full(&mut self, host: String, why: &anyhow::Error) {
         self.offers.retain(|offer| offer.host != host);
         self.full.push(host);
-        self.why = Some(why);
+        self.why = Some(format!("{why:#}"));
+    }
+
+    /// No budget has room for what such a machine costs at first, nor for a dearer one.
+    fn is_dear(&mut self, rate: Rate, for_ms: Millis, why: &anyhow::Error) {
+        let first = |rate: Rate| cost_until(rate, 0, for_ms);
+        self.offers.retain(|offer| first(offer.rate) < first(rate));
+        self.why = Some(format!("{why:#}"));
     }
 }
 
@@ -245,15 +258,17 @@ impl Pool<'_> {
         let many = others.iter().filter(|provider| provider.has_many()).map(|provider| provider.name().to_owned()).collect();
         let mut choice = Choice { own: own.collect(), offers: vec![], many, full: vec![], why: None };
         let mut found = Vec::new();
-        for (provider, offers) in futures::future::join_all(others.into_iter().map(async |provider| (provider, provider.offers(self.policy).await))).await {
+        for (provider, offers) in
+            futures::future::join_all(others.into_iter().map(async |provider| (provider, self.deadline.read(provider.offers(self.policy)).await))).await
+        {
             match offers {
                 Ok(offers) => found.extend(offers),
-                Err(error) => choice.why = Some(error.context(format!("the offers of {} could not be read", provider.name()))),
+                Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),
             }
         }
         choice.offers = ranked(&found, self.policy, learned, now).into_iter().cloned().collect();
         if choice.offers.is_empty() && !found.is_empty() && choice.why.is_none() {
-            choice.why = Some(anyhow::anyhow!("none of {} machines on offer may be rented by the pool's policy", found.len()));
+            choice.why = Some(format!("none of {} machines on offer may be rented by the pool's policy", found.len()));
         }
         choice.offers.reverse();
         Ok(choice)
@@ -266,25 +281,33 @@ enum Ordered {
     Made { interruptible: bool },
     /// The provider has none at this host, by its own word.
     Full { host: String, why: anyhow::Error },
+    /// No budget has room for one at this rate.
+    Dear { rate: Rate, for_ms: Millis, why: anyhow::Error },
     /// The provider takes no order in what is left of this run.
     Later,
 }
 
-/// Where the provider has none of the best kind, the next best is asked for: each with an intent, a cover and a boot token of its own. Gives whether
-/// the machine may be taken away; nothing where its provider takes no order in what is left of this run.
+/// Where the provider has none of the best kind, or no budget has room for one, the next best is asked for: each with an intent, a cover and a boot
+/// token of its own. Gives whether the machine may be taken away; nothing where its provider takes no order in what is left of this run.
 async fn rent(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut RunState) -> anyhow::Result<Option<bool>> {
     loop {
         let (host, why) = match order(pool, choice, reason, run).await? {
             Ordered::Made { interruptible } => return Ok(Some(interruptible)),
             Ordered::Later => return Ok(None),
             Ordered::Full { host, why } => (host, why),
+            // Nothing was asked for, so there is time for another.
+            Ordered::Dear { rate, for_ms, why } => {
+                tracing::warn!(microusd_per_hour = rate.microusd_per_hour, error = format!("{why:#}"), "a cheaper machine is looked for");
+                choice.is_dear(rate, for_ms, &why);
+                continue;
+            }
         };
         if !pool.has_time() {
             choice.full.push(host);
             return Err(why.context("the provider has no such machine now, and there was no time to ask for another"));
         }
         tracing::warn!(host, error = format!("{why:#}"), "the provider has no such machine now; the next offer is asked for");
-        choice.is_full(host, why.context("the provider gave no machine"));
+        choice.is_full(host, &why.context("the provider gave no machine"));
     }
 }
 
@@ -295,7 +318,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     let provider = pool.providers.must(&name)?;
     let early = run.orders_from.get(&name).map_or(0, |from| from - app.now());
     let wait = Duration::from_millis(u64::try_from(early).unwrap_or(0));
-    if wait >= pool.time_left() {
+    if wait >= pool.deadline.left_for(provider.order_takes()) {
         tracing::info!(provider = name, wait_ms = early, "its provider takes no other order in this run; the next one goes on");
         return Ok(Ordered::Later);
     }
@@ -326,6 +349,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         version: None,
         boot_hash: Some(boot.hash),
         boot_used: None,
+        boot_twice: false,
         boot_expires_at: now + seconds(app.settings().boot_s),
         registered_at: None,
         ready_at: None,
@@ -345,7 +369,10 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     };
     match app.table().rent(&instance, policy, run.epoch).await? {
         Ok(()) => {}
-        Err(NoCover::Budget(window)) => anyhow::bail!("the {}'s budget has no room for what a machine may cost", window.name()),
+        Err(NoCover::Budget(window)) => {
+            let why = anyhow::anyhow!("the {}'s budget has no room for what a machine may cost", window.name());
+            return Ok(Ordered::Dear { rate, for_ms: instance.covered_to - now, why });
+        }
         Err(NoCover::Moved) => anyhow::bail!("the intent {id} stands already"),
         Err(NoCover::NotOurTurn) => anyhow::bail!("another run acts by now"),
     }
@@ -410,10 +437,17 @@ async fn give_back(pool: &Pool<'_>, going: &[Going], done: &mut Done) {
     for going in going {
         by_provider.entry(&going.provider).or_default().push(going.provider_id.clone());
     }
-    let until = pool.begun + ASKS_FOR;
-    let left = futures::future::join_all(by_provider.into_iter().map(async |(name, ids)| match pool.providers.must(name) {
-        Ok(provider) => provider.destroy_many(&ids, until).await.into_iter().map(|(id, why)| (name, id, why)).collect(),
-        Err(error) => ids.into_iter().map(|id| (name, id, anyhow::anyhow!("{error:#}"))).collect::<Vec<_>>(),
+    let (begins_until, until) = (Instant::now() + pool.deadline.left_for(DESTROY_TAKES), pool.deadline.ends());
+    let left = futures::future::join_all(by_provider.into_iter().map(async |(name, ids)| {
+        let done = match pool.providers.must(name) {
+            // One that is cut off may be done; that is asked again.
+            Ok(provider) => within(until, async { Ok(provider.destroy_many(&ids, begins_until).await) }).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(left) => left.into_iter().map(|(id, why)| (name, id, why)).collect(),
+            Err(error) => ids.into_iter().map(|id| (name, id, anyhow::anyhow!("{error:#}"))).collect::<Vec<_>>(),
+        }
     }));
     let left: Vec<_> = left.await.into_iter().flatten().collect();
     for (provider, id, error) in &left {

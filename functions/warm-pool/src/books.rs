@@ -4,6 +4,7 @@
 //! belongs to other machines of its account does not.
 
 use crate::act::Pool;
+use crate::deadline::within;
 use crate::provider::Provider;
 use crate::{POOL, Providers};
 use anyhow::bail;
@@ -31,11 +32,10 @@ pub(crate) async fn tell(app: &App, instances: &[Instance]) {
 /// Once a day: the day that is over, and what there is of the new one.
 pub(crate) async fn daily(pool: &Pool<'_>, run: &mut RunState) {
     let (app, now) = (pool.app, pool.app.now());
-    if !run.charges.due(now) || pool.time_left() < LEAST_TIME {
+    if !run.charges.due(now) || pool.deadline.left_for(LEAST_TIME).is_zero() {
         return;
     }
-    let done = tokio::time::timeout(pool.time_left(), settle(app, pool.providers, pool.ours, now)).await;
-    let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("there was no time for it")));
+    let done = within(pool.deadline.ends(), settle(app, pool.providers, pool.ours, now)).await;
     if let Err(error) = &done {
         tracing::error!(error = format!("{error:#}"), "what machines cost could not be held against what was charged; it is tried again");
     }
@@ -86,8 +86,10 @@ async fn one(app: &App, provider: &dyn Provider, ours: &str, costs: &[&Cost], da
     let name = provider.name();
     let here = || costs.iter().filter(move |cost| cost.provider == name);
     // By its label also what we don't know of, such as the second machine of one order.
-    let is_ours =
-        |id: &str, label: Option<&str>| here().any(|cost| cost.provider_id.as_deref() == Some(id)) || label.is_some_and(|label| label.starts_with(ours));
+    let is_ours = |id: &str, label: Option<&str>| match label.filter(|label| !label.is_empty()) {
+        Some(label) => label.starts_with(ours),
+        None => here().any(|cost| cost.provider_id.as_deref() == Some(id)),
+    };
     let charged: i64 = charges.iter().filter(|charge| is_ours(&charge.provider_id, charge.label.as_deref())).map(|charge| charge.microusd).sum();
     let recorded: i64 = here().map(|cost| on_day(cost.rate, cost.begun, cost.ended, day)).sum();
     let settled = app.table().settle(provider.name(), day, recorded, charged, now).await?;

@@ -8,6 +8,7 @@
 mod act;
 mod beyond;
 mod books;
+mod deadline;
 pub mod ec2;
 mod look;
 mod provider;
@@ -19,6 +20,7 @@ pub mod vast;
 pub use provider::{Charge, Machine, NotMade, Order, Provider};
 pub use providers::Providers;
 
+use deadline::Deadline;
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::room::WAKE_EVERY;
@@ -42,39 +44,45 @@ const MOST_TOLD: usize = 50;
 
 /// Runs for those who came meanwhile, in one invocation; who comes later is the schedule's.
 const MOST_AGAIN: u32 = 3;
-/// No further run is begun after so long: one may take half a minute, and the function's time-out is near.
-const BEGINS_WITHIN: Duration = Duration::from_secs(20);
 /// For so long after a wake whoever comes leaves a mark ([`WAKE_EVERY`]), and a little for that to be written.
 const WAKES_FOR: Duration = Duration::from_millis(WAKE_EVERY as u64 + 250);
 
-/// For how long a run has its turn, should it die: longer than the function's time-out. On a laptop runs are short and die with the machine.
+/// For how long a run has its turn, should it die: longer than the function's time-out.
+const TURN: Millis = seconds(90);
+
+/// The same; on a laptop runs are short and die with the machine.
 fn turn(providers: &Providers) -> Millis {
-    if providers.own() { seconds(5) } else { seconds(90) }
+    if providers.own() { seconds(5) } else { TURN }
 }
 
 /// What Lambda calls: a wake, or the schedule each minute, which while anything runs or waits looks once more half a minute later.
 pub async fn tick(app: &App, event: Value) -> anyhow::Result<Value> {
     let begun = Instant::now();
-    let first = invoked(app, &Providers::named(app, None).await, event.clone()).await?;
+    let deadline = Deadline::of(begun);
+    let first = invoked_until(app, &Providers::named(app, None).await, event.clone(), deadline).await?;
     let pause = Duration::from_secs(app.settings().second_look_s);
     // Late, it would be cut off by the function's time-out.
     if wakes(&event).is_some() || pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
         return Ok(first);
     }
     tokio::time::sleep(pause - begun.elapsed()).await;
-    invoked(app, &Providers::named(app, None).await, event).await
+    invoked_until(app, &Providers::named(app, None).await, event, deadline).await
 }
 
 /// One invocation: a run, and another one for those who came while it ran. A wake in somebody else's turn leaves its mark, which whoever has the
 /// turn looks for once it is given back; so what woke it is seen, by the one or the other.
 pub async fn invoked(app: &App, providers: &Providers, event: Value) -> anyhow::Result<Value> {
+    invoked_until(app, providers, event, Deadline::of(Instant::now())).await
+}
+
+async fn invoked_until(app: &App, providers: &Providers, event: Value, deadline: Deadline) -> anyhow::Result<Value> {
     let begun = Instant::now();
     let woken = wakes(&event).is_some();
-    let mut done = handle(app, providers, event.clone()).await?;
+    let mut done = handle_until(app, providers, event.clone(), deadline).await?;
     if woken && done["another_runs"] == true {
         app.table().look_again().await?;
         // It may have given its turn back, and looked, just before the mark was there.
-        done = handle(app, providers, event.clone()).await?;
+        done = handle_until(app, providers, event.clone(), deadline).await?;
         if done["another_runs"] == true {
             return Ok(done);
         }
@@ -84,10 +92,10 @@ pub async fn invoked(app: &App, providers: &Providers, event: Value) -> anyhow::
             // Until then others leave it to this run.
             tokio::time::sleep(WAKES_FOR.saturating_sub(begun.elapsed())).await;
         }
-        if begun.elapsed() > BEGINS_WITHIN || !app.table().takes_another_look().await? {
+        if !deadline.begins_another() || !app.table().takes_another_look().await? {
             break;
         }
-        let again = handle(app, providers, event.clone()).await?;
+        let again = handle_until(app, providers, event.clone(), deadline).await?;
         if again["another_runs"] == true {
             app.table().look_again().await?;
             break;
@@ -112,6 +120,10 @@ fn has_work(done: &Value) -> bool {
 
 /// One run.
 pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::Result<Value> {
+    handle_until(app, providers, event, Deadline::of(Instant::now())).await
+}
+
+async fn handle_until(app: &App, providers: &Providers, event: Value, deadline: Deadline) -> anyhow::Result<Value> {
     if let Some(answer) = restoring::stands_still(app, "warm-pool", &event).await? {
         return Ok(answer);
     }
@@ -120,16 +132,15 @@ pub async fn handle(app: &App, providers: &Providers, event: Value) -> anyhow::R
         tracing::info!("another run has its turn");
         return Ok(json!({ "another_runs": true }));
     };
-    let done = act(app, providers, &mut run, wakes(&event)).await;
+    let done = act(app, providers, &mut run, wakes(&event), deadline).await;
     // Also where it failed: the next need not wait for the turn's end.
     app.table().end_run(POOL, &run).await?;
     done
 }
 
-async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Option<&str>) -> anyhow::Result<Value> {
-    let begun = Instant::now();
+async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Option<&str>, deadline: Deadline) -> anyhow::Result<Value> {
     // Before the fleet is read: whatever is listed has had its intent written already.
-    let lists = futures::future::join_all(providers.all().map(async |provider| (provider, provider.list().await))).await;
+    let lists = futures::future::join_all(providers.all().map(async |provider| (provider, deadline.read(provider.list()).await))).await;
     let mut listed: Vec<(&dyn Provider, Vec<Machine>)> = Vec::new();
     for (provider, list) in lists {
         match list {
@@ -141,11 +152,13 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
     // Two deployments of one name may share an account: the tag tells theirs from ours.
     let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
-    let (mut unwanted, mut taken) = (Vec::new(), 0);
+    fleet.instances = reconcile::of_this_table(app, providers, &ours, fleet.instances).await;
+    let mut found = reconcile::Found::default();
     for (provider, machines) in &listed {
-        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, &mut unwanted, &mut taken).await?;
+        fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, deadline, &mut found).await?;
     }
-    (0..taken).for_each(|_| run.history.spot.taken(app.now()));
+    (0..found.taken).for_each(|_| run.history.spot.taken(app.now()));
+    found.left.iter().for_each(|(host, until, why)| run.leave(host, *until, why));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
     let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
@@ -157,8 +170,8 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() {
         (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
     }
-    let pool = act::Pool { app, providers, ours: &ours, begun, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let done = act::all(&pool, &plan, run, &unwanted).await;
+    let pool = act::Pool { app, providers, ours: &ours, deadline, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
+    let done = act::all(&pool, &plan, run, &found.unwanted).await;
     books::tell(app, &fleet.instances).await;
     books::daily(&pool, run).await;
     if let Some(at) = done.rented_at {
@@ -247,6 +260,12 @@ fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize)
 }
 
 #[cfg(test)]
+mod hosts_tests;
+#[cfg(test)]
 mod pool_tests;
+#[cfg(test)]
+mod rent_tests;
+#[cfg(test)]
+mod restored_tests;
 #[cfg(test)]
 mod wake_tests;

@@ -15,13 +15,13 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
-const KEY: &str = "the key of these tests";
+pub(crate) const KEY: &str = "the key of these tests";
 
 /// A pool that rents from a stand-in of its own.
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) vast: Providers,
-    url: String,
+    pub(crate) url: String,
     http: Client,
     pub(crate) memory: Memory,
 }
@@ -31,7 +31,7 @@ impl World {
         Self::at(Config::new(KEY), policy).await
     }
 
-    async fn at(config: Config, policy: Policy) -> Self {
+    pub(crate) async fn at(config: Config, policy: Policy) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let stand_in = StandIn::new(config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// A line of the audit log.
-    fn line(&self, action: &str) -> Audit {
+    pub(crate) fn line(&self, action: &str) -> Audit {
         let [action, subject, facts, outcome, actor, ip] = [action, "pool", "{}", DONE, "", ""].map(str::to_owned);
         Audit { id: format!("{:032x}", self.app.random()), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 }
     }
@@ -61,14 +61,14 @@ impl World {
         handle(&self.app, &self.vast, json!({})).await.unwrap()
     }
 
-    async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn control(&self, method: Method, path: &str, body: Value) -> Value {
         let answer = self.http.request(method, format!("{}/stand-in/{path}", self.url)).bearer_auth(KEY).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
         answer.json().await.unwrap_or_default()
     }
 
     /// From now on calls can be too early, by these thresholds in milliseconds, and the pool keeps to them or, hasty, does not.
-    async fn paced(&mut self, create: u64, penalty: u64, others: u64, hasty: bool) {
+    pub(crate) async fn paced(&mut self, create: u64, penalty: u64, others: u64, hasty: bool) {
         let thresholds =
             json!({ "create_ms": create, "penalty_ms": penalty, "destroy_ms": 3 * others, "list_ms": others, "show_ms": 2 * others, "charges_ms": others });
         self.control(Method::POST, "pace", thresholds).await;
@@ -80,36 +80,36 @@ impl World {
     }
 
     /// Method and status of all requests that came since the `n`th, and how many there are.
-    async fn came(&self, n: usize) -> Vec<(String, u64)> {
+    pub(crate) async fn came(&self, n: usize) -> Vec<(String, u64)> {
         let seen = self.control(Method::GET, "requests", Value::Null).await;
         let of = |request: &Value| (request["method"].as_str().unwrap().to_owned(), request["status"].as_u64().unwrap_or(0));
         seen["items"].as_array().unwrap().iter().skip(n).map(of).collect()
     }
 
-    async fn fault(&self, fault: Value) {
+    pub(crate) async fn fault(&self, fault: Value) {
         self.control(Method::POST, "faults", fault).await;
     }
 
     /// Machines that truly exist, by their labels.
-    async fn exist(&self) -> Vec<(u64, String)> {
+    pub(crate) async fn exist(&self) -> Vec<(u64, String)> {
         let truth = self.control(Method::GET, "machines", Value::Null).await;
         let there = truth["machines"].as_array().unwrap().iter().filter(|machine| machine["exists"] == true);
         there.map(|machine| (machine["id"].as_u64().unwrap(), machine["label"].as_str().unwrap_or_default().to_owned())).collect()
     }
 
-    async fn known(&self) -> Vec<Instance> {
+    pub(crate) async fn known(&self) -> Vec<Instance> {
         self.app.table().fleet(POOL).await.unwrap().instances
     }
 
     /// What is committed in this hour.
-    async fn hour(&self) -> i64 {
+    pub(crate) async fn hour(&self) -> i64 {
         let now = self.app.now();
         let committed = self.app.table().committed(now).await.unwrap();
         committed.get(&kiln_core::pool::budget::windows(now)[2]).copied().unwrap_or(0)
     }
 
     /// Changes a machine's row, as if time had passed or its worker had spoken.
-    async fn change(&self, change: impl Fn(&mut Instance)) {
+    pub(crate) async fn change(&self, change: impl Fn(&mut Instance)) {
         for mut instance in self.known().await {
             change(&mut instance);
             let item = kiln_store::table::to_item(&kiln_store::keys::instance(&instance.instance_id), &instance).unwrap();
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// As if the list had lacked it for so long.
-    async fn missing_for(&self, instance: &Instance, ms: Millis) {
+    pub(crate) async fn missing_for(&self, instance: &Instance, ms: Millis) {
         self.app.table().is_missing(&instance.instance_id, None).await.unwrap();
         self.app.table().is_missing(&instance.instance_id, Some(self.app.now() - ms)).await.unwrap();
     }
@@ -130,7 +130,7 @@ pub(crate) async fn process(memory: &Memory) -> App {
     App::on(env.into(), memory.sdk_config()).await.unwrap()
 }
 
-fn one() -> Policy {
+pub(crate) fn one() -> Policy {
     Policy { desired_size: 1, max: 3, budget_month_microusd: Some(50_000_000), interruptible: false, ..Policy::default() }
 }
 
@@ -320,16 +320,16 @@ async fn two_runs_at_once_rent_what_one_would() {
 }
 
 #[tokio::test]
-async fn an_offer_that_is_gone_leaves_nothing_behind() {
+async fn an_order_that_is_refused_leaves_nothing_behind() {
     let world = World::with(one()).await;
-    world.fault(json!({ "kind": "gone", "method": "PUT" })).await;
+    world.fault(json!({ "kind": "success_false", "method": "PUT" })).await;
     assert_eq!(world.run().await["failed"], 1);
     assert_eq!((world.known().await.len(), world.hour().await), (0, 0));
     assert_eq!(world.run().await["started"], 1);
 }
 
 /// Ready, and without work for so long.
-fn idle(instance: &mut Instance, now: Millis, idle_s: u64) {
+pub(crate) fn idle(instance: &mut Instance, now: Millis, idle_s: u64) {
     instance.stage = Stage::Ready;
     let since = now - seconds(idle_s);
     (instance.ready_at, instance.heartbeat_at, instance.idle_since) = (Some(since), Some(now), since);
@@ -651,7 +651,7 @@ async fn charges_that_can_t_be_read_are_asked_for_again_and_change_nothing_until
 }
 
 /// The operator's own machine, with room for so many.
-struct Own(usize, Mutex<Vec<Machine>>);
+pub(crate) struct Own(pub(crate) usize, pub(crate) Mutex<Vec<Machine>>);
 
 #[async_trait::async_trait]
 impl Provider for Own {
@@ -679,7 +679,7 @@ impl Provider for Own {
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let mut machines = self.1.lock().unwrap();
         let id = format!("{}", machines.len());
-        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true });
+        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true, taken: false });
         Ok(id)
     }
     async fn destroy(&self, id: &str) -> anyhow::Result<()> {
@@ -795,7 +795,7 @@ async fn while_machines_will_not_die_there_are_twice_the_most_at_most() {
     assert_eq!(world.exist().await.len(), 2);
 }
 
-fn spot() -> Policy {
+pub(crate) fn spot() -> Policy {
     Policy { interruptible: true, ..one() }
 }
 

@@ -14,6 +14,8 @@ pub struct Machine {
     /// `kiln/DEPLOYMENT.TAG/POOL/INTENT` on what is ours; the tag is of this table alone.
     pub label: String,
     pub running: bool,
+    /// It doesn't run since it was taken away for somebody who pays more, by the provider's word.
+    pub taken: bool,
 }
 
 /// What a machine cost on one day, as its provider charges it.
@@ -93,11 +95,20 @@ pub trait Provider: Send + Sync {
     async fn list(&self) -> anyhow::Result<Vec<Machine>>;
     /// Whether this one machine, asked for by its id, is no more; an error where that isn't known.
     async fn is_gone(&self, provider_id: &str) -> anyhow::Result<bool>;
+    /// Whether one that is no more, `lived` after it was asked for, was taken away for somebody who pays more, by the provider's word. Where what
+    /// is taken stays listed ([`Machine::taken`]) it was not.
+    async fn was_taken(&self, _provider_id: &str, _lived: Millis) -> anyhow::Result<bool> {
+        Ok(false)
+    }
     /// Gives the provider's id of the new machine. Asked once: it is never repeated.
     async fn create(&self, order: &Order) -> Result<String, NotMade>;
     /// What each machine of the account, ours or not, cost on the day (UTC) that began at `day`; `None` where it can't be asked.
     async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         Ok(None)
+    }
+    /// How long an order takes at most until it is answered, or known not to be.
+    fn order_takes(&self) -> Duration {
+        Duration::from_secs(15)
     }
     /// The least time between two orders.
     fn between_orders(&self) -> Duration {

@@ -164,6 +164,10 @@ impl Provider for OnlyGivesBack {
         self.0.is_gone(provider_id).await
     }
 
+    async fn was_taken(&self, provider_id: &str, lived: Millis) -> anyhow::Result<bool> {
+        self.0.was_taken(provider_id, lived).await
+    }
+
     async fn charges(&self, day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         self.0.charges(day).await
     }

@@ -1,43 +1,113 @@
 //! Holds what we know of the fleet against what the provider lists.
 //!
-//! Promises (invariant 8): what carries our label and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
+//! Promises (invariant 8): what doesn't carry this table's label is never acted on; what carries it and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
 //! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
-//! and it is gone by its id too. One that has ended at the provider and is still listed is destroyed: it may cost.
+//! and it is gone by its id too; one that the list hides, and that is there by its id, is as one that is listed. One that has ended at the provider and is still listed is destroyed: it may cost.
 
+use crate::Providers;
+use crate::deadline::{Deadline, within};
 use crate::provider::{Machine, Provider};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, flow};
 use kiln_store::Instance;
+use std::time::Instant;
 
 /// Between the first list that lacks a machine and the one that it is believed gone by.
 const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
 
+/// Two looks: one that was taken away spoke so shortly before it was first missed.
+const HEARD_WITHIN: Millis = seconds(120);
+
+/// For how long no machine is rented of a host whose machine ended before it was ready: as long as its provider has hosts left alone, and an hour at
+/// most. A setting or an image that is wrong ends all of them, and when it is mended there must be hosts left.
+const LEFT_FOR: Millis = seconds(3_600);
+/// Why, to an operator.
+pub(crate) const ENDED_BEFORE_READY: &str = "ended_before_ready";
+
+/// What a run finds that is not as the table has it, for what comes after.
+#[derive(Default)]
+pub(crate) struct Found<'a> {
+    /// What is to be destroyed: a provider that hangs there must not keep the run from covering what works.
+    pub unwanted: Vec<(&'a dyn Provider, String)>,
+    /// How many were taken away.
+    pub taken: u32,
+    /// Hosts that none is to be rented of, until when, and why.
+    pub left: Vec<(String, Millis, &'static str)>,
+}
+
+impl Found<'_> {
+    /// It has ended by itself, or was ended there, before it could do anything: the next one of that host would do the same.
+    fn ended(&mut self, provider: &dyn Provider, instance: &Instance, now: Millis) {
+        let by_itself = instance.provider_id.is_some() && instance.ready_at.is_none() && !instance.drain && instance.stage != Stage::Lost;
+        if by_itself && !provider.own() {
+            tracing::warn!(instance_id = %instance.instance_id, host = instance.host, "a machine has ended before it was ready: its host is left");
+            self.left.push((instance.host.clone(), now + left_for(provider), ENDED_BEFORE_READY));
+        }
+    }
+}
+
+/// For how long a host is left for that.
+pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
+    LEFT_FOR.min(provider.avoided_for())
+}
+
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
 const MOST_BY_ID: usize = 5;
 
+/// Keeps the rows of what this table rented. A backup that is restored elsewhere brings rows of machines that are its source's, at an account that
+/// both may share: those are dropped, and the machines left as they are.
+pub(crate) async fn of_this_table(app: &App, providers: &Providers, ours: &str, instances: Vec<Instance>) -> Vec<Instance> {
+    let (mine, others): (Vec<_>, Vec<_>) = instances.into_iter().partition(|instance| instance.label.starts_with(ours));
+    for instance in others {
+        disown(app, providers.of(&instance.provider), &instance).await;
+    }
+    mine
+}
+
+/// Drops a row without a word to its provider: the machine is another's. Whether that could be written or not, this run acts on it no more.
+async fn disown(app: &App, provider: Option<&dyn Provider>, instance: &Instance) {
+    tracing::warn!(instance_id = %instance.instance_id, label = instance.label, "a row is dropped whose machine is not this table's; the machine is left alone");
+    // What was reserved for it is all that it can have cost here.
+    let dropped = async {
+        let dropped = app.table().forget_instance(instance, app.now().min(instance.covered_to)).await?;
+        if let Some(slot) = instance.slot().filter(|_| dropped && provider.is_some_and(Provider::lists_at_once)) {
+            flow::end_attempt(app, &instance.instance_id, &slot).await?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = dropped.await {
+        tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "a row of a machine that is not this table's could not be dropped");
+    }
+}
+
 /// Closes the instances that the provider no longer runs, ends what they were doing, notes the ids of those whose answer was lost, destroys
-/// machines of ours that we don't know, and gives the instances that remain. Counts on `taken` those that were taken away.
-///
-/// What is to be destroyed is put on `unwanted`: a provider that hangs there must not keep the run from covering what works.
+/// machines of ours that we don't know, and gives the instances that remain; what else is to be done about it is put on `found`.
 pub(crate) async fn reconcile<'a>(
     app: &App,
     provider: &'a dyn Provider,
     ours: &str,
     instances: Vec<Instance>,
     machines: &[Machine],
-    unwanted: &mut Vec<(&'a dyn Provider, String)>,
-    taken: &mut u32,
+    deadline: Deadline,
+    found: &mut Found<'a>,
 ) -> anyhow::Result<Vec<Instance>> {
     let now = app.now();
     let mut remain = Vec::with_capacity(instances.len());
     let by_id = by_id(provider, &instances, machines, now);
+    let asks_until = deadline.by_id();
     for mut instance in instances {
         if instance.provider != provider.name() {
             remain.push(instance);
+            continue;
+        }
+        let listed = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref());
+        // A list may lack a label; one that says another's is believed.
+        if listed.is_some_and(|machine| !machine.label.is_empty() && !machine.label.starts_with(ours)) {
+            disown(app, Some(provider), &instance).await;
             continue;
         }
         if let Some(machine) = machines.iter().find(|machine| is(machine, &instance)) {
@@ -53,18 +123,25 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        if let Some(ended) = machines.iter().find(|machine| Some(&machine.provider_id) == instance.provider_id.as_ref()) {
+        if let Some(ended) = listed {
             tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
             // It may stand there for ever, until nobody pays more: it is replaced at once.
-            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+            if ended.taken && may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
-                *taken += 1;
+                found.taken += 1;
             }
-            unwanted.push((provider, ended.provider_id.clone()));
+            found.ended(provider, &instance, now);
+            found.unwanted.push((provider, ended.provider_id.clone()));
         }
         let may_ask = instance.provider_id.is_none() || by_id.contains(&instance.instance_id);
-        if !gone(provider, &instance, now, app.settings().boot_s) || !may_ask || !gone_by_id(provider, &instance).await {
-            if instance.missing_since.is_none() && !provider.lists_at_once() {
+        let asks = may_ask && gone(provider, &instance, now, app.settings().boot_s);
+        let is_gone = if asks { gone_by_id(provider, &instance, asks_until).await } else { None };
+        if is_gone != Some(true) {
+            if is_gone == Some(false) && listed.is_none() {
+                // For this run it is as if it were listed: it is destroyed if it is to go, and what it costs counts. The table keeps since when it isn't,
+                // so that the next run asks again.
+                instance.missing_since = None;
+            } else if instance.missing_since.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
             }
@@ -77,7 +154,8 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        *taken += u32::from(may_be_taken(&instance));
+        found.taken += u32::from(was_taken(provider, &instance, asks_until).await);
+        found.ended(provider, &instance, now);
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
             flow::end_attempt(app, &instance.instance_id, &slot).await?;
@@ -91,15 +169,27 @@ pub(crate) async fn reconcile<'a>(
         };
         if !remain.iter().any(known) {
             tracing::warn!(label = machine.label, "a machine of ours that we don't know is destroyed");
-            unwanted.push((provider, machine.provider_id.clone()));
+            found.unwanted.push((provider, machine.provider_id.clone()));
         }
     }
     Ok(remain)
 }
 
-/// Nobody asked it to end: somebody else may have it now.
+/// Nobody asked it to end, and it was of use: somebody else may have it now. What ended before that is no word about its market.
 fn may_be_taken(instance: &Instance) -> bool {
-    instance.interruptible && !instance.drain && instance.stage != Stage::Lost
+    instance.interruptible && instance.ready_at.is_some() && !instance.drain && instance.stage != Stage::Lost
+}
+
+/// Whether its provider says so. One that had not been heard for a while ended for that.
+async fn was_taken(provider: &dyn Provider, instance: &Instance, until: Instant) -> bool {
+    let (Some(id), Some(ended), Some(heard)) = (&instance.provider_id, instance.missing_since, instance.heartbeat_at) else { return false };
+    if !may_be_taken(instance) || ended - heard > HEARD_WITHIN {
+        return false;
+    }
+    within(until, provider.was_taken(id, ended - instance.requested_at)).await.unwrap_or_else(|error| {
+        tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "whether a machine was taken away could not be read");
+        false
+    })
 }
 
 /// Whether the listed machine is this instance, and still something that may cost or work.
@@ -124,19 +214,19 @@ fn by_id(provider: &dyn Provider, instances: &[Instance], machines: &[Machine], 
     ids
 }
 
-/// What the list lacks may be there all the same.
-async fn gone_by_id(provider: &dyn Provider, instance: &Instance) -> bool {
-    let Some(id) = &instance.provider_id else { return true };
-    match provider.is_gone(id).await {
+/// What the list lacks may be there all the same. Nothing where that isn't known.
+async fn gone_by_id(provider: &dyn Provider, instance: &Instance, until: Instant) -> Option<bool> {
+    let Some(id) = &instance.provider_id else { return Some(true) };
+    match within(until, provider.is_gone(id)).await {
         Ok(gone) => {
             if !gone {
                 tracing::warn!(instance_id = %instance.instance_id, "the list lacks a machine that is there");
             }
-            gone
+            Some(gone)
         }
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), instance_id = %instance.instance_id, "whether a machine is gone could not be read");
-            false
+            None
         }
     }
 }

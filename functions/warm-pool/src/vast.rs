@@ -37,6 +37,8 @@ const BID_ABOVE: f64 = 1.2;
 const BID_BELOW: f64 = 0.9;
 /// The least that a host may promise of its own reliability.
 const LEAST_RELIABILITY: f64 = 0.95;
+/// The most that a host may ask for a GB of traffic, in dollars: most ask a cent or two, and what a machine uploads is bounded by nothing else.
+const MOST_TRAFFIC: f64 = 0.20;
 /// Machines that are destroyed by one call.
 const MOST_AT_ONCE: usize = 100;
 /// Calls that destroy several, before each is destroyed by itself.
@@ -147,6 +149,12 @@ impl Answer {
     fn done(&self) -> bool {
         self.status.is_success() && self.body["success"].as_bool() != Some(false)
     }
+
+    /// Whether it refuses this one offer, which somebody else took, which can't start, or whose price has risen: another one may be had.
+    fn refuses_offer(&self) -> bool {
+        let no_ask = || self.body["msg"].as_str().is_some_and(|text| text.contains("no_such_ask"));
+        self.status == StatusCode::GONE || matches!(self.body["error"].as_str(), Some("no_such_ask" | "invalid_price")) || no_ask()
+    }
 }
 
 /// As it is listed; nearly every field may be null.
@@ -203,6 +211,8 @@ struct Found {
     storage_total_cost: Option<f64>,
     #[serde(default)]
     inet_down_cost: Option<f64>,
+    #[serde(default)]
+    inet_up_cost: Option<f64>,
     #[serde(default)]
     reliability: Option<f64>,
     #[serde(default)]
@@ -367,6 +377,9 @@ impl Provider for Vast {
             Some(id) if answer.done() => Ok(id.to_string()),
             None if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(NotMade::TooSoon(self.pace.penalty, anyhow::anyhow!("{}", answer.why()))),
             // Said in so many words.
+            None if (answer.status.is_client_error() || answer.body["success"] == false) && answer.refuses_offer() => {
+                Err(NotMade::Full(anyhow::anyhow!("{}", answer.why())))
+            }
             None if answer.status.is_client_error() || answer.body["success"] == false => Err(NotMade::Refused(anyhow::anyhow!("{}", answer.why()))),
             _ => Err(NotMade::Unknown(anyhow::anyhow!("{}", answer.why()))),
         }
@@ -414,6 +427,10 @@ impl Provider for Vast {
             return Ok(());
         }
         bail!("machine {id} could not be destroyed: {}", answer.why())
+    }
+
+    fn order_takes(&self) -> Duration {
+        TIME_OUT
     }
 
     fn between_orders(&self) -> Duration {
@@ -485,6 +502,7 @@ impl Vast {
             "verified": { "eq": true }, "external": { "eq": false }, "rentable": { "eq": true }, "rented": { "eq": false }, "datacenter": { "eq": true },
             "num_gpus": { "eq": 1 }, "disk_space": { "gte": self.wanted.disk_gb }, "reliability": { "gte": LEAST_RELIABILITY },
             "order": [["dlperf_per_dphtotal", "desc"]], "type": if bid { "bid" } else { "on-demand" }, "limit": OFFERS, "allocated_storage": self.wanted.disk_gb,
+            "inet_down_cost": { "lte": MOST_TRAFFIC }, "inet_up_cost": { "lte": MOST_TRAFFIC },
         });
         if !policy.gpus.is_empty() {
             query["gpu_name"] = json!({ "in": policy.gpus });
@@ -499,7 +517,7 @@ impl Vast {
         serde_json::from_value(answer.body["offers"].clone()).context("offers that can't be read")
     }
 
-    /// In our terms; none without a price or a name.
+    /// In our terms; none without a price or a name, nor where traffic costs too much, whatever the search let pass.
     fn offer(&self, found: Found, bid: bool) -> Option<Offer> {
         let price = |dollars: Option<f64>| dollars.filter(|price| price.is_finite() && *price > 0.0 && *price < 10_000.0);
         let bid_microusd_per_hour = if bid { Some((price(found.min_bid)? * BID_ABOVE * 1e6).ceil() as i64) } else { None };
@@ -507,7 +525,9 @@ impl Vast {
             Some(bid) => bid as f64 / 1e6 + found.storage_total_cost.filter(|cost| cost.is_finite()).unwrap_or(0.0).clamp(0.0, 100.0),
             None => price(found.dph_total)?,
         };
-        let download = found.inet_down_cost.unwrap_or(0.0).clamp(0.0, 100.0) * self.wanted.image_gb;
+        let traffic = |cost: Option<f64>| Some(cost.unwrap_or(0.0).max(0.0)).filter(|cost| *cost <= MOST_TRAFFIC);
+        traffic(found.inet_up_cost)?;
+        let download = traffic(found.inet_down_cost)? * self.wanted.image_gb;
         Some(Offer {
             provider: self.name().into(),
             id: found.id.to_string(),
@@ -524,9 +544,12 @@ impl Vast {
 
 impl From<Listed> for Machine {
     fn from(listed: Listed) -> Self {
-        let ended = matches!(listed.actual_status.as_deref(), Some("exited" | "stopped" | "destroyed" | "terminated"))
-            || listed.intended_status.as_deref() == Some("stopped");
-        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended }
+        let actual = listed.actual_status.as_deref();
+        let stopped = actual == Some("stopped") || listed.intended_status.as_deref() == Some("stopped");
+        let ended = stopped || matches!(actual, Some("exited" | "destroyed" | "terminated"));
+        // We stop none. A container that has ended by itself has exited.
+        let taken = stopped && actual != Some("exited");
+        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken }
     }
 }
 

@@ -95,7 +95,7 @@ async fn a_machine_is_found_rented_listed_and_given_back() {
     let order = order(1, Some(offers[0].clone()));
     let id = vast.create(&order).await.unwrap();
     let listed = vast.list().await.unwrap();
-    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true }]);
+    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true, taken: false }]);
     vast.destroy(&id).await.unwrap();
     assert_eq!(vast.list().await.unwrap(), []);
     // What is gone is gone.
@@ -126,6 +126,9 @@ async fn an_order_is_sent_once_and_its_lost_answer_is_said_to_be_lost() {
         let order = order(n as u128, Some(offer));
         let refused = vast.create(&order).await.unwrap_err();
         assert_eq!(!matches!(refused, NotMade::Unknown(_)), known, "{fault}: {refused:?}");
+        // What is wrong with the offer is no reason to ask for no other.
+        let of_offer = matches!(fault["kind"].as_str(), Some("gone" | "unavailable"));
+        assert_eq!(matches!(refused, NotMade::Full(_)), of_offer, "{fault}: {refused:?}");
         assert_eq!((shop.exist().await.len() - before, shop.came("PUT").await - sent), (usize::from(made), 1), "{fault}");
         // Where one was made, its label tells whose it is.
         assert_eq!(vast.list().await.unwrap().iter().any(|machine| machine.label == order.label), made, "{fault}");
@@ -229,11 +232,49 @@ async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
         assert!(price.is_none_or(|price| bid.rate.microusd_per_hour * 10 <= price * 9), "{bid:?} {price:?}");
         assert!(bid.bid_microusd_per_hour.is_some_and(|of_gpu| of_gpu > 0 && of_gpu < bid.rate.microusd_per_hour), "{bid:?}");
     }
+    // Below the least that is taken by now.
+    let low = Offer { bid_microusd_per_hour: Some(1), ..bids[0].clone() };
+    assert!(matches!(vast.create(&order(2, Some(low))).await, Err(NotMade::Full(_))));
+    let nothing = Offer { id: "1".into(), ..bids[0].clone() };
+    assert!(matches!(vast.create(&order(3, Some(nothing))).await, Err(NotMade::Full(_))));
     let order = order(1, Some(bids[0].clone()));
     assert_eq!(vast.order(&order)["price"], json!(bids[0].bid_microusd_per_hour.unwrap() as f64 / 1e6));
     let id = vast.create(&order).await.unwrap();
     assert_eq!(shop.exist().await[0]["is_bid"], true);
     // Somebody pays more: it has ended, and is listed all the same.
     shop.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
-    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false }]);
+    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false, taken: true }]);
+}
+
+#[tokio::test]
+async fn a_host_that_asks_too_much_for_traffic_is_none_to_rent_of() {
+    let found = |down: Option<f64>, up: Option<f64>| Found {
+        id: 1,
+        host_id: Some(2),
+        machine_id: None,
+        gpu_name: Some("RTX 4090".into()),
+        dph_total: Some(0.05),
+        min_bid: None,
+        storage_total_cost: None,
+        inet_down_cost: down,
+        inet_up_cost: up,
+        reliability: Some(0.99),
+        dlperf: Some(80.0),
+    };
+    let shop = Shop::open().await;
+    let vast = shop.vast(KEY);
+    for (down, up, once) in [(None, None, Some(0)), (Some(0.01), Some(0.2), Some(50_000)), (Some(-1.0), None, Some(0))] {
+        assert_eq!(vast.offer(found(down, up), false).map(|offer| offer.rate.microusd_once), once, "{down:?} {up:?}");
+    }
+    for (down, up) in [(Some(20.0), None), (Some(0.01), Some(0.21)), (Some(f64::INFINITY), None)] {
+        assert_eq!(vast.offer(found(down, up), false), None, "{down:?} {up:?}");
+    }
+    // The search leaves them out, so that they take no other's place in it.
+    let dear =
+        |n: u64| kiln_vast_stand_in::Offer { id: n, machine_id: n, host_id: n, datacenter: true, dph_base: 0.01, inet_up_cost: 9.0, ..Default::default() };
+    let mut offers: Vec<_> = (1..=100).map(dear).collect();
+    offers.extend(kiln_vast_stand_in::generate(7, 24));
+    let shop = Shop::with(Config { offers, ..Config::new(KEY) }).await;
+    let offers = shop.vast(KEY).offers(&on_demand()).await.unwrap();
+    assert!(!offers.is_empty() && offers.iter().all(|offer| offer.rate.microusd_per_hour > 20_000), "{offers:?}");
 }

@@ -55,6 +55,9 @@ pub struct Instance {
     /// The same once it was used: who sends it again is not the machine that it was made for, or that machine is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_used: Option<String>,
+    /// That is what ended it ([`Table::boot_again`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boot_twice: bool,
     pub boot_expires_at: Millis,
     /// When its worker first registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -358,7 +361,9 @@ impl Table {
 
     /// A boot token that was used is used again: two hold it, and neither can be told from the other. Ends the instance, if that is so.
     pub async fn boot_again(&self, id: &InstanceId, boot_hash: &str) -> Result<bool, Error> {
-        let end = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
+        use aws_sdk_dynamodb::types::AttributeValue;
+        let end = Expr::new("SET stage = :lost, boot_twice = :yes REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
+        let end = end.value("yes", AttributeValue::Bool(true));
         let used = Expr::new("boot_used = :boot").value("boot", s(boot_hash));
         Ok(self.update(&keys::instance(id), end, Some(used)).await?.is_some())
     }

@@ -74,6 +74,12 @@ pub(crate) async fn seen(client: &Client) -> Result<Value> {
     Ok(json!({ "me": me, "credits": client.get("/api/v1/credits").await?.expect(200)?, "ledger": client.all("/api/v1/credits/ledger").await?, "jobs": jobs }))
 }
 
+/// What tells a table's machines from those of another.
+async fn tag(table: &aws_sdk_dynamodb::Client) -> Result<Option<AttributeValue>> {
+    let run = table.get_item().table_name(TABLE).key("pk", S("FLEET".into())).key("sk", S("RUN#main".into())).send().await?;
+    Ok(run.item.and_then(|run| run.get("tag").cloned()))
+}
+
 #[tokio::test]
 async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -112,6 +118,8 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
     let odd = odd_item();
     let table = crate::access::table_client(&at).await;
     table.put_item().table_name(TABLE).set_item(Some(odd.clone())).send().await?;
+    let source_tag = tag(&table).await?;
+    ensure!(source_tag.is_some(), "a machine was rented");
     well("backup", &["--endpoint", &at, quiet]).await?;
     let (adas, bobs) = (seen(&ada).await?, seen(&bob).await?);
     let cookie = ada.cookie();
@@ -137,6 +145,7 @@ async fn a_backup_restored_into_an_empty_system_goes_on_without_its_sessions() -
 
     ensure!(adas["credits"]["held_millicredits"] == 1000 && bobs["credits"]["held_millicredits"] == 1000, "no hold is open, so none was tried");
     let table = crate::access::table_client(&endpoint).await;
+    ensure!(tag(&table).await? != source_tag, "the restored table takes its source's machines for its own");
     let get = table.get_item().table_name(TABLE).key("pk", odd["pk"].clone()).key("sk", odd["sk"].clone());
     ensure!(get.send().await?.item == Some(odd), "a type was not kept");
 

@@ -2941,7 +2941,7 @@ export interface components {
             max: number;
             /**
              * Format: int64
-             * @description The dearest machine that may be rented, GPU and disk together.
+             * @description The dearest machine that may be rented: GPU and disk for an hour, and what it downloads once, together.
              */
             max_microusd_per_hour?: number | null;
             /** Format: int32 */
@@ -3003,7 +3003,7 @@ export interface components {
             max: number | null;
             /**
              * Format: int64
-             * @description The dearest machine that may be rented.
+             * @description The dearest machine that may be rented, with what it downloads once.
              * @default null
              */
             max_microusd_per_hour: number | null;

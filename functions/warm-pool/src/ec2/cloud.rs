@@ -33,6 +33,8 @@ pub struct Made {
     pub id: String,
     pub label: Option<String>,
     pub state: &'static str,
+    /// Of its state, the code.
+    pub reason: Option<&'static str>,
     pub token: String,
 }
 
@@ -98,6 +100,12 @@ impl Cloud {
         self.with(|state| state.made.iter_mut().filter(|made| made.id == id).for_each(|made| made.state = to));
     }
 
+    /// It changed its state for this reason.
+    pub fn because(&self, id: &str, to: &'static str, reason: &'static str) {
+        self.set(id, to);
+        self.with(|state| state.made.iter_mut().filter(|made| made.id == id).for_each(|made| made.reason = Some(reason)));
+    }
+
     /// Whether the list shows nothing, as right after an order.
     pub fn hide(&self, hidden: bool) {
         self.with(|state| state.hidden = hidden);
@@ -138,7 +146,7 @@ impl Cloud {
 
 impl State {
     fn make(&mut self, label: Option<String>, token: String) -> Made {
-        let made = Made { id: format!("i-{:017x}", self.made.len() + 1), label, state: "running", token };
+        let made = Made { id: format!("i-{:017x}", self.made.len() + 1), label, state: "running", reason: None, token };
         self.made.push(made.clone());
         made
     }
@@ -201,7 +209,9 @@ impl State {
 
 fn item(made: &Made) -> String {
     let tags = made.label.iter().map(|label| format!("<item><key>kiln:label</key><value>{label}</value></item>")).collect::<String>();
-    format!("<item><instanceId>{}</instanceId><instanceState><code>0</code><name>{}</name></instanceState><tagSet>{tags}</tagSet></item>", made.id, made.state)
+    let reason = made.reason.map_or(String::new(), |code| format!("<stateReason><code>{code}</code><message>{code}</message></stateReason>"));
+    let state = format!("<instanceState><code>0</code><name>{}</name></instanceState>", made.state);
+    format!("<item><instanceId>{}</instanceId>{state}{reason}<tagSet>{tags}</tagSet></item>", made.id)
 }
 
 fn error(status: u16, code: &str) -> Response {

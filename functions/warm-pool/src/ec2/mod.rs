@@ -31,6 +31,11 @@ use tokio::sync::OnceCell;
 const NAME: &str = "ec2";
 /// The tag that says whose an instance is.
 pub(crate) const LABEL: &str = "kiln:label";
+/// How the codes begin that an instance's state has as its reason where its spot machine was taken away: `Server.SpotInstanceTermination`,
+/// `Server.SpotInstanceShutdown`.
+const TAKEN: &str = "Server.SpotInstance";
+/// The code where it has shut down by itself; by us it is another.
+const BY_ITSELF: &str = "Client.InstanceInitiatedShutdown";
 /// Tries of what may be repeated.
 const TRIES: u32 = 3;
 /// One read or destroy may take so long; three of them and their pauses stay below the function's time-out.
@@ -177,6 +182,10 @@ impl Provider for Ec2 {
         seconds(240)
     }
 
+    fn order_takes(&self) -> Duration {
+        ORDER
+    }
+
     fn has_many(&self) -> bool {
         true
     }
@@ -217,6 +226,20 @@ impl Provider for Ec2 {
         }
     }
 
+    async fn was_taken(&self, provider_id: &str, lived: Millis) -> anyhow::Result<bool> {
+        ensure!(wanted::is_id(provider_id, "i-"), "no id of an instance");
+        // Told by EC2 two minutes ahead, a machine drains and shuts down by itself, and EC2 gives that as the reason. One that has worked until then
+        // does so for hardly another, but that its longest life is over.
+        let young = self.wanted.as_ref().is_ok_and(|wanted| lived < seconds(wanted.max_life_s));
+        let noticed = |instance: &Instance| young && because(instance) == BY_ITSELF;
+        match self.again.describe_instances().instance_ids(provider_id).send().await {
+            Ok(answer) => Ok(answer.reservations().iter().flat_map(|reservation| reservation.instances()).any(|it| taken(it) || noticed(it))),
+            // It forgets them within the hour.
+            Err(error) if error.code() == Some("InvalidInstanceID.NotFound") => Ok(false),
+            Err(error) => bail!("{provider_id} could not be asked for: {}", said(&error)),
+        }
+    }
+
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let refused = NotMade::Refused;
         let wanted = self.wanted().map_err(refused)?;
@@ -249,7 +272,17 @@ fn machine(instance: &Instance) -> Option<Machine> {
         provider_id: instance.instance_id()?.to_owned(),
         label: label.unwrap_or_default().to_owned(),
         running: matches!(state, InstanceStateName::Pending | InstanceStateName::Running),
+        taken: taken(instance),
     })
+}
+
+/// Whether EC2 itself has ended a spot machine.
+fn taken(instance: &Instance) -> bool {
+    because(instance).starts_with(TAKEN)
+}
+
+fn because(instance: &Instance) -> &str {
+    instance.state_reason().and_then(|reason| reason.code()).unwrap_or_default()
 }
 
 /// A state that is not told is one in which it may cost.

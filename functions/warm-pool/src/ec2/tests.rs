@@ -6,6 +6,7 @@ use super::*;
 use crate::{POOL, Providers, handle};
 use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
 use base64::Engine;
+use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::windows;
 use kiln_dynamo::{Memory, TABLE};
@@ -250,11 +251,24 @@ async fn what_may_still_cost_is_listed_and_only_what_is_terminated_or_unknown_is
         ("terminated", None, true),
     ] {
         cloud.set(&id, state);
-        let machine = |running| Machine { provider_id: id.clone(), label: "kiln/test.tag/main/ins_1".into(), running };
+        let machine = |running| Machine { provider_id: id.clone(), label: "kiln/test.tag/main/ins_1".into(), running, taken: false };
         assert_eq!(ec2.list().await.unwrap(), listed.map(machine).into_iter().collect::<Vec<_>>(), "{state}");
         assert_eq!(ec2.is_gone(&id).await.unwrap(), gone, "{state}");
     }
     assert!(ec2.is_gone("i-0000000000000dead").await.unwrap());
+    // (reason, whether a young one was taken, and an old one, and one that is still listed)
+    for (reason, young, old, listed) in [
+        ("Server.SpotInstanceTermination", true, true, true),
+        ("Client.InstanceInitiatedShutdown", true, false, false),
+        ("Client.UserInitiatedShutdown", false, false, false),
+    ] {
+        cloud.because(&id, "terminated", reason);
+        let taken = async |lived_s: u64| ec2.was_taken(&id, seconds(lived_s)).await.unwrap();
+        assert_eq!((taken(3_600).await, taken(86_400).await), (young, old), "{reason}");
+        cloud.because(&id, "stopped", reason);
+        assert_eq!(ec2.list().await.unwrap()[0].taken, listed, "{reason}");
+    }
+    assert!(!ec2.was_taken("i-0000000000000dead", 0).await.unwrap());
     cloud.fault("DescribeInstances", Fault::Says(403, "UnauthorizedOperation"));
     assert!(ec2.is_gone(&id).await.is_err(), "who may not ask doesn't know");
 }
@@ -292,6 +306,20 @@ impl World {
 
     async fn known(&self) -> Vec<Known> {
         self.app.table().fleet(POOL).await.unwrap().instances
+    }
+
+    async fn change(&self, change: impl Fn(&mut Known)) {
+        for mut instance in self.known().await {
+            change(&mut instance);
+            let item = kiln_store::table::to_item(&kiln_store::keys::instance(&instance.instance_id), &instance).unwrap();
+            assert!(self.app.table().put(item, None).await.unwrap());
+        }
+    }
+
+    /// They have booted.
+    async fn ready(&self) {
+        let now = self.app.now();
+        self.change(|instance| (instance.stage, instance.ready_at, instance.heartbeat_at) = (Stage::Ready, Some(now), Some(now))).await;
     }
 
     async fn hour(&self) -> i64 {
@@ -394,7 +422,8 @@ async fn what_is_ours_and_unknown_is_terminated_what_has_stopped_too_and_nothing
     let left: Vec<String> = world.cloud.exist().into_iter().map(|made| made.id).collect();
     assert!(!left.contains(&stranger) && left.contains(known.provider_id.as_ref().unwrap()) && others.iter().all(|other| left.contains(other)), "{left:?}");
     // A spot machine of which only the disk is left was taken away, and costs: it is ended, and replaced at once.
-    world.cloud.set(known.provider_id.as_ref().unwrap(), "stopped");
+    world.ready().await;
+    world.cloud.because(known.provider_id.as_ref().unwrap(), "stopped", "Server.SpotInstanceShutdown");
     world.run().await;
     let mut left: Vec<String> = world.cloud.exist().into_iter().map(|made| made.id).collect();
     let new = left.pop().unwrap();
@@ -403,6 +432,93 @@ async fn what_is_ours_and_unknown_is_terminated_what_has_stopped_too_and_nothing
     world.set(Policy { safe_mode: true, ..one() }).await;
     world.run().await;
     assert_eq!(world.cloud.exist().len(), 2);
+}
+
+#[tokio::test]
+async fn a_spot_machine_counts_as_taken_away_where_it_was_ready_and_ec2_says_so_and_one_that_never_was_leaves_its_kind() {
+    // (ready once, seconds since it was asked for, since it was heard, why it ended, whether it was taken, why its kind is left)
+    let cases = [
+        (true, 3_600, 20, "Server.SpotInstanceTermination", true, None),
+        // It had its notice.
+        (true, 3_600, 20, "Client.InstanceInitiatedShutdown", true, None),
+        // Its longest life was over.
+        (true, 86_500, 20, "Client.InstanceInitiatedShutdown", false, None),
+        // Nobody had answered it.
+        (true, 3_600, 900, "Client.InstanceInitiatedShutdown", false, None),
+        // Somebody ended it by hand.
+        (true, 3_600, 20, "Client.UserInitiatedShutdown", false, None),
+        // Its container could not be pulled.
+        (false, 300, 20, "Client.InstanceInitiatedShutdown", false, Some("ended_before_ready")),
+        (false, 300, 20, "Server.SpotInstanceTermination", false, Some("ended_before_ready")),
+    ];
+    for (ready, lived_s, heard_s, reason, taken, why) in cases {
+        let world = World::with(one(), true).await;
+        world.run().await;
+        let known = world.known().await.remove(0);
+        assert!(known.interruptible);
+        if ready {
+            world.ready().await;
+        }
+        world.cloud.because(known.provider_id.as_ref().unwrap(), "terminated", reason);
+        let now = world.app.now();
+        world.run().await;
+        world
+            .change(|instance| {
+                instance.missing_since = Some(now - seconds(61));
+                instance.requested_at = now - seconds(61 + lived_s);
+                instance.heartbeat_at = Some(now - seconds(61 + heard_s));
+            })
+            .await;
+        world.run().await;
+        let run = world.app.table().fleet(POOL).await.unwrap().run;
+        assert_eq!((run.history.spot.paused, run.history.spot.taken_at.is_some()), (taken, taken), "{reason} {ready}");
+        assert_eq!(run.avoid_why.get(&known.host).map(String::as_str), why, "{reason} {ready}");
+        assert!(run.avoid.values().all(|until| *until <= world.app.now() + AVOIDED_FOR));
+        // Where it was taken away one is rented that stays; else the next spot machine.
+        let next = world.known().await.remove(0);
+        assert_eq!((next.interruptible, next.host == known.host), (!taken, !taken && why.is_none()), "{reason} {ready}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_the_list_hides_and_that_is_there_by_its_id_is_ended_when_it_is_to_go_and_its_cost_counts() {
+    let hidden = async || {
+        let world = World::with(one(), true).await;
+        world.run().await;
+        world.ready().await;
+        world.cloud.hide(true);
+        world.run().await;
+        let now = world.app.now();
+        world.change(|instance| instance.missing_since = Some(now - seconds(61))).await;
+        world
+    };
+    // It works: it stays.
+    let world = hidden().await;
+    world.run().await;
+    assert_eq!((world.cloud.exist().len(), world.known().await.len(), world.cloud.asked("TerminateInstances").len()), (1, 1, 0));
+    // Sent away, or drained with nothing left to do: it goes, and its row when it is gone by its id.
+    for lost in [true, false] {
+        let world = hidden().await;
+        world.set(Policy { desired_size: 0, ..one() }).await;
+        let now = world.app.now();
+        let to_go = |instance: &mut Known| match lost {
+            true => instance.stage = Stage::Lost,
+            false => (instance.drain, instance.drained_at) = (true, Some(now - seconds(60))),
+        };
+        world.change(to_go).await;
+        world.run().await;
+        assert_eq!((world.cloud.exist().len(), world.known().await.len()), (0, 1), "lost: {lost}");
+        world.run().await;
+        assert_eq!(world.known().await, []);
+    }
+    // It is not let go of, and its cover is over.
+    let world = hidden().await;
+    let now = world.app.now();
+    world.change(|instance| (instance.stage, instance.requested_at, instance.covered_to) = (Stage::Lost, now - seconds(7_200), now - seconds(600))).await;
+    world.cloud.fault("TerminateInstances", Fault::Says(403, "UnauthorizedOperation"));
+    world.run().await;
+    let told = world.app.table().fleet(POOL).await.unwrap().run.told;
+    assert!(told.iter().any(|told| told.reason == "beyond_cover"), "{told:?}");
 }
 
 #[tokio::test]

@@ -21,6 +21,14 @@ pub struct Rate {
     pub microusd_once: i64,
 }
 
+impl Rate {
+    /// What a rental comes to by the hour if it lasts for one: hosts set the price of what it downloads as they like, and a low price by the hour
+    /// must not hide it.
+    pub fn hour(&self) -> i64 {
+        self.microusd_per_hour.saturating_add(self.microusd_once)
+    }
+}
+
 /// How long things may take, for the worst case of a rental.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {

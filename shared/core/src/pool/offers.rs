@@ -45,7 +45,7 @@ pub struct Learned {
 pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: Millis) -> Vec<&'a Offer> {
     let allowed = |offer: &&Offer| {
         (policy.gpus.is_empty() || policy.gpus.contains(&offer.gpu))
-            && policy.max_microusd_per_hour.is_none_or(|most| offer.rate.microusd_per_hour <= most)
+            && policy.max_microusd_per_hour.is_none_or(|most| offer.rate.hour() <= most)
             && learned.avoid.get(&offer.host).is_none_or(|until| *until <= now)
             && (!offer.interruptible || policy.interruptible && !learned.spot_paused)
             && offer.rate.microusd_per_hour > 0
@@ -56,11 +56,11 @@ pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: 
     rated.into_iter().map(|(_, offer)| offer).collect()
 }
 
-/// Useful jobs for a dollar: those of an hour by the hour's price, less what is lost with machines that fail or are taken away.
+/// Useful jobs for a dollar: those of an hour by the hour's price and what is paid once, less what is lost with machines that fail or are taken away.
 fn worth(offer: &Offer, offers: &[Offer], learned: &Learned) -> f64 {
     let jobs = learned.jobs_per_hour.get(&offer.gpu).copied().unwrap_or_else(|| offer.speed * per_speed(offers, learned));
     let stays = offer.reliability.clamp(0.0, 1.0) * if offer.interruptible { 1.0 - learned.taken_away } else { 1.0 };
-    jobs * stays / offer.rate.microusd_per_hour as f64
+    jobs * stays / offer.rate.hour() as f64
 }
 
 /// Jobs an hour for a unit of the provider's speed, from GPUs of which both are known; 1 where none is.
@@ -117,6 +117,16 @@ mod tests {
         assert_eq!(of(Policy { interruptible: false, ..Policy::default() }, Learned::default()), ["a", "b"]);
         // Half the price is worth less where half of them are taken away.
         assert_eq!(of(Policy::default(), Learned { taken_away: 0.6, ..Learned::default() }), ["a", "c", "b"]);
+    }
+
+    #[test]
+    fn what_is_paid_once_counts_as_if_it_were_paid_in_an_hour() {
+        let dear = Offer { rate: Rate { microusd_per_hour: 50_000, microusd_once: 120_000_000 }, ..offer("dear download", "A", 0, 80.0) };
+        let some = Offer { rate: Rate { microusd_per_hour: 50_000, microusd_once: 60_000 }, ..offer("some", "A", 0, 80.0) };
+        let offers = [dear, offer("free download", "A", 100_000, 80.0), some];
+        assert_eq!(order(&offers, &Policy::default(), &Learned::default()), ["free download", "some", "dear download"]);
+        let policy = Policy { max_microusd_per_hour: Some(109_999), ..Policy::default() };
+        assert_eq!(order(&offers, &policy, &Learned::default()), ["free download"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct Policy {
     /// Within how many seconds a job is to start, but for what a boot takes where there was no machine.
     #[serde(default = "start_within_s")]
     pub start_within_s: u64,
-    /// The dearest machine that may be rented, GPU and disk together.
+    /// The dearest machine that may be rented: GPU and disk for an hour, and what it downloads once, together.
     #[serde(default)]
     pub max_microusd_per_hour: Option<i64>,
     /// GPUs that may be rented, by the provider's names; none: any.

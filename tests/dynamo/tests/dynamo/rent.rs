@@ -37,6 +37,7 @@ fn instance(n: u128) -> Instance {
         version: None,
         boot_hash: None,
         boot_used: None,
+        boot_twice: false,
         boot_expires_at: NOW + seconds(600),
         registered_at: None,
         ready_at: None,
