@@ -213,6 +213,8 @@ mod tests {
             requested_at: 0,
             boot_stage: None,
             heartbeat_at: heard_s_ago.map(|s| NOW - s * 1000),
+            loading_since: None,
+            restarts: 0,
             idle_since: 0,
             drain: false,
             drained_at: None,

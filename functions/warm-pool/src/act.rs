@@ -318,6 +318,8 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         requested_at: now,
         boot_stage: None,
         heartbeat_at: None,
+        loading_since: None,
+        restarts: 0,
         idle_since: now,
         drain: false,
         drained_at: None,

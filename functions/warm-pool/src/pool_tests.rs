@@ -763,10 +763,52 @@ async fn a_worker_that_begins_again_on_an_old_machine_is_no_boot_that_took_too_l
             (instance.stage, instance.boot_expires_at, instance.requested_at) = (Stage::Loading, now - 1, now - seconds(3_600));
         })
         .await;
+    let loading_for = async |s: u64| world.change(|instance| instance.loading_since = Some(now - seconds(s))).await;
+    loading_for(590).await;
     world.run().await;
     assert_eq!(world.exist().await.len(), 1);
     let run = world.app.table().fleet(POOL).await.unwrap().run;
     assert!(run.avoid.is_empty(), "{run:?}");
+    // It speaks and is never ready: its GPU may hang.
+    let host = world.known().await[0].host.clone();
+    loading_for(601).await;
+    assert_eq!(world.run().await["stopped"], 1);
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!(run.avoid_why.get(&host).map(String::as_str), Some("boot_too_long"), "{run:?}");
+}
+
+#[tokio::test]
+async fn a_machine_is_not_kept_by_its_own_word_that_it_works_or_loads() {
+    let job = |instance: &mut Instance, stage: Stage| {
+        instance.stage = stage;
+        let (job, account) = (kiln_core::ids::JobId::new(1, 1), kiln_core::ids::AccountId::new(1, 1));
+        (instance.slot_job, instance.slot_account, instance.slot_attempt) = (Some(job), Some(account), Some(1));
+    };
+    let began = |instance: &mut Instance, restarts: u32| {
+        (instance.stage, instance.restarts, instance.loading_since) = (Stage::Loading, restarts, Some(instance.idle_since + seconds(890)));
+    };
+    type Says<'a> = (&'a str, Box<dyn Fn(&mut Instance) + 'a>, u64);
+    let all: [Says<'_>; 6] = [
+        ("busy", Box::new(|instance| instance.stage = Stage::Busy), 1),
+        ("busy with a job", Box::new(|instance| job(instance, Stage::Busy)), 0),
+        ("loading, after it was ready", Box::new(|instance| instance.stage = Stage::Loading), 1),
+        ("loading with a job", Box::new(|instance| job(instance, Stage::Loading)), 0),
+        ("begun again", Box::new(|instance| began(instance, 5)), 0),
+        ("begun again and again", Box::new(|instance| began(instance, 6)), 1),
+    ];
+    for (what, says, stopped) in all {
+        let world = World::with(one()).await;
+        world.run().await;
+        world.set(Policy { desired_size: 0, ..one() }).await;
+        let now = world.app.now();
+        world
+            .change(|instance| {
+                idle(instance, now, 901);
+                says(instance);
+            })
+            .await;
+        assert_eq!(world.run().await["stopped"], stopped, "{what}");
+    }
 }
 
 #[tokio::test]

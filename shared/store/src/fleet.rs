@@ -36,6 +36,12 @@ pub struct Instance {
     pub boot_stage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<Millis>,
+    /// Since when its worker loads, from when it registered until it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading_since: Option<Millis>,
+    /// How often it has registered again.
+    #[serde(default)]
+    pub restarts: u32,
     /// Since when its slot is empty.
     pub idle_since: Millis,
     #[serde(default)]
@@ -362,12 +368,13 @@ impl Table {
 
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        self.begin(id, "", Expr::new("token_hash = :old").value("old", s(old_hash)), token_hash, said, now).await
+        let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("one", n(1));
+        self.begin(id, " ADD restarts :one", condition, token_hash, said, now).await
     }
 
     async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, loading_since = if_not_exists(loading_since, :now), registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
         let update = Expr::new(format!("{set}{boot}"))
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
@@ -379,12 +386,21 @@ impl Table {
     }
 
     /// It lives, in this stage. `None` when the token is not the instance's.
+    ///
+    /// That it loads is believed from when it registered on: no other word of its worker's begins that time anew.
     pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, boot_stage: Option<&str>, now: Millis) -> Result<Option<Instance>, Error> {
-        let mut text = "SET heartbeat_at = :now, stage = :stage".to_owned();
+        let (mut text, mut remove) = ("SET heartbeat_at = :now, stage = :stage".to_owned(), Vec::new());
         if matches!(stage, Stage::Ready | Stage::Busy) {
             text += ", ready_at = if_not_exists(ready_at, :now)";
+            remove.push("loading_since");
         }
-        text += if boot_stage.is_some() { ", boot_stage = :boot" } else { " REMOVE boot_stage" };
+        match boot_stage {
+            Some(_) => text += ", boot_stage = :boot",
+            None => remove.push("boot_stage"),
+        }
+        if !remove.is_empty() {
+            text = format!("{text} REMOVE {}", remove.join(", "));
+        }
         let mut update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
         if let Some(step) = boot_stage {
             update = update.value("boot", s(step));

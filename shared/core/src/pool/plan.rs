@@ -23,7 +23,7 @@ pub struct Seen {
     pub heard_at: Millis,
     /// When it was asked for.
     pub begun: Millis,
-    /// By when it must have booted.
+    /// By when it must be ready, since it was asked for or its worker began again.
     pub boot_by: Millis,
     /// What it costs; nothing where the machine is the operator's own.
     pub rate: Rate,
@@ -149,7 +149,7 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
         let reason = if machine.taken_away {
             Reason::TakenAway
         } else if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
-            Reason::BootTooLong { waited_s: whole(now - machine.begun) }
+            Reason::BootTooLong { waited_s: seen.deadlines.boot_s + whole(now - machine.boot_by) }
         } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
             Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {

@@ -109,7 +109,7 @@ fn of_too_many_the_idle_go_first_and_the_busy_are_drained() {
 fn what_could_not_be_read_leads_to_no_rental_and_deadlines_act_all_the_same() {
     let mut silent = machine(1, Stage::Busy, 0);
     silent.heard_at = NOW - seconds(91);
-    let late = Seen { boot_by: NOW - 1, ..machine(2, Stage::Loading, 700) };
+    let late = Seen { boot_by: NOW - seconds(100), ..machine(2, Stage::Loading, 700) };
     let unread = Observation { demand: None, ..observe(0, vec![silent, late, rented(3, Stage::Busy, 180), rented(4, Stage::Ready, 181)]) };
     let plan = plan(&unread, &Policy { desired_size: 5, ..policy(5) }, NOW);
     let [Decision::Destroy { reason: a, .. }, Decision::Destroy { reason: b, .. }, Decision::Destroy { reason: c, .. }, Decision::Cover { .. }] =
