@@ -364,7 +364,9 @@ fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Mill
 fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], now: Millis, plan: &mut Plan) {
     let supply = staying.len() as u32;
     let mut over = supply.saturating_sub(policy.max);
-    let mut spare = supply.saturating_sub(plan.wanted);
+    // Jobs that wait may be those of accounts that run as many as they may: machines beyond what could have work at once wait for nobody.
+    let held = if need.queued > 0 { seen.useful.unwrap_or(u32::MAX) } else { 0 };
+    let mut spare = supply.saturating_sub(plan.wanted.max(held));
     let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready).collect();
     // The dearest first, and of equals the longest idle.
     idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
@@ -377,7 +379,7 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
         let reason = if over > 0 {
             over -= 1;
             Reason::AboveMax { max: policy.max }
-        } else if spare == 0 || need.queued > 0 {
+        } else if spare == 0 {
             continue;
         } else if idle_ms >= seconds(policy.idle_shutdown_s) {
             Reason::Idle { idle_s: whole(idle_ms) }

@@ -140,6 +140,21 @@ fn no_more_machines_are_rented_than_accounts_may_use_at_once() {
 }
 
 #[test]
+fn idle_machines_are_held_for_jobs_that_could_run_and_not_for_those_of_an_account_at_its_cap() {
+    let stops = |useful: Option<u32>, queued: u64, idle_s: u64| {
+        let machines = (1..=20).map(|n| if n <= 4 { machine(n, Stage::Busy, 0) } else { machine(n, Stage::Ready, idle_s) });
+        let decided = plan(&Observation { useful, ..observe(queued, machines.collect()) }, &policy(20), NOW).decisions;
+        assert!(decided.iter().all(|decision| matches!(decision, Decision::Stop { reason: Reason::Idle { .. }, .. })), "{decided:?}");
+        decided.len()
+    };
+    // After a peak one account has a standing queue and runs the four that it may: the sixteen others have no work.
+    assert_eq!((stops(Some(4), 50, 900), stops(Some(4), 50, 899)), (16, 0));
+    // Two more could have work at once; or all; or nobody knows.
+    assert_eq!((stops(Some(6), 50, 900), stops(Some(20), 50, 900), stops(Some(99), 50, 900), stops(None, 50, 900)), (14, 0, 0, 0));
+    assert_eq!((stops(Some(20), 0, 900), stops(None, 0, 900)), (16, 16));
+}
+
+#[test]
 fn a_silent_machine_is_replaced() {
     let silent = Seen { heard_at: 0, ..machine(1, Stage::Busy, 0) };
     let decided = plan(&observe(1, vec![silent]), &policy(5), NOW).decisions;
