@@ -218,6 +218,7 @@ mod tests {
             idle_since: 0,
             drain: false,
             drained_at: None,
+            leaves_at: None,
             capabilities: vec![],
             gpu: None,
             version: None,

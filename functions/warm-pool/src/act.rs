@@ -323,6 +323,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         idle_since: now,
         drain: false,
         drained_at: None,
+        leaves_at: None,
         capabilities: vec![],
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
         version: None,

@@ -837,6 +837,51 @@ async fn while_machines_will_not_die_there_are_twice_the_most_at_most() {
     assert_eq!(world.exist().await.len(), 2);
 }
 
+/// As its worker's heartbeat does it.
+async fn says_that_it_leaves(world: &World, instance: &Instance, now: Millis) {
+    world.change(|row| row.token_hash = Some("its token".into())).await;
+    let said = world.app.table().beat(&instance.instance_id, "its token", Stage::Draining, None, now).await.unwrap().unwrap();
+    assert!(said.drain && !said.was_asked_to_go() && said.drained_at == Some(now), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_machine_that_says_that_it_leaves_is_given_back_and_replaced_and_fills_no_room() {
+    let world = World::with(Policy { max: 1, ..one() }).await;
+    world.run().await;
+    let (now, first) = (world.app.now(), world.known().await.remove(0));
+    world.change(|instance| idle(instance, now, 10)).await;
+    // It has a heartbeat's time to go by itself, and is replaced at once.
+    says_that_it_leaves(&world, &first, now).await;
+    assert_eq!((world.run().await["started"].clone(), world.exist().await.len()), (json!(1), 2));
+    let heartbeat = seconds(world.app.settings().heartbeat_s);
+    world.change(|instance| instance.drained_at = instance.drained_at.map(|at| at - heartbeat)).await;
+    world.run().await;
+    assert!(world.exist().await.iter().all(|(id, _)| Some(id.to_string()) != first.provider_id), "it is paid for nothing");
+    // What it says afterwards changes nothing.
+    let after = world.app.table().beat(&first.instance_id, "its token", Stage::Ready, None, now).await.unwrap().unwrap();
+    assert!(after.drain);
+}
+
+#[tokio::test]
+async fn a_machine_that_says_that_it_leaves_and_is_taken_away_counts_as_taken_and_one_that_was_asked_to_go_does_not() {
+    for asked in [false, true] {
+        let world = World::with(spot()).await;
+        world.run().await;
+        let (now, known) = (world.app.now(), world.known().await.remove(0));
+        world.change(|instance| idle(instance, now, 10)).await;
+        if asked {
+            world.app.table().drain(&known.instance_id, now - 1).await.unwrap();
+            world.change(|row| row.token_hash = Some("its token".into())).await;
+            assert!(world.app.table().beat(&known.instance_id, "its token", Stage::Draining, None, now).await.unwrap().unwrap().was_asked_to_go());
+        } else {
+            says_that_it_leaves(&world, &known, now).await;
+        }
+        world.control(Method::POST, &format!("instances/{}/outbid", known.provider_id.unwrap()), json!({})).await;
+        world.run().await;
+        assert_eq!(world.app.table().fleet(POOL).await.unwrap().run.history.spot.paused, !asked);
+    }
+}
+
 fn spot() -> Policy {
     Policy { interruptible: true, ..one() }
 }

@@ -99,7 +99,7 @@ pub(crate) async fn reconcile<'a>(
 
 /// Nobody asked it to end: somebody else may have it now.
 fn may_be_taken(instance: &Instance) -> bool {
-    instance.interruptible && !instance.drain && instance.stage != Stage::Lost
+    instance.interruptible && !instance.was_asked_to_go() && instance.stage != Stage::Lost
 }
 
 /// Whether the listed machine is this instance, and still something that may cost or work.

@@ -49,6 +49,9 @@ pub struct Instance {
     /// When it was asked to finish and go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Millis>,
+    /// When it said by itself that it leaves; the same time where nobody had asked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_at: Option<Millis>,
     #[serde(default)]
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,11 @@ pub struct Slot {
 impl Instance {
     pub fn slot(&self) -> Option<Slot> {
         Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
+    }
+
+    /// Whether it is to go by somebody's wish, and not by its own word.
+    pub fn was_asked_to_go(&self) -> bool {
+        self.drain && (self.leaves_at.is_none() || self.leaves_at != self.drained_at)
     }
 
     /// What its usage events are made from.
@@ -387,12 +395,17 @@ impl Table {
 
     /// It lives, in this stage. `None` when the token is not the instance's.
     ///
-    /// That it loads is believed from when it registered on: no other word of its worker's begins that time anew.
+    /// That it loads is believed from when it registered on: no other word of its worker's begins that time anew. That it leaves is for good: it takes
+    /// no more work and is given back, as one that was asked to.
     pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, boot_stage: Option<&str>, now: Millis) -> Result<Option<Instance>, Error> {
         let (mut text, mut remove) = ("SET heartbeat_at = :now, stage = :stage".to_owned(), Vec::new());
         if matches!(stage, Stage::Ready | Stage::Busy) {
             text += ", ready_at = if_not_exists(ready_at, :now)";
             remove.push("loading_since");
+        }
+        let leaves = stage == Stage::Draining;
+        if leaves {
+            text += ", drain = :yes, drained_at = if_not_exists(drained_at, :now), leaves_at = if_not_exists(leaves_at, :now)";
         }
         match boot_stage {
             Some(_) => text += ", boot_stage = :boot",
@@ -404,6 +417,9 @@ impl Table {
         let mut update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
         if let Some(step) = boot_stage {
             update = update.value("boot", s(step));
+        }
+        if leaves {
+            update = update.value("yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true));
         }
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()

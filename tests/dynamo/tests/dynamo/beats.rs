@@ -52,3 +52,21 @@ async fn how_long_a_worker_loads_is_counted_from_when_it_registered_and_from_no_
     ensure!(row.idle_since == NOW, "{row:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_worker_that_says_that_it_leaves_is_not_believed_that_it_stays() -> Result<()> {
+    let table = table(&Memory::new(2));
+    let id = registered(&table).await?;
+    ensure!(!beats(&table, &id, Stage::Ready, 20).await?.drain);
+    for (stage, s) in [(Stage::Draining, 30), (Stage::Draining, 40), (Stage::Ready, 50)] {
+        let row = beats(&table, &id, stage, s).await?;
+        ensure!((row.drain, row.drained_at, row.leaves_at) == (true, Some(at(30)), Some(at(30))) && !row.was_asked_to_go(), "{row:?}");
+    }
+    // One that was asked to go says the same, later.
+    let row = Instance { instance_id: InstanceId::new(NOW, 2), token_hash: Some(TOKEN.into()), ..instance(2) };
+    ensure!(table.put(to_item(&keys::instance(&row.instance_id), &row)?, None).await?);
+    table.drain(&row.instance_id, at(30)).await?;
+    let row = beats(&table, &row.instance_id, Stage::Draining, 40).await?;
+    ensure!((row.drain, row.drained_at, row.leaves_at) == (true, Some(at(30)), Some(at(40))) && row.was_asked_to_go(), "{row:?}");
+    Ok(())
+}

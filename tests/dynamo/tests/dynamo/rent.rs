@@ -34,6 +34,7 @@ pub(crate) fn instance(n: u128) -> Instance {
         idle_since: NOW,
         drain: false,
         drained_at: None,
+        leaves_at: None,
         capabilities: vec![],
         gpu: None,
         version: None,
