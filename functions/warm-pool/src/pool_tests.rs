@@ -927,3 +927,61 @@ async fn a_machine_that_was_outbid_is_given_back_and_replaced_by_one_that_stays(
     let share = world.app.table().fleet(POOL).await.unwrap().run.history.spot.share();
     assert!(share > 0.2 && share <= 0.25, "{share}");
 }
+
+/// A job that the machine works on, with a lease that is over.
+async fn works_on(world: &World, instance: &Instance) -> (kiln_store::Account, kiln_core::job::Job) {
+    use kiln_core::ids::{AccountId, JobId};
+    use kiln_store::table::to_item;
+    let (app, now) = (&world.app, world.app.now());
+    let (account, job) = (AccountId::new(now, 1), JobId::new(now, 1));
+    let mut row = kiln_store::Account::new(account.clone(), kiln_store::AccountKind::Person, 0, now);
+    row.counters.running = 1;
+    let draft = kiln_core::job::Job::draft(job.clone(), account.clone(), "noop", "image", 900, now);
+    let mut job = kiln_core::machine::submit(draft, &row.counters, app.settings(), now).after;
+    (job.state, job.attempt, job.lease_until) = (kiln_core::job::State::Running, 1, Some(now - 1));
+    (job.instance_id, job.host, job.next_check_at) = (Some(instance.instance_id.clone()), Some(instance.host.clone()), Some(now - 1));
+    for item in [to_item(&kiln_store::keys::account(&account), &row), to_item(&kiln_store::keys::job(&account, &job.job_id), &job)] {
+        assert!(app.table().put(item.unwrap(), None).await.unwrap());
+    }
+    world
+        .change(|instance| {
+            (instance.slot_job, instance.slot_account, instance.slot_attempt) = (Some(job.job_id.clone()), Some(account.clone()), Some(1));
+        })
+        .await;
+    (row, job)
+}
+
+#[tokio::test]
+async fn a_job_whose_machine_was_taken_away_loses_no_try_and_its_host_is_not_blamed() {
+    use kiln_http::flow::end_preempted;
+    for listed in [true, false] {
+        let world = World::with(spot()).await;
+        world.run().await;
+        let (id, known, now) = (world.exist().await[0].0, world.known().await.remove(0), world.app.now());
+        world.change(|instance| idle(instance, now, 10)).await;
+        let (account, job) = works_on(&world, &known).await;
+        // A lease that is over says nothing of the machine.
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), None);
+        // It stands there, outbid; or it is gone from one look to the next.
+        let what = if listed { "outbid" } else { "vanish" };
+        world.control(Method::POST, &format!("instances/{id}/{what}"), json!({})).await;
+        world.run().await;
+        let row = async || world.app.table().instance(&known.instance_id).await.unwrap();
+        for _ in 0..2 {
+            world.missing_for(&known, seconds(61)).await;
+            world.run().await;
+            assert!(row().await.unwrap().taken_at.is_some(), "{what}: its row is gone before its job knows");
+        }
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), Some(true));
+        let after = world.app.table().job(&account.account_id, &job.job_id).await.unwrap().unwrap();
+        assert_eq!((after.state.as_str(), after.attempt, after.failures, after.failed_on.len()), ("queued", 1, 0, 0));
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), Some(false), "it has moved on");
+        // It was told: now the row goes.
+        assert_eq!(row().await.unwrap().slot(), None);
+        world.run().await;
+        assert!(row().await.is_none(), "{what}");
+        // Counted once.
+        let share = world.app.table().fleet(POOL).await.unwrap().run.history.spot.share();
+        assert!(share > 0.0 && share <= 0.25, "{share}");
+    }
+}

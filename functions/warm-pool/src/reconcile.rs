@@ -16,6 +16,10 @@ const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
 
+/// For so long the row of a machine that was taken away from a job says so to those who end the attempt: its lease has run out by then, and maintenance
+/// has looked.
+const TOLD_FOR: Millis = seconds(180);
+
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
 const MOST_BY_ID: usize = 5;
 
@@ -70,6 +74,16 @@ pub(crate) async fn reconcile<'a>(
             }
             remain.push(instance);
             continue;
+        }
+        if instance.slot().is_some() {
+            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+                (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
+                *taken += 1;
+            }
+            if instance.taken_at.is_some_and(|at| now - at < TOLD_FOR) {
+                remain.push(instance);
+                continue;
+            }
         }
         tracing::info!(instance_id = %instance.instance_id, "the machine is gone");
         // Its token dies with its row; then its attempt is ended, which it can no longer contradict. It cost until it was first missed.
