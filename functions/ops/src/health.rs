@@ -208,6 +208,7 @@ mod tests {
             provider_id: None,
             label: String::new(),
             host: String::new(),
+            offered_as: None,
             trusted: true,
             stage,
             requested_at: 0,

@@ -985,3 +985,76 @@ async fn a_job_whose_machine_was_taken_away_loses_no_try_and_its_host_is_not_bla
         assert!(share > 0.0 && share <= 0.25, "{share}");
     }
 }
+
+/// A provider of one kind of machine, and any number of it.
+#[derive(Default)]
+struct Kind(Mutex<Vec<Machine>>);
+
+#[async_trait::async_trait]
+impl Provider for Kind {
+    fn name(&self) -> &'static str {
+        "kind"
+    }
+    fn own(&self) -> bool {
+        false
+    }
+    fn has_many(&self) -> bool {
+        true
+    }
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Ok(vec![Offer {
+            provider: "kind".into(),
+            id: "a".into(),
+            host: "kind-a".into(),
+            gpu: "L4".into(),
+            rate: kiln_core::pool::budget::Rate { microusd_per_hour: 500_000, microusd_once: 0 },
+            reliability: 0.99,
+            speed: 1.0,
+            interruptible: false,
+            bid_microusd_per_hour: None,
+        }])
+    }
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+    async fn is_gone(&self, id: &str) -> anyhow::Result<bool> {
+        Ok(self.0.lock().unwrap().iter().all(|machine| machine.provider_id != id))
+    }
+    async fn create(&self, order: &Order) -> Result<String, NotMade> {
+        let provider_id = order.instance_id.to_string();
+        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true });
+        Ok(provider_id)
+    }
+    async fn destroy(&self, id: &str) -> anyhow::Result<()> {
+        self.0.lock().unwrap().retain(|machine| machine.provider_id != id);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn machines_of_one_offer_are_hosts_of_their_own_and_what_does_not_boot_is_avoided_by_the_offer() {
+    let mut world = World::with(Policy { desired_size: 3, ..one() }).await;
+    world.vast = Providers::new(vec![Box::new(Kind::default())]);
+    assert_eq!(world.run().await["started"], 3);
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 10)).await;
+    let known = world.known().await;
+    let hosts: std::collections::BTreeSet<_> = known.iter().map(|instance| instance.host.clone()).collect();
+    assert!(hosts.len() == 3 && known.iter().all(|instance| instance.avoided_as() == "kind-a"), "{known:?}");
+    // What fails at one of them is counted against it, and the others stay.
+    faults(&world, &known[1].host, 1, 3).await;
+    world.run().await;
+    let drained: Vec<_> = world.known().await.into_iter().filter(|instance| instance.drain).map(|instance| instance.host).collect();
+    assert_eq!(drained, [known[1].host.clone()]);
+    // Another was rented in its place; it does not boot, so none of its kind is rented for a while.
+    world
+        .change(|instance| {
+            if instance.ready_at.is_none() {
+                (instance.requested_at, instance.boot_expires_at) = (now - seconds(700), now - 1);
+            }
+        })
+        .await;
+    assert_eq!(world.run().await["started"], 0);
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!(run.avoid_why.get("kind-a").map(String::as_str), Some("boot_too_long"), "{run:?}");
+}

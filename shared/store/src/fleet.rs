@@ -28,6 +28,9 @@ pub struct Instance {
     pub label: String,
     /// The physical host; two instances on one are not two witnesses.
     pub host: String,
+    /// What its offer goes by, where that stands for any number of hosts: avoided in its host's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_as: Option<String>,
     pub trusted: bool,
     pub stage: Stage,
     pub requested_at: Millis,
@@ -126,6 +129,11 @@ pub struct Slot {
 impl Instance {
     pub fn slot(&self) -> Option<Slot> {
         Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
+    }
+
+    /// By what no other is rented, where it did not boot or fell silent: its host, or what its offer goes by.
+    pub fn avoided_as(&self) -> &str {
+        self.offered_as.as_deref().unwrap_or(&self.host)
     }
 
     /// Whether it is to go by somebody's wish, and not by its own word.
