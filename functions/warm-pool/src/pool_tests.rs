@@ -1058,3 +1058,37 @@ async fn machines_of_one_offer_are_hosts_of_their_own_and_what_does_not_boot_is_
     let run = world.app.table().fleet(POOL).await.unwrap().run;
     assert_eq!(run.avoid_why.get("kind-a").map(String::as_str), Some("boot_too_long"), "{run:?}");
 }
+
+#[tokio::test]
+async fn a_host_where_jobs_succeed_is_not_left_for_one_customer_s_faults_when_one_of_its_machines_goes() {
+    let world = World::with(Policy { desired_size: 3, ..one() }).await;
+    world.run().await;
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 10)).await;
+    let of_two = world.known().await[0].host.clone();
+    // (Jobs that each machine has done, faults of one customer), look by look; the first two are one host's.
+    let left = async |looks: &[(&[u64], u64)]| {
+        let mut run = world.app.table().fleet(POOL).await.unwrap().run;
+        let mut told = 0;
+        for (done, jobs) in looks {
+            faults(&world, &of_two, 1, *jobs).await;
+            let mut fleet = world.app.table().fleet(POOL).await.unwrap();
+            for (at, instance) in fleet.instances.iter_mut().enumerate() {
+                instance.host = if at < 2 { of_two.clone() } else { format!("{at}") };
+                instance.timings.add("t.noop.r0", done.get(at).copied().unwrap_or(0));
+            }
+            // One that has done nothing is gone.
+            fleet.instances.retain(|instance| instance.host != of_two || instance.timings.0["noop"].run.count() > 0);
+            told = crate::quarantine::quarantine(&world.app, &mut fleet, &mut run).await.len();
+        }
+        told
+    };
+    // A hundred jobs of the first and ten of the second before; then five more, and the first machine goes.
+    assert_eq!(left(&[(&[100, 10], 1), (&[0, 15], 3)]).await, 0);
+    // What succeeded at the machine that goes counts, too.
+    assert_eq!(left(&[(&[100, 10], 1), (&[101, 10], 2), (&[0, 10], 3)]).await, 0);
+    // What succeeded before the first fault is no excuse.
+    assert_eq!(left(&[(&[100, 10], 1), (&[100, 10], 3)]).await, 2);
+    world.change(|instance| (instance.drain, instance.drained_at) = (false, None)).await;
+    assert_eq!(left(&[(&[100, 10], 1), (&[0, 10], 3)]).await, 1);
+}

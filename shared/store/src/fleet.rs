@@ -197,6 +197,25 @@ pub struct Stood {
     pub at: Millis,
 }
 
+/// Jobs that succeeded at a host beside those that failed there. It only grows, whatever machines go and come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub succeeded: u64,
+    /// What each of its machines had done when it was last counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<InstanceId, u64>,
+}
+
+impl Beside {
+    /// Counts what its machines have done since they were last counted. `from_now`: what they have done already does not count.
+    pub fn count(&mut self, machines: BTreeMap<InstanceId, u64>, from_now: bool) {
+        if !from_now {
+            self.succeeded += machines.iter().map(|(id, done)| done.saturating_sub(self.counted.get(id).copied().unwrap_or(0))).sum::<u64>();
+        }
+        self.counted = machines;
+    }
+}
+
 /// What one run of the warm pool leaves to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
@@ -210,9 +229,9 @@ pub struct RunState {
     /// Why, by the reason's code.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub avoid_why: BTreeMap<String, String>,
-    /// Of hosts with faults, how many jobs had succeeded at their machines when the first was seen.
+    /// Of hosts with faults, what has succeeded there since the first was seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub faulted: BTreeMap<String, u64>,
+    pub beside_faults: BTreeMap<String, Beside>,
     /// Jobs an hour of each GPU, as last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_per_hour: BTreeMap<String, f64>,
