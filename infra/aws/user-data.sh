@@ -7,6 +7,8 @@ set -uo pipefail
 KILN_API='@API@'
 KILN_BOOT_TOKEN='@BOOT_TOKEN@'
 KILN_MAX_LIFE_S='@MAX_LIFE_S@'
+# So long after its order the token is worth nothing, and the pool gives the machine back.
+boot_s='@BOOT_S@'
 worker_image='@WORKER_IMAGE@'
 # The worker drains at the end of its life; with this much more, the machine goes whatever it does.
 margin_s=900
@@ -28,8 +30,10 @@ done
 
 pulled=
 for _ in 1 2 3; do
+  left_s=$((boot_s - SECONDS))
+  [ "$left_s" -gt 0 ] || break
   # One that hangs is worth no more than one that fails.
-  timeout 900 docker pull --quiet "$worker_image" && pulled=1 && break
+  timeout "$left_s" docker pull --quiet "$worker_image" && pulled=1 && break
   sleep 10
 done
 if [ -z "$pulled" ]; then

@@ -82,6 +82,9 @@ pub(crate) async fn claim(State(app): State<App>, worker: Worker, Id(id): Id<Job
     }
     for _ in 0..TRIES {
         let spoken = read(&app, &worker, &request.account_id, &id).await?;
+        if flow::end_preempted(&app, &spoken.job, spoken.account.as_ref()).await?.is_some() {
+            continue;
+        }
         let (seen, live) = occupied(&app, &spoken.instance, &spoken.job).await?;
         let counters = spoken.account.as_ref().map(|account| account.counters.clone()).unwrap_or_default();
         let now = app.now();

@@ -147,16 +147,17 @@ pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body
     let instance = worker.check(instance)?;
     let (lease_s, cancel) = match &request.job {
         Some(beat) => renew(&app, &instance, beat).await?,
-        None => {
-            empty_stale_slot(&app, &instance).await?;
-            (None, None)
-        }
+        None => (None, None),
     };
+    if lease_s.is_none() {
+        empty_stale_slot(&app, &instance).await?;
+    }
     Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain }))
 }
 
-/// A worker without a job whose instance still holds an attempt: over, or taken over by another (whose claim doesn't touch this row). While
-/// it stood there the machine would count as busy, and never be given back. An attempt that is still its own may have just been claimed.
+/// A worker without a job, or with one that it no longer has, whose instance still holds an attempt: over, or taken over by another (whose claim
+/// doesn't touch this row). While it stood there the machine would count as busy, and never be given back. An attempt that is still its own may have
+/// just been claimed.
 async fn empty_stale_slot(app: &App, instance: &Instance) -> Result<()> {
     let Some(slot) = instance.slot() else { return Ok(()) };
     let job = app.table().job(&slot.account_id, &slot.job_id).await?;

@@ -75,6 +75,11 @@ async fn look(app: &App, row: &OwedRow, first: &mut First) -> anyhow::Result<Don
         // The index only suggests: the base table decides.
         let Some(job) = app.table().owed_item::<Job>(row).await? else { return Ok(Done::Nothing) };
         let account = app.table().account(&job.account_id).await?;
+        match flow::end_preempted(app, &job, account.as_ref()).await? {
+            Some(true) => return Ok(Done::Acted),
+            Some(false) => continue,
+            None => {}
+        }
         let now = app.now();
         let standing = standing(app, &job, account.as_ref(), first).await?;
         let (change, hint) = match machine::sweep(&job, standing, app.settings(), now) {

@@ -104,8 +104,8 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                     if let Some(why) = why {
                         let for_ms = |provider: &dyn Provider| if why == ENDED_BEFORE_READY { left_for(provider) } else { provider.avoided_for() };
                         let until = app.now() + pool.providers.of(&instance.provider).map_or(0, for_ms);
-                        run.leave(&instance.host, until, why);
-                        learned.avoid.insert(instance.host.clone(), until);
+                        run.leave(instance.avoided_as(), until, why);
+                        learned.avoid.insert(instance.avoided_as().to_owned(), until);
                     }
                 }
                 tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
@@ -328,6 +328,8 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     let boot = new_secret(&format!("kib_{id}."));
     let label = format!("{}{POOL}/{id}", pool.ours);
     let rate = offer.as_ref().map_or(Rate::default(), |offer| offer.rate);
+    let offered = offer.as_ref().map(|offer| offer.host.clone());
+    let offered_as = offered.clone().filter(|_| provider.has_many());
     let instance = Instance {
         v: 1,
         instance_id: id.clone(),
@@ -335,15 +337,20 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         provider: provider.name().into(),
         provider_id: None,
         label: label.clone(),
-        host: offer.as_ref().map(|offer| offer.host.clone()).or_else(|| provider.host()).unwrap_or_else(|| id.to_string()),
+        // Of an offer that stands for many machines each is a host of its own: as a witness, and for what fails there.
+        host: offered.filter(|_| !provider.has_many()).or_else(|| provider.host()).unwrap_or_else(|| id.to_string()),
+        offered_as,
         trusted: provider.own(),
         stage: Stage::Requested,
         requested_at: now,
         boot_stage: None,
         heartbeat_at: None,
+        loading_since: None,
+        restarts: 0,
         idle_since: now,
         drain: false,
         drained_at: None,
+        leaves_at: None,
         capabilities: vec![],
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
         version: None,
@@ -388,7 +395,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
             Ok(Ordered::Made { interruptible: instance.interruptible })
         }
         Err(NotMade::Full(why)) => {
-            let host = instance.host.clone();
+            let host = instance.avoided_as().to_owned();
             app.table().forget_instance(&instance.begun(), now).await?;
             Ok(Ordered::Full { host, why })
         }

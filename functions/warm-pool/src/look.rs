@@ -52,7 +52,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         came = run.arrivals.look(succeeded + depth.unfinished(), now);
     }
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
-    let instances: Vec<Seen> = fleet.instances.iter().map(|instance| see(instance, depth.as_ref(), now)).collect();
+    let instances: Vec<Seen> = fleet.instances.iter().map(|instance| see(instance, depth.as_ref(), app.settings().boot_s, now)).collect();
     let useful = useful(app, depth.as_ref()).await;
     run.learn(&fleet.instances, now);
     // A word that is lost, or two, are no silence.
@@ -130,9 +130,19 @@ fn mean(timings: &Timings) -> Option<Millis> {
     (count > 0).then(|| (sum / count) as Millis)
 }
 
-fn see(instance: &Instance, depth: Option<&Depth>, now: Millis) -> Seen {
+/// A rented machine's worker that began more often than this is not waited for: its parent starts it again twice.
+const MOST_RESTARTS: u32 = 5;
+
+/// Whether it is at what a worker does before it is ready. One that was ready and did not begin again has no engines to load, and one that begins again
+/// and again would be paid without end, since what loads is never idle.
+fn loads(instance: &Instance) -> bool {
+    instance.ready_at.is_none() || instance.loading_since.is_some() && (instance.trusted || instance.restarts <= MOST_RESTARTS)
+}
+
+fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> Seen {
     let waits = |kind: &kinds::Kind| depth.is_some_and(|depth| depth.by_kind.get(&format!("{}/queued", kind.name)).is_some_and(|count| *count > 0));
-    let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Ready | Stage::Busy);
+    // By its slot, which the job's own transactions fill and empty, and not by its word.
+    let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Loading | Stage::Ready | Stage::Busy);
     let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
     Seen {
         id: instance.instance_id.clone(),
@@ -141,13 +151,18 @@ fn see(instance: &Instance, depth: Option<&Depth>, now: Millis) -> Seen {
             Stage::Lost => Stage::Lost,
             _ if instance.drain => Stage::Draining,
             _ if busy => Stage::Busy,
+            Stage::Busy => Stage::Ready,
+            Stage::Loading if !loads(instance) => Stage::Ready,
             stage => stage,
         },
         since: instance.idle_since.max(instance.ready_at.unwrap_or(0)),
         heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
-        // Once it was ready it has booted: a worker that begins again there is bounded by its silence.
-        boot_by: if instance.ready_at.is_some() { Millis::MAX } else { instance.boot_expires_at },
+        // A worker that begins again has a boot's time for it, too: it may speak and never be ready.
+        boot_by: match instance.ready_at {
+            None => instance.boot_expires_at,
+            Some(_) => instance.loading_since.map_or(Millis::MAX, |since| since + seconds(boot_s)),
+        },
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         leased_to: instance.lease.as_ref().map(|lease| lease.until),

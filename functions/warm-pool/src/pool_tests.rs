@@ -763,10 +763,52 @@ async fn a_worker_that_begins_again_on_an_old_machine_is_no_boot_that_took_too_l
             (instance.stage, instance.boot_expires_at, instance.requested_at) = (Stage::Loading, now - 1, now - seconds(3_600));
         })
         .await;
+    let loading_for = async |s: u64| world.change(|instance| instance.loading_since = Some(now - seconds(s))).await;
+    loading_for(590).await;
     world.run().await;
     assert_eq!(world.exist().await.len(), 1);
     let run = world.app.table().fleet(POOL).await.unwrap().run;
     assert!(run.avoid.is_empty(), "{run:?}");
+    // It speaks and is never ready: its GPU may hang.
+    let host = world.known().await[0].host.clone();
+    loading_for(601).await;
+    assert_eq!(world.run().await["stopped"], 1);
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!(run.avoid_why.get(&host).map(String::as_str), Some("boot_too_long"), "{run:?}");
+}
+
+#[tokio::test]
+async fn a_machine_is_not_kept_by_its_own_word_that_it_works_or_loads() {
+    let job = |instance: &mut Instance, stage: Stage| {
+        instance.stage = stage;
+        let (job, account) = (kiln_core::ids::JobId::new(1, 1), kiln_core::ids::AccountId::new(1, 1));
+        (instance.slot_job, instance.slot_account, instance.slot_attempt) = (Some(job), Some(account), Some(1));
+    };
+    let began = |instance: &mut Instance, restarts: u32| {
+        (instance.stage, instance.restarts, instance.loading_since) = (Stage::Loading, restarts, Some(instance.idle_since + seconds(890)));
+    };
+    type Says<'a> = (&'a str, Box<dyn Fn(&mut Instance) + 'a>, u64);
+    let all: [Says<'_>; 6] = [
+        ("busy", Box::new(|instance| instance.stage = Stage::Busy), 1),
+        ("busy with a job", Box::new(|instance| job(instance, Stage::Busy)), 0),
+        ("loading, after it was ready", Box::new(|instance| instance.stage = Stage::Loading), 1),
+        ("loading with a job", Box::new(|instance| job(instance, Stage::Loading)), 0),
+        ("begun again", Box::new(|instance| began(instance, 5)), 0),
+        ("begun again and again", Box::new(|instance| began(instance, 6)), 1),
+    ];
+    for (what, says, stopped) in all {
+        let world = World::with(one()).await;
+        world.run().await;
+        world.set(Policy { desired_size: 0, ..one() }).await;
+        let now = world.app.now();
+        world
+            .change(|instance| {
+                idle(instance, now, 901);
+                says(instance);
+            })
+            .await;
+        assert_eq!(world.run().await["stopped"], stopped, "{what}");
+    }
 }
 
 #[tokio::test]
@@ -793,6 +835,51 @@ async fn while_machines_will_not_die_there_are_twice_the_most_at_most() {
         world.change(|instance| (instance.stage, instance.heartbeat_at) = (Stage::Ready, Some(now - seconds(3_600)))).await;
     }
     assert_eq!(world.exist().await.len(), 2);
+}
+
+/// As its worker's heartbeat does it.
+async fn says_that_it_leaves(world: &World, instance: &Instance, now: Millis) {
+    world.change(|row| row.token_hash = Some("its token".into())).await;
+    let said = world.app.table().beat(&instance.instance_id, "its token", Stage::Draining, None, now).await.unwrap().unwrap();
+    assert!(said.drain && !said.was_asked_to_go() && said.drained_at == Some(now), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_machine_that_says_that_it_leaves_is_given_back_and_replaced_and_fills_no_room() {
+    let world = World::with(Policy { max: 1, ..one() }).await;
+    world.run().await;
+    let (now, first) = (world.app.now(), world.known().await.remove(0));
+    world.change(|instance| idle(instance, now, 10)).await;
+    // It has a heartbeat's time to go by itself, and is replaced at once.
+    says_that_it_leaves(&world, &first, now).await;
+    assert_eq!((world.run().await["started"].clone(), world.exist().await.len()), (json!(1), 2));
+    let heartbeat = seconds(world.app.settings().heartbeat_s);
+    world.change(|instance| instance.drained_at = instance.drained_at.map(|at| at - heartbeat)).await;
+    world.run().await;
+    assert!(world.exist().await.iter().all(|(id, _)| Some(id.to_string()) != first.provider_id), "it is paid for nothing");
+    // What it says afterwards changes nothing.
+    let after = world.app.table().beat(&first.instance_id, "its token", Stage::Ready, None, now).await.unwrap().unwrap();
+    assert!(after.drain);
+}
+
+#[tokio::test]
+async fn a_machine_that_says_that_it_leaves_and_is_taken_away_counts_as_taken_and_one_that_was_asked_to_go_does_not() {
+    for asked in [false, true] {
+        let world = World::with(spot()).await;
+        world.run().await;
+        let (now, known) = (world.app.now(), world.known().await.remove(0));
+        world.change(|instance| idle(instance, now, 10)).await;
+        if asked {
+            world.app.table().drain(&known.instance_id, now - 1).await.unwrap();
+            world.change(|row| row.token_hash = Some("its token".into())).await;
+            assert!(world.app.table().beat(&known.instance_id, "its token", Stage::Draining, None, now).await.unwrap().unwrap().was_asked_to_go());
+        } else {
+            says_that_it_leaves(&world, &known, now).await;
+        }
+        world.control(Method::POST, &format!("instances/{}/outbid", known.provider_id.unwrap()), json!({})).await;
+        world.run().await;
+        assert_eq!(world.app.table().fleet(POOL).await.unwrap().run.history.spot.paused, !asked);
+    }
 }
 
 pub(crate) fn spot() -> Policy {
@@ -839,4 +926,169 @@ async fn a_machine_that_was_outbid_is_given_back_and_replaced_by_one_that_stays(
     assert_eq!((world.known().await.len(), world.exist().await.len()), (1, 1));
     let share = world.app.table().fleet(POOL).await.unwrap().run.history.spot.share();
     assert!(share > 0.2 && share <= 0.25, "{share}");
+}
+
+/// A job that the machine works on, with a lease that is over.
+async fn works_on(world: &World, instance: &Instance) -> (kiln_store::Account, kiln_core::job::Job) {
+    use kiln_core::ids::{AccountId, JobId};
+    use kiln_store::table::to_item;
+    let (app, now) = (&world.app, world.app.now());
+    let (account, job) = (AccountId::new(now, 1), JobId::new(now, 1));
+    let mut row = kiln_store::Account::new(account.clone(), kiln_store::AccountKind::Person, 0, now);
+    row.counters.running = 1;
+    let draft = kiln_core::job::Job::draft(job.clone(), account.clone(), "noop", "image", 900, now);
+    let mut job = kiln_core::machine::submit(draft, &row.counters, app.settings(), now).after;
+    (job.state, job.attempt, job.lease_until) = (kiln_core::job::State::Running, 1, Some(now - 1));
+    (job.instance_id, job.host, job.next_check_at) = (Some(instance.instance_id.clone()), Some(instance.host.clone()), Some(now - 1));
+    for item in [to_item(&kiln_store::keys::account(&account), &row), to_item(&kiln_store::keys::job(&account, &job.job_id), &job)] {
+        assert!(app.table().put(item.unwrap(), None).await.unwrap());
+    }
+    world
+        .change(|instance| {
+            (instance.slot_job, instance.slot_account, instance.slot_attempt) = (Some(job.job_id.clone()), Some(account.clone()), Some(1));
+        })
+        .await;
+    (row, job)
+}
+
+#[tokio::test]
+async fn a_job_whose_machine_was_taken_away_loses_no_try_and_its_host_is_not_blamed() {
+    use kiln_http::flow::end_preempted;
+    for listed in [true, false] {
+        let world = World::with(spot()).await;
+        world.run().await;
+        let (id, known, now) = (world.exist().await[0].0, world.known().await.remove(0), world.app.now());
+        world.change(|instance| idle(instance, now, 10)).await;
+        let (account, job) = works_on(&world, &known).await;
+        // A lease that is over says nothing of the machine.
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), None);
+        // It stands there, outbid; or it is gone from one look to the next.
+        let what = if listed { "outbid" } else { "vanish" };
+        world.control(Method::POST, &format!("instances/{id}/{what}"), json!({})).await;
+        world.run().await;
+        let row = async || world.app.table().instance(&known.instance_id).await.unwrap();
+        for _ in 0..2 {
+            world.missing_for(&known, seconds(61)).await;
+            world.run().await;
+            assert!(row().await.unwrap().taken_at.is_some(), "{what}: its row is gone before its job knows");
+        }
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), Some(true));
+        let after = world.app.table().job(&account.account_id, &job.job_id).await.unwrap().unwrap();
+        assert_eq!((after.state.as_str(), after.attempt, after.failures, after.failed_on.len()), ("queued", 1, 0, 0));
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), Some(false), "it has moved on");
+        // It was told: now the row goes.
+        assert_eq!(row().await.unwrap().slot(), None);
+        world.run().await;
+        assert!(row().await.is_none(), "{what}");
+        // Counted once.
+        let share = world.app.table().fleet(POOL).await.unwrap().run.history.spot.share();
+        assert!(share > 0.0 && share <= 0.25, "{share}");
+    }
+}
+
+/// A provider of one kind of machine, and any number of it.
+#[derive(Default)]
+struct Kind(Mutex<Vec<Machine>>);
+
+#[async_trait::async_trait]
+impl Provider for Kind {
+    fn name(&self) -> &'static str {
+        "kind"
+    }
+    fn own(&self) -> bool {
+        false
+    }
+    fn has_many(&self) -> bool {
+        true
+    }
+    async fn offers(&self, _: &Policy) -> anyhow::Result<Vec<Offer>> {
+        Ok(vec![Offer {
+            provider: "kind".into(),
+            id: "a".into(),
+            host: "kind-a".into(),
+            gpu: "L4".into(),
+            rate: kiln_core::pool::budget::Rate { microusd_per_hour: 500_000, microusd_once: 0 },
+            reliability: 0.99,
+            speed: 1.0,
+            interruptible: false,
+            bid_microusd_per_hour: None,
+        }])
+    }
+    async fn list(&self) -> anyhow::Result<Vec<Machine>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+    async fn is_gone(&self, id: &str) -> anyhow::Result<bool> {
+        Ok(self.0.lock().unwrap().iter().all(|machine| machine.provider_id != id))
+    }
+    async fn create(&self, order: &Order) -> Result<String, NotMade> {
+        let provider_id = order.instance_id.to_string();
+        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true });
+        Ok(provider_id)
+    }
+    async fn destroy(&self, id: &str) -> anyhow::Result<()> {
+        self.0.lock().unwrap().retain(|machine| machine.provider_id != id);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn machines_of_one_offer_are_hosts_of_their_own_and_what_does_not_boot_is_avoided_by_the_offer() {
+    let mut world = World::with(Policy { desired_size: 3, ..one() }).await;
+    world.vast = Providers::new(vec![Box::new(Kind::default())]);
+    assert_eq!(world.run().await["started"], 3);
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 10)).await;
+    let known = world.known().await;
+    let hosts: std::collections::BTreeSet<_> = known.iter().map(|instance| instance.host.clone()).collect();
+    assert!(hosts.len() == 3 && known.iter().all(|instance| instance.avoided_as() == "kind-a"), "{known:?}");
+    // What fails at one of them is counted against it, and the others stay.
+    faults(&world, &known[1].host, 1, 3).await;
+    world.run().await;
+    let drained: Vec<_> = world.known().await.into_iter().filter(|instance| instance.drain).map(|instance| instance.host).collect();
+    assert_eq!(drained, [known[1].host.clone()]);
+    // Another was rented in its place; it does not boot, so none of its kind is rented for a while.
+    world
+        .change(|instance| {
+            if instance.ready_at.is_none() {
+                (instance.requested_at, instance.boot_expires_at) = (now - seconds(700), now - 1);
+            }
+        })
+        .await;
+    assert_eq!(world.run().await["started"], 0);
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert_eq!(run.avoid_why.get("kind-a").map(String::as_str), Some("boot_too_long"), "{run:?}");
+}
+
+#[tokio::test]
+async fn a_host_where_jobs_succeed_is_not_left_for_one_customer_s_faults_when_one_of_its_machines_goes() {
+    let world = World::with(Policy { desired_size: 3, ..one() }).await;
+    world.run().await;
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 10)).await;
+    let of_two = world.known().await[0].host.clone();
+    // (Jobs that each machine has done, faults of one customer), look by look; the first two are one host's.
+    let left = async |looks: &[(&[u64], u64)]| {
+        let mut run = world.app.table().fleet(POOL).await.unwrap().run;
+        let mut told = 0;
+        for (done, jobs) in looks {
+            faults(&world, &of_two, 1, *jobs).await;
+            let mut fleet = world.app.table().fleet(POOL).await.unwrap();
+            for (at, instance) in fleet.instances.iter_mut().enumerate() {
+                instance.host = if at < 2 { of_two.clone() } else { format!("{at}") };
+                instance.timings.add("t.noop.r0", done.get(at).copied().unwrap_or(0));
+            }
+            // One that has done nothing is gone.
+            fleet.instances.retain(|instance| instance.host != of_two || instance.timings.0["noop"].run.count() > 0);
+            told = crate::quarantine::quarantine(&world.app, &mut fleet, &mut run).await.len();
+        }
+        told
+    };
+    // A hundred jobs of the first and ten of the second before; then five more, and the first machine goes.
+    assert_eq!(left(&[(&[100, 10], 1), (&[0, 15], 3)]).await, 0);
+    // What succeeded at the machine that goes counts, too.
+    assert_eq!(left(&[(&[100, 10], 1), (&[101, 10], 2), (&[0, 10], 3)]).await, 0);
+    // What succeeded before the first fault is no excuse.
+    assert_eq!(left(&[(&[100, 10], 1), (&[100, 10], 3)]).await, 2);
+    world.change(|instance| (instance.drain, instance.drained_at) = (false, None)).await;
+    assert_eq!(left(&[(&[100, 10], 1), (&[0, 10], 3)]).await, 1);
 }

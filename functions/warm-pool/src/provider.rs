@@ -77,7 +77,7 @@ pub trait Provider: Send + Sync {
     fn lists_at_once(&self) -> bool {
         false
     }
-    /// Whether an offer stands for any number of machines, and not for one.
+    /// Whether an offer stands for any number of machines, each a host of its own, and not for one.
     fn has_many(&self) -> bool {
         false
     }

@@ -110,7 +110,7 @@ fn ec2(app: &App, named: bool) -> Option<Box<dyn Provider>> {
         let why = format!("{NAMES} names ec2, and KILN_EC2_SUBNETS names no subnet: deploy with the parameters Ec2VpcId, Ec2Subnets and Ec2Image");
         return named.then(|| Broken::boxed("ec2", why));
     }
-    let wanted = ec2::Wanted::from_env(|name| app.env(name), &app.region(), app.public_url()).map_err(|error| format!("{error:#}"));
+    let wanted = ec2::Wanted::from_env(|name| app.env(name), &app.region(), app.public_url(), app.settings().boot_s).map_err(|error| format!("{error:#}"));
     // The variable is the SDK's own.
     let ec2 = Ec2::new(app.aws(), app.env("AWS_ENDPOINT_URL_EC2"), wanted, ec2::Times::default());
     Some(Box::new(if named { ec2 } else { ec2.only_gives_back() }))

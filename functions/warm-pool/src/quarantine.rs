@@ -4,12 +4,13 @@
 //! by the next look; what one customer's jobs do takes away half of the fleet at most (core's `pool/quarantine`).
 
 use kiln_core::fleet::Stage;
+use kiln_core::ids::InstanceId;
 use kiln_core::pool::Reason;
 use kiln_core::pool::quarantine::{Host, room, to_leave, until};
 use kiln_core::time::Millis;
 use kiln_http::App;
 use kiln_store::{Fleet, Instance, RunState, Told};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Its jobs failed there; it fell silent while it worked. Both may be what a job did.
 const QUARANTINED: &str = "quarantined";
@@ -50,25 +51,34 @@ fn works(instance: &Instance) -> bool {
     !instance.trusted && !instance.drain && instance.stage != Stage::Lost
 }
 
-/// Jobs that succeeded at the machines of each host that works and is not left.
-fn working<'a>(fleet: &'a Fleet, run: &RunState, now: Millis) -> BTreeMap<&'a str, u64> {
-    let mut working = BTreeMap::new();
-    for instance in fleet.instances.iter().filter(|instance| works(instance) && run.avoid.get(&instance.host).is_none_or(|until| *until <= now)) {
-        let succeeded: u64 = instance.timings.0.values().map(|times| times.run.count()).sum();
-        *working.entry(instance.host.as_str()).or_insert(0) += succeeded;
-    }
-    working
+/// The hosts that work and are not left.
+fn working<'a>(fleet: &'a Fleet, run: &RunState, now: Millis) -> BTreeSet<&'a str> {
+    let stays = |instance: &&Instance| works(instance) && run.avoid.get(&instance.host).is_none_or(|until| *until <= now);
+    fleet.instances.iter().filter(stays).map(|instance| instance.host.as_str()).collect()
 }
 
 /// The hosts that are to be left from now on.
 fn judge(fleet: &Fleet, run: &mut RunState, now: Millis) -> Vec<String> {
     let faults = fleet.faults.now(now);
-    run.faulted.retain(|host, _| faults.contains_key(host.as_str()));
-    let mut hosts = Vec::new();
-    for (host, succeeded) in working(fleet, run, now) {
+    count(fleet, run, |host| faults.contains_key(host));
+    let judged = |host| {
         let (jobs, accounts) = faults.get(host).copied().unwrap_or_default();
-        let before = if jobs == 0 { succeeded } else { *run.faulted.entry(host.to_owned()).or_insert(succeeded) };
-        hosts.push(Host { host, faults: jobs, accounts, succeeded: succeeded.saturating_sub(before) });
-    }
+        Host { host, faults: jobs, accounts, succeeded: run.beside_faults.get(host).map_or(0, |beside| beside.succeeded) }
+    };
+    let hosts: Vec<_> = working(fleet, run, now).into_iter().map(judged).collect();
     to_leave(&hosts, run.left_for(&BY_JOBS, now)).into_iter().map(|host| host.host.to_owned()).collect()
+}
+
+/// Counts what succeeds at hosts with faults from the first on, at all of their machines that are there: also at one that is on its way out.
+fn count(fleet: &Fleet, run: &mut RunState, has_faults: impl Fn(&str) -> bool) {
+    run.beside_faults.retain(|host, _| has_faults(host));
+    let mut done: BTreeMap<&str, BTreeMap<InstanceId, u64>> = BTreeMap::new();
+    for instance in fleet.instances.iter().filter(|instance| has_faults(&instance.host)) {
+        let succeeded = instance.timings.0.values().map(|times| times.run.count()).sum();
+        done.entry(&instance.host).or_default().insert(instance.instance_id.clone(), succeeded);
+    }
+    for (host, machines) in done {
+        let first = !run.beside_faults.contains_key(host);
+        run.beside_faults.entry(host.to_owned()).or_default().count(machines, first);
+    }
 }

@@ -42,10 +42,10 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     /// It has ended by itself, or was ended there, before it could do anything: the next one of that host would do the same.
     fn ended(&mut self, provider: &dyn Provider, instance: &Instance, now: Millis) {
-        let by_itself = instance.provider_id.is_some() && instance.ready_at.is_none() && !instance.drain && instance.stage != Stage::Lost;
+        let by_itself = instance.provider_id.is_some() && instance.ready_at.is_none() && !instance.was_asked_to_go() && instance.stage != Stage::Lost;
         if by_itself && !provider.own() {
             tracing::warn!(instance_id = %instance.instance_id, host = instance.host, "a machine has ended before it was ready: its host is left");
-            self.left.push((instance.host.clone(), now + left_for(provider), ENDED_BEFORE_READY));
+            self.left.push((instance.avoided_as().to_owned(), now + left_for(provider), ENDED_BEFORE_READY));
         }
     }
 }
@@ -54,6 +54,9 @@ impl Found<'_> {
 pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
     LEFT_FOR.min(provider.avoided_for())
 }
+/// For so long the row of a machine that was taken away from a job says so to those who end the attempt: its lease has run out by then, and maintenance
+/// has looked.
+const TOLD_FOR: Millis = seconds(180);
 
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
 const MOST_BY_ID: usize = 5;
@@ -148,6 +151,16 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
+        if instance.slot().is_some() {
+            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+                (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
+                *taken += 1;
+            }
+            if instance.taken_at.is_some_and(|at| now - at < TOLD_FOR) {
+                remain.push(instance);
+                continue;
+            }
+        }
         tracing::info!(instance_id = %instance.instance_id, "the machine is gone");
         // Its token dies with its row; then its attempt is ended, which it can no longer contradict. It cost until it was first missed.
         if !app.table().forget_instance(&instance, instance.missing_since.unwrap_or(now)).await? {
@@ -177,7 +190,7 @@ pub(crate) async fn reconcile<'a>(
 
 /// Nobody asked it to end, and it was of use: somebody else may have it now. What ended before that is no word about its market.
 fn may_be_taken(instance: &Instance) -> bool {
-    instance.interruptible && instance.ready_at.is_some() && !instance.drain && instance.stage != Stage::Lost
+    instance.interruptible && instance.ready_at.is_some() && !instance.was_asked_to_go() && instance.stage != Stage::Lost
 }
 
 /// Whether its provider says so. One that had not been heard for a while ended for that.

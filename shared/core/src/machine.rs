@@ -497,6 +497,16 @@ pub fn abandoned(job: &Job, instance: &InstanceId, attempt: u32, settings: &Sett
     })
 }
 
+/// The machine of a running attempt was taken away for somebody who pays more. Once its lease is over the attempt is, too: its number is used, a retry is
+/// not, and its host is not blamed. Attempts are bounded all the same.
+pub fn preempted(job: &Job, settings: &Settings, now: Millis) -> Option<Change> {
+    let over = job.state == State::Running && job.lease_until.is_none_or(|until| until <= now);
+    over.then(|| {
+        let error = JobError { code: "preempted".into(), message: "The machine was taken away while it worked on the job.".into(), retryable: true };
+        requeue(job, 0, error, settings, now)
+    })
+}
+
 /// What maintenance sees of a job's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

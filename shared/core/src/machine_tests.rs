@@ -322,6 +322,28 @@ fn a_host_is_at_fault_where_one_other_did_what_failed_there_and_never_for_a_job_
     assert_eq!(step(complete(&taken, &b.id, 2, 1, NOW + 61_000)).fault, Some("a".into()));
 }
 
+#[test]
+fn an_attempt_whose_machine_was_taken_away_uses_a_number_and_no_retry_and_blames_no_host() {
+    let (a, settings) = (host(1, "a"), Settings::default());
+    let (mut job, mut now) = (queued(), NOW);
+    assert_eq!(preempted(&job, &settings, now), None);
+    for attempt in 1..=settings.max_attempts as u32 {
+        let running = claimed(&job, &a, &format!("c{attempt}"), now);
+        assert_eq!(preempted(&running, &settings, now + 59_999), None, "its machine may still deliver");
+        now += 60_000;
+        let change = preempted(&running, &settings, now).unwrap();
+        assert_eq!(change.slot, SlotChange::Free { instance_id: a.id.clone() });
+        job = change.after;
+        assert_eq!((job.attempt, job.failures, job.failed_on.len()), (attempt, 0, 0));
+        // It may be claimed at once, and goes round a bounded number of times.
+        let ended = u64::from(attempt) == settings.max_attempts;
+        assert_eq!(job.state, if ended { State::Failed } else { State::Queued });
+        assert!(ended || job.not_before == now);
+    }
+    assert_eq!(job.error.unwrap().code, "preempted");
+    assert_eq!(preempted(&queued(), &settings, now), None);
+}
+
 /// The attack: a customer whose jobs fail wherever they like, beside customers whose jobs succeed at every sound host, with a host that is broken.
 #[test]
 fn one_customer_s_jobs_leave_no_sound_host_and_a_broken_one_is_left_beside_them() {

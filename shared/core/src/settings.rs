@@ -109,7 +109,7 @@ settings! {
     pool_max: "KILN_POOL_MAX" = 1, 0..=100;
     #[doc = "Seconds without work after which a worker is given back, until an operator sets the pool's policy."]
     idle_shutdown_s: "KILN_IDLE_SHUTDOWN_S" = 900, 1..=86400;
-    #[doc = "Seconds that a machine may take from its order to its first heartbeat."]
+    #[doc = "Seconds that a machine may take from its order until it is ready for work, its image and models fetched, and a worker that begins again there until it is ready again; the boot token works for as long."]
     boot_s: "KILN_BOOT_S" = 600, 1..=7200;
     #[doc = "Seconds after which the warm pool's run of the minute looks once more, while anything runs or waits; 0: it doesn't."]
     second_look_s: "KILN_SECOND_LOOK_S" = 30, 0..=40;

@@ -8,7 +8,7 @@ use kiln_core::job::{Counters, Hint, Job, Priority};
 use kiln_core::machine::{self, Change, running_cap};
 use kiln_core::pool::Standing;
 use kiln_core::time::Millis;
-use kiln_store::{Commit, DeliveryHint, Error, Slot};
+use kiln_store::{Account, Commit, DeliveryHint, Error, Slot};
 
 /// How often "read, decide, commit" is repeated when the job moves on in between.
 pub const TRIES: usize = 12;
@@ -105,6 +105,26 @@ async fn send(app: &App, job_id: &JobId, account_id: &AccountId, capability: &st
     if let Err(error) = app.queues().hint(&hint, capability, priority, delay).await {
         tracing::warn!(%error, job_id = %job_id, "a hint was not sent; maintenance will");
     }
+}
+
+/// Ends the attempt of a machine that was taken away, as the pool noted in its row, once its lease is over. `None` where it is no such attempt, else
+/// whether this ended it: the job may have moved on.
+pub async fn end_preempted(app: &App, job: &Job, account: Option<&Account>) -> Result<Option<bool>, Error> {
+    let now = app.now();
+    let (Some(change), Some(instance)) = (machine::preempted(job, app.settings(), now), &job.instance_id) else { return Ok(None) };
+    if app.table().instance(instance).await?.is_none_or(|instance| instance.taken_at.is_none()) {
+        return Ok(None);
+    }
+    let counters = account.map(|account| &account.counters);
+    let with = Commit { entry_id: entry_id(app, &change), account: counters, ..Commit::default() };
+    if app.table().commit(&change, with, now).await?.is_err() {
+        return Ok(Some(false));
+    }
+    tracing::warn!(job_id = %job.job_id, instance_id = %instance, attempt = job.attempt, "attempt ended: its machine was taken away");
+    if let Some(counters) = counters {
+        after_commit(app, &change, counters).await;
+    }
+    Ok(Some(true))
 }
 
 /// Ends the attempt that an instance holds, because its process has restarted or its machine is gone: the job is queued

@@ -28,6 +28,9 @@ pub struct Instance {
     pub label: String,
     /// The physical host; two instances on one are not two witnesses.
     pub host: String,
+    /// What its offer goes by, where that stands for any number of hosts: avoided in its host's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_as: Option<String>,
     pub trusted: bool,
     pub stage: Stage,
     pub requested_at: Millis,
@@ -36,6 +39,12 @@ pub struct Instance {
     pub boot_stage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<Millis>,
+    /// Since when its worker loads, from when it registered until it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading_since: Option<Millis>,
+    /// How often it has registered again.
+    #[serde(default)]
+    pub restarts: u32,
     /// Since when its slot is empty.
     pub idle_since: Millis,
     #[serde(default)]
@@ -43,6 +52,9 @@ pub struct Instance {
     /// When it was asked to finish and go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Millis>,
+    /// When it said by itself that it leaves; the same time where nobody had asked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_at: Option<Millis>,
     #[serde(default)]
     pub capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +134,16 @@ impl Instance {
         Some(Slot { job_id: self.slot_job.clone()?, account_id: self.slot_account.clone()?, attempt: self.slot_attempt? })
     }
 
+    /// By what no other is rented, where it did not boot or fell silent: its host, or what its offer goes by.
+    pub fn avoided_as(&self) -> &str {
+        self.offered_as.as_deref().unwrap_or(&self.host)
+    }
+
+    /// Whether it is to go by somebody's wish, and not by its own word.
+    pub fn was_asked_to_go(&self) -> bool {
+        self.drain && (self.leaves_at.is_none() || self.leaves_at != self.drained_at)
+    }
+
     /// What its usage events are made from.
     pub fn life(&self) -> Life {
         let &Self { rate, requested_at, registered_at, ready_at, busy_since, drained_at, .. } = self;
@@ -178,6 +200,25 @@ pub struct Stood {
     pub at: Millis,
 }
 
+/// Jobs that succeeded at a host beside those that failed there. It only grows, whatever machines go and come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub succeeded: u64,
+    /// What each of its machines had done when it was last counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<InstanceId, u64>,
+}
+
+impl Beside {
+    /// Counts what its machines have done since they were last counted. `from_now`: what they have done already does not count.
+    pub fn count(&mut self, machines: BTreeMap<InstanceId, u64>, from_now: bool) {
+        if !from_now {
+            self.succeeded += machines.iter().map(|(id, done)| done.saturating_sub(self.counted.get(id).copied().unwrap_or(0))).sum::<u64>();
+        }
+        self.counted = machines;
+    }
+}
+
 /// What one run of the warm pool leaves to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
@@ -193,9 +234,9 @@ pub struct RunState {
     /// Why, by the reason's code.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub avoid_why: BTreeMap<String, String>,
-    /// Of hosts with faults, how many jobs had succeeded at their machines when the first was seen.
+    /// Of hosts with faults, what has succeeded there since the first was seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub faulted: BTreeMap<String, u64>,
+    pub beside_faults: BTreeMap<String, Beside>,
     /// Jobs an hour of each GPU, as last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_per_hour: BTreeMap<String, f64>,
@@ -370,12 +411,13 @@ impl Table {
 
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
-        self.begin(id, "", Expr::new("token_hash = :old").value("old", s(old_hash)), token_hash, said, now).await
+        let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("one", n(1));
+        self.begin(id, " ADD restarts :one", condition, token_hash, said, now).await
     }
 
     async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, idle_since = :now, registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
+        let set = "SET token_hash = :token, stage = :stage, heartbeat_at = :now, loading_since = if_not_exists(loading_since, :now), registered_at = if_not_exists(registered_at, :now), capabilities = :capabilities, version = :version, gpu = if_not_exists(gpu, :gpu)";
         let update = Expr::new(format!("{set}{boot}"))
             .value("token", s(token_hash))
             .value("stage", s(Stage::Loading.as_str()))
@@ -387,15 +429,32 @@ impl Table {
     }
 
     /// It lives, in this stage. `None` when the token is not the instance's.
+    ///
+    /// That it loads is believed from when it registered on: no other word of its worker's begins that time anew. That it leaves is for good: it takes
+    /// no more work and is given back, as one that was asked to.
     pub async fn beat(&self, id: &InstanceId, token_hash: &str, stage: Stage, boot_stage: Option<&str>, now: Millis) -> Result<Option<Instance>, Error> {
-        let mut text = "SET heartbeat_at = :now, stage = :stage".to_owned();
+        let (mut text, mut remove) = ("SET heartbeat_at = :now, stage = :stage".to_owned(), Vec::new());
         if matches!(stage, Stage::Ready | Stage::Busy) {
             text += ", ready_at = if_not_exists(ready_at, :now)";
+            remove.push("loading_since");
         }
-        text += if boot_stage.is_some() { ", boot_stage = :boot" } else { " REMOVE boot_stage" };
+        let leaves = stage == Stage::Draining;
+        if leaves {
+            text += ", drain = :yes, drained_at = if_not_exists(drained_at, :now), leaves_at = if_not_exists(leaves_at, :now)";
+        }
+        match boot_stage {
+            Some(_) => text += ", boot_stage = :boot",
+            None => remove.push("boot_stage"),
+        }
+        if !remove.is_empty() {
+            text = format!("{text} REMOVE {}", remove.join(", "));
+        }
         let mut update = Expr::new(text).value("now", n(now)).value("stage", s(stage.as_str()));
         if let Some(step) = boot_stage {
             update = update.value("boot", s(step));
+        }
+        if leaves {
+            update = update.value("yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true));
         }
         let condition = Expr::new("token_hash = :token").value("token", s(token_hash));
         self.update(&keys::instance(id), update, Some(condition)).await?.map(from_item).transpose()

@@ -35,7 +35,7 @@ async fn an_instance_is_offered_rented_listed_and_terminated_at_the_stand_in() -
     let folder = tempfile::tempdir()?;
     let (_standin, url) = start_standin(folder.path()).await?;
     let set = set();
-    let wanted = Wanted::from_env(|name| set.get(name).map(String::as_str), "us-east-1", "https://kiln.example.org")?;
+    let wanted = Wanted::from_env(|name| set.get(name).map(String::as_str), "us-east-1", "https://kiln.example.org", 600)?;
     let ec2 = Ec2::new(&aws(&url), None, Ok(wanted), Times::default());
     let offers = ec2.offers(&Policy::default()).await?;
     ensure!(offers.len() == 4 && offers.iter().all(|offer| offer.rate.microusd_per_hour > 500_000), "{offers:?}");

@@ -287,6 +287,12 @@ async fn a_machine_that_is_asked_to_go_gets_no_job_any_more() -> Result<()> {
     ensure!(machine_of(&world.system, &world.eve.id).await?["stage"] == "draining");
     world.bob.claim(&job, &world.account).await?.expect(200)?;
     world.deliver(&world.bob, &job, 1).await?;
+    // By its own word it goes for good, too.
+    ensure!(world.bob.ask("heartbeat", json!({ "stage": "draining" })).await?.expect(200)?["drain"] == true);
+    world.bob.ask("heartbeat", json!({ "stage": "ready" })).await?.expect(200)?;
+    let another = world.ada.noop(0).await?;
+    world.bob.claim(&another, &world.account).await?.problem(409, "worker_draining", "")?;
+    world.ada.post(&format!("/api/v1/jobs/{another}/cancel"), json!({})).await?.expect(200)?;
     ensure!(world.ada.check_books().await? == (9_000, 0));
     Ok(())
 }

@@ -20,6 +20,7 @@ fn wanted() -> Wanted {
         disk_gb: 32,
         api_url: "https://kiln.example.org/".into(),
         max_life_s: 86_400,
+        boot_s: 600,
     }
 }
 
@@ -37,6 +38,10 @@ impl Booted {
 
 /// `docker` and `shutdown`: what the two do after they were written down.
 fn boot(docker: &str, shutdown: &str) -> Booted {
+    boot_of(&wanted(), docker, shutdown)
+}
+
+fn boot_of(wanted: &Wanted, docker: &str, shutdown: &str) -> Booted {
     let folder = tempfile::tempdir().unwrap();
     let (bin, called) = (folder.path().join("bin"), folder.path().join("called"));
     std::fs::create_dir(&bin).unwrap();
@@ -49,7 +54,7 @@ fn boot(docker: &str, shutdown: &str) -> Booted {
     program("shutdown", shutdown);
     program("sleep", "exit 0");
     let file = folder.path().join("user-data");
-    std::fs::write(&file, script(&wanted(), TOKEN).unwrap()).unwrap();
+    std::fs::write(&file, script(wanted, TOKEN).unwrap()).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let ended = Command::new("bash").arg(&file).env_clear().env("PATH", path).env("CALLED", &called).output().unwrap();
     let out = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
@@ -82,6 +87,13 @@ fn a_container_that_can_t_be_pulled_is_tried_three_times_and_then_the_machine_en
     assert_eq!(booted.called.last().unwrap(), "shutdown -h now");
     let twice = boot("case $1 in pull) [ \"$(grep -c '^docker pull' \"$CALLED\")\" -gt 2 ] ;; esac", "exit 0");
     assert_eq!((twice.calls("docker pull"), twice.calls("docker run"), twice.called.last().unwrap().as_str()), (3, 1, "shutdown -h now"));
+}
+
+#[test]
+fn a_pull_that_hangs_ends_with_the_boot_s_time_and_so_does_the_machine() {
+    let hangs = boot_of(&Wanted { boot_s: 2, ..wanted() }, "case $1 in pull) exec tail -f /dev/null ;; esac", "exit 0");
+    assert_eq!((hangs.code, hangs.calls("docker pull"), hangs.calls("docker run")), (1, 1, 0));
+    assert_eq!(hangs.called.last().unwrap(), "shutdown -h now");
 }
 
 #[test]

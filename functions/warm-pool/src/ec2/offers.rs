@@ -84,7 +84,7 @@ impl Place<'_> {
         Offer {
             provider: super::NAME.into(),
             id: choice.id(),
-            // Its host is never told; what is full, or did not boot, is the kind in its zone.
+            // Its host is never told; what is full, or did not boot, is the kind in its zone. Each machine is a host of its own beside (`has_many`).
             host: format!("ec2-{}-{}-{}", self.zone, self.kind.name, if spot.is_some() { "spot" } else { "on-demand" }),
             gpu: self.kind.gpu.clone(),
             rate: Rate { microusd_per_hour: hour, microusd_once: hour / 60 + 1 },
@@ -118,6 +118,7 @@ mod tests {
             disk_gb: 32,
             api_url: "https://kiln.example.org".into(),
             max_life_s: 86_400,
+            boot_s: 600,
         }
     }
 

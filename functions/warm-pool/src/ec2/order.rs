@@ -76,8 +76,8 @@ pub(super) fn request(
 /// What the instance runs at its first boot. Nothing in it can end the quotes that it stands in.
 pub(super) fn script(wanted: &Wanted, boot_token: &str) -> anyhow::Result<String> {
     let mut script = SCRIPT.to_owned();
-    let (api, life) = (wanted.api(), wanted.max_life_s.to_string());
-    for (word, value) in [("API", api.as_str()), ("BOOT_TOKEN", boot_token), ("WORKER_IMAGE", &wanted.image), ("MAX_LIFE_S", &life)] {
+    let (api, life, boot) = (wanted.api(), wanted.max_life_s.to_string(), wanted.boot_s.to_string());
+    for (word, value) in [("API", api.as_str()), ("BOOT_TOKEN", boot_token), ("WORKER_IMAGE", &wanted.image), ("MAX_LIFE_S", &life), ("BOOT_S", &boot)] {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@%".contains(&byte);
         ensure!(!value.is_empty() && value.bytes().all(plain), "{word} has a character that the instance's script may not hold");
         script = script.replace(&format!("@{word}@"), value);

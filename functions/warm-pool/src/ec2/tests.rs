@@ -30,6 +30,7 @@ fn wanted(spot: bool) -> Wanted {
         disk_gb: 32,
         api_url: "https://kiln.example.org".into(),
         max_life_s: 86_400,
+        boot_s: 600,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub api_url: String,
     /// After so long a machine gives itself back, whatever it does.
     pub max_life_s: u64,
+    /// By so long after its order its container must have been pulled.
+    pub boot_s: u64,
 }
 
 /// An instance type with one GPU, and what it costs on demand.
@@ -77,7 +79,7 @@ pub(super) fn beside(disk_gb: u32) -> anyhow::Result<i64> {
 
 impl Wanted {
     /// By the environment, in this region; an error names what is wrong.
-    pub fn from_env<'a>(env: impl Fn(&str) -> Option<&'a str>, region: &str, api_url: &str) -> anyhow::Result<Self> {
+    pub fn from_env<'a>(env: impl Fn(&str) -> Option<&'a str>, region: &str, api_url: &str, boot_s: u64) -> anyhow::Result<Self> {
         let set = |name: &str| env(name).with_context(|| format!("{name} is not set"));
         let number = |name: &str, usual: u32| env(name).map_or(Ok(usual), |text| text.parse::<u32>().with_context(|| format!("{name} is no whole number")));
         let subnets = list(set("KILN_EC2_SUBNETS")?);
@@ -98,6 +100,7 @@ impl Wanted {
             disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
             api_url: api_url.to_owned(),
             max_life_s: u64::from(number("KILN_MAX_LIFE_S", 86_400)?),
+            boot_s,
             subnets,
         };
         wanted.check()?;
@@ -164,7 +167,7 @@ mod tests {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         env.extend(change.iter().map(|(name, value)| ((*name).to_owned(), *value)));
-        Wanted::from_env(|name| env.get(name).copied().filter(|value| !value.is_empty()), "eu-central-1", "https://kiln.example.org")
+        Wanted::from_env(|name| env.get(name).copied().filter(|value| !value.is_empty()), "eu-central-1", "https://kiln.example.org", 600)
     }
 
     #[test]

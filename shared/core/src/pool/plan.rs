@@ -23,7 +23,7 @@ pub struct Seen {
     pub heard_at: Millis,
     /// When it was asked for.
     pub begun: Millis,
-    /// By when it must have booted.
+    /// By when it must be ready, since it was asked for or its worker began again.
     pub boot_by: Millis,
     /// What it costs; nothing where the machine is the operator's own.
     pub rate: Rate,
@@ -149,7 +149,7 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
         let reason = if machine.taken_away {
             Reason::TakenAway
         } else if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
-            Reason::BootTooLong { waited_s: whole(now - machine.begun) }
+            Reason::BootTooLong { waited_s: seen.deadlines.boot_s + whole(now - machine.boot_by) }
         } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
             Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {
@@ -383,7 +383,9 @@ fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Mill
 fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], now: Millis, plan: &mut Plan) {
     let supply = staying.len() as u32;
     let mut over = supply.saturating_sub(policy.max);
-    let mut spare = supply.saturating_sub(plan.wanted);
+    // Jobs that wait may be those of accounts that run as many as they may: machines beyond what could have work at once wait for nobody.
+    let held = if need.queued > 0 { seen.useful.unwrap_or(u32::MAX) } else { 0 };
+    let mut spare = supply.saturating_sub(plan.wanted.max(held));
     let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready).collect();
     // The dearest first, and of equals the longest idle.
     idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
@@ -396,7 +398,7 @@ fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], n
         let reason = if over > 0 {
             over -= 1;
             Reason::AboveMax { max: policy.max }
-        } else if spare == 0 || need.queued > 0 {
+        } else if spare == 0 {
             continue;
         } else if idle_ms >= seconds(policy.idle_shutdown_s) {
             Reason::Idle { idle_s: whole(idle_ms) }

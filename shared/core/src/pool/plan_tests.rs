@@ -109,7 +109,7 @@ fn of_too_many_the_idle_go_first_and_the_busy_are_drained() {
 fn what_could_not_be_read_leads_to_no_rental_and_deadlines_act_all_the_same() {
     let mut silent = machine(1, Stage::Busy, 0);
     silent.heard_at = NOW - seconds(91);
-    let late = Seen { boot_by: NOW - 1, ..machine(2, Stage::Loading, 700) };
+    let late = Seen { boot_by: NOW - seconds(100), ..machine(2, Stage::Loading, 700) };
     let unread = Observation { demand: None, ..observe(0, vec![silent, late, rented(3, Stage::Busy, 180), rented(4, Stage::Ready, 181)]) };
     let plan = plan(&unread, &Policy { desired_size: 5, ..policy(5) }, NOW);
     let [Decision::Destroy { reason: a, .. }, Decision::Destroy { reason: b, .. }, Decision::Destroy { reason: c, .. }, Decision::Cover { .. }] =
@@ -137,6 +137,21 @@ fn jobs_that_take_longer_than_was_measured_bring_one_machine_more() {
 fn no_more_machines_are_rented_than_accounts_may_use_at_once() {
     let one_account = Observation { useful: Some(4), ..observe(100, vec![]) };
     assert_eq!(rents(&plan(&one_account, &policy(50), NOW)), 4);
+}
+
+#[test]
+fn idle_machines_are_held_for_jobs_that_could_run_and_not_for_those_of_an_account_at_its_cap() {
+    let stops = |useful: Option<u32>, queued: u64, idle_s: u64| {
+        let machines = (1..=20).map(|n| if n <= 4 { machine(n, Stage::Busy, 0) } else { machine(n, Stage::Ready, idle_s) });
+        let decided = plan(&Observation { useful, ..observe(queued, machines.collect()) }, &policy(20), NOW).decisions;
+        assert!(decided.iter().all(|decision| matches!(decision, Decision::Stop { reason: Reason::Idle { .. }, .. })), "{decided:?}");
+        decided.len()
+    };
+    // After a peak one account has a standing queue and runs the four that it may: the sixteen others have no work.
+    assert_eq!((stops(Some(4), 50, 900), stops(Some(4), 50, 899)), (16, 0));
+    // Two more could have work at once; or all; or nobody knows.
+    assert_eq!((stops(Some(6), 50, 900), stops(Some(20), 50, 900), stops(Some(99), 50, 900), stops(None, 50, 900)), (14, 0, 0, 0));
+    assert_eq!((stops(Some(20), 0, 900), stops(None, 0, 900)), (16, 16));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod admission;
 mod audit;
 mod batch_events;
+mod beats;
 mod conflicts;
 mod crash;
 mod endpoints;

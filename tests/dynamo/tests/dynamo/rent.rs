@@ -10,12 +10,12 @@ use kiln_dynamo::{Crashed, Memory, Planted, TABLE, at_every_await};
 use kiln_store::{Instance, NoCover, Table};
 
 /// Two minutes before an hour, a day and a month end.
-const NOW: Millis = 1_796_083_080_000;
+pub(crate) const NOW: Millis = 1_796_083_080_000;
 /// Two dollars an hour, and a cent when it boots.
 const RATE: Rate = Rate { microusd_per_hour: 2_000_000, microusd_once: 10_000 };
 const COVER: Millis = seconds(1_800);
 
-fn instance(n: u128) -> Instance {
+pub(crate) fn instance(n: u128) -> Instance {
     Instance {
         v: 1,
         instance_id: InstanceId::new(NOW, n),
@@ -24,14 +24,18 @@ fn instance(n: u128) -> Instance {
         provider_id: None,
         label: format!("kiln/test/main/{n}"),
         host: n.to_string(),
+        offered_as: None,
         trusted: false,
         stage: Stage::Requested,
         requested_at: NOW,
         boot_stage: None,
         heartbeat_at: None,
+        loading_since: None,
+        restarts: 0,
         idle_since: NOW,
         drain: false,
         drained_at: None,
+        leaves_at: None,
         capabilities: vec![],
         gpu: None,
         version: None,
@@ -57,7 +61,7 @@ fn instance(n: u128) -> Instance {
     }
 }
 
-fn table(memory: &Memory) -> Table {
+pub(crate) fn table(memory: &Memory) -> Table {
     Table::new(&memory.sdk_config(), TABLE)
 }
 
