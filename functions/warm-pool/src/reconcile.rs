@@ -54,6 +54,7 @@ impl Found<'_> {
 pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
     LEFT_FOR.min(provider.avoided_for())
 }
+
 /// For so long the row of a machine that was taken away from a job says so to those who end the attempt: its lease has run out by then, and maintenance
 /// has looked.
 const TOLD_FOR: Millis = seconds(180);
