@@ -1,6 +1,8 @@
 //! Which hosts are left, and why: by machines that ended before they were any use, and by boot tokens that two hold.
 
-use crate::pool_tests::{Own, World, idle, one, spot};
+use crate::leaving_tests::spot;
+use crate::pool_tests::{World, idle, one};
+use crate::providers_tests::Own;
 use crate::{POOL, Providers};
 use kiln_core::fleet::Stage;
 use kiln_core::pool::Policy;

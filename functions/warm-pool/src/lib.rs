@@ -260,9 +260,17 @@ fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize)
 }
 
 #[cfg(test)]
+mod charges_tests;
+#[cfg(test)]
+mod host_faults_tests;
+#[cfg(test)]
 mod hosts_tests;
 #[cfg(test)]
+mod leaving_tests;
+#[cfg(test)]
 mod pool_tests;
+#[cfg(test)]
+mod providers_tests;
 #[cfg(test)]
 mod rent_tests;
 #[cfg(test)]

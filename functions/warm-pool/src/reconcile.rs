@@ -152,10 +152,12 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
+        let taken = was_taken(provider, &instance, asks_until).await;
+        // Its job is told first, by the row, that this was no fault of its host.
         if instance.slot().is_some() {
-            if may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
+            if taken && app.table().taken_away(&instance.instance_id, now).await? {
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
-                *taken += 1;
+                found.taken += 1;
             }
             if instance.taken_at.is_some_and(|at| now - at < TOLD_FOR) {
                 remain.push(instance);
@@ -168,7 +170,7 @@ pub(crate) async fn reconcile<'a>(
             remain.push(instance);
             continue;
         }
-        found.taken += u32::from(was_taken(provider, &instance, asks_until).await);
+        found.taken += u32::from(taken && instance.taken_at.is_none());
         found.ended(provider, &instance, now);
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
