@@ -16,6 +16,13 @@ async fn left(world: &World) -> RunState {
     world.app.table().fleet(POOL).await.unwrap().run
 }
 
+/// The container of the one machine, which had begun, ends.
+async fn dies(world: &World) {
+    world.control(Method::POST, "clock", json!({ "advance_s": 120 })).await;
+    world.control(Method::POST, &format!("instances/{}/die", world.exist().await[0].0), json!({})).await;
+    world.run().await;
+}
+
 /// The one machine ends as its worker's parent ends it, so that no list shows it, and is believed gone.
 async fn gives_itself_back(world: &World) {
     let known = world.known().await.remove(0);
@@ -51,8 +58,7 @@ async fn a_host_whose_container_ended_before_it_was_ready_is_left_at_once() {
     let world = World::with(one()).await;
     world.run().await;
     let host = world.known().await.remove(0).host;
-    world.control(Method::POST, &format!("instances/{}/die", world.exist().await[0].0), json!({})).await;
-    world.run().await;
+    dies(&world).await;
     assert_eq!(left(&world).await.avoid_why.get(&host).map(String::as_str), Some("ended_before_ready"));
     // Silent, since it has ended, it is left for no longer.
     let now = world.app.now();
@@ -124,17 +130,13 @@ async fn a_bid_that_ended_by_itself_or_before_it_was_ready_is_not_one_that_was_t
         assert!(world.known().await[0].interruptible);
         world
     };
-    let end = async |world: &World, how: &str| {
-        world.control(Method::POST, &format!("instances/{}/{how}", world.exist().await[0].0), json!({})).await;
-        world.run().await;
-    };
     // Its container has ended by itself; and it gave itself back, at the end of its longest life.
     for listed in [true, false] {
         let world = bid().await;
         let now = world.app.now();
         world.change(|instance| idle(instance, now, 10)).await;
         if listed {
-            end(&world, "die").await;
+            dies(&world).await;
         } else {
             gives_itself_back(&world).await;
         }
@@ -143,6 +145,7 @@ async fn a_bid_that_ended_by_itself_or_before_it_was_ready_is_not_one_that_was_t
     // Outbid before it was of any use.
     let world = bid().await;
     let host = world.known().await.remove(0).host;
-    end(&world, "outbid").await;
+    world.control(Method::POST, &format!("instances/{}/outbid", world.exist().await[0].0), json!({})).await;
+    world.run().await;
     assert!(!taken(&world).await && left(&world).await.avoid.contains_key(&host));
 }

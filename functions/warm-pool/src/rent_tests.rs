@@ -56,12 +56,22 @@ async fn where_nothing_can_be_had_one_decision_asks_for_each_host_once_and_says_
 
 #[tokio::test]
 async fn where_the_best_offer_is_beyond_the_budget_a_cheaper_one_is_rented() {
-    let world = World::with(one()).await;
+    // The dearer one does more for a dollar.
+    let offer = |id: u64, dph_base: f64, dlperf: f64| kiln_vast_stand_in::Offer {
+        id,
+        machine_id: id,
+        host_id: id,
+        datacenter: true,
+        dph_base,
+        dlperf,
+        ..Default::default()
+    };
+    let world = World::at(Config { offers: vec![offer(1, 0.2, 20.0), offer(2, 0.5, 100.0), offer(3, 1.0, 400.0)], ..Config::new(KEY) }, one()).await;
     let offers = offers(&world, &one()).await;
     let first_ms = crate::look::deadlines(&world.app).first_ms();
     let first = |offer: &Offer| cost_until(offer.rate, 0, first_ms);
     let cheaper: Vec<&Offer> = offers.iter().filter(|offer| first(offer) < first(&offers[0])).collect();
-    assert!(!cheaper.is_empty(), "the best is the cheapest, which proves nothing");
+    assert_eq!(cheaper.len(), 2);
     let budget = first(&offers[0]) - 1;
     world.set(Policy { budget_month_microusd: Some(budget), ..one() }).await;
     let done = world.run().await;
@@ -80,7 +90,7 @@ async fn where_the_best_offer_is_beyond_the_budget_a_cheaper_one_is_rented() {
 
 #[tokio::test]
 async fn no_order_is_begun_that_could_be_cut_off_and_the_next_look_goes_on() {
-    let many = Policy { desired_size: 12, max: 12, ..Policy::default() };
+    let many = Policy { desired_size: 12, max: 12, interruptible: false, ..Policy::default() };
     let config = Config { offers: kiln_vast_stand_in::generate(7, 200), ..Config::new(KEY) };
     let mut world = World::at(config, many).await;
     world.paced(700, 2_000, 10, false).await;
@@ -96,9 +106,10 @@ async fn no_order_is_begun_that_could_be_cut_off_and_the_next_look_goes_on() {
     assert_eq!(world.exist().await.len(), 12);
     assert!(orders(&world).await.iter().all(|status| *status == 200));
     // With no time at all nothing is asked for.
-    world.set(Policy { desired_size: 13, max: 13, ..Policy::default() }).await;
+    world.set(Policy { desired_size: 13, max: 13, interruptible: false, ..Policy::default() }).await;
     let done = handle_until(&world.app, &world.vast, json!({}), Deadline::within(takes)).await.unwrap();
-    assert_eq!((done["started"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(0), json!(0), 12));
+    let told = world.app.table().fleet(POOL).await.unwrap().run.told;
+    assert_eq!((done["started"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(0), json!(0), 12), "{told:?}");
 }
 
 #[tokio::test]
