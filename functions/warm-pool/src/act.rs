@@ -96,7 +96,10 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                         Reason::SentAway | Reason::Silent { .. } if instance.boot_twice => Some(BOOT_TWICE),
                         // Its tokens are revoked: it is silent because we ended it.
                         Reason::Silent { .. } if instance.stage == Stage::Lost => None,
-                        Reason::Silent { .. } if instance.missing_since.is_some() && instance.ready_at.is_none() => Some(ENDED_BEFORE_READY),
+                        // The list lacks it: it has ended.
+                        Reason::Silent { .. } if instance.missing_since.is_some() && instance.slot().is_none() => {
+                            Some(ENDED_BEFORE_READY).filter(|_| instance.ready_at.is_none())
+                        }
                         Reason::Silent { .. } if instance.slot().is_none() => Some(reason.code()),
                         Reason::Silent { .. } => Some(SILENT_AT_WORK).filter(|_| may_leave_silent(pool.fleet, run, app.now())),
                         _ => None,

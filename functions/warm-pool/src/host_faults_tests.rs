@@ -1,6 +1,6 @@
 //! Hosts that fail what others do, against the stand-in for Vast.ai and a table in memory: which are left, and which stay whatever a customer sends.
 
-use crate::pool_tests::{World, idle};
+use crate::pool_tests::{World, idle, one};
 use crate::{Machine, NotMade, Order, POOL, Provider, Providers};
 use kiln_core::fleet::Stage;
 use kiln_core::pool::Policy;

@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) vast: Providers,
     pub(crate) url: String,
-    http: Client,
+    pub(crate) http: Client,
     pub(crate) memory: Memory,
 }
 

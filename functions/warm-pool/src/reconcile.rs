@@ -1,8 +1,9 @@
 //! Holds what we know of the fleet against what the provider lists.
 //!
-//! Promises (invariant 8): what doesn't carry this table's label is never acted on; what carries it and is unknown to us is destroyed; what is known to us and not listed is closed, for a provider
-//! whose list is not this process's own only when two whole lists a minute apart lack it, two minutes where it is not known whether it was made,
-//! and it is gone by its id too; one that the list hides, and that is there by its id, is as one that is listed. One that has ended at the provider and is still listed is destroyed: it may cost.
+//! Promises (invariant 8): what doesn't carry this table's label is never acted on; what carries it and is unknown to us is destroyed; what is known
+//! to us and not listed is closed, for a provider whose list is not this process's own only when two whole lists a minute apart lack it, two minutes
+//! where it is not known whether it was made, and it is gone by its id too; one that is there by its id is as one that is listed. One that has ended
+//! at the provider and is still listed is destroyed: it may cost.
 
 use crate::Providers;
 use crate::deadline::{Deadline, within};
@@ -196,10 +197,12 @@ fn may_be_taken(instance: &Instance) -> bool {
     instance.interruptible && instance.ready_at.is_some() && !instance.was_asked_to_go() && instance.stage != Stage::Lost
 }
 
-/// Whether its provider says so. One that had not been heard for a while ended for that.
+/// Whether its provider says so, of one that is gone. One that had not been heard for a while ended for that. It may have been written off meanwhile,
+/// since it is silent; had we ended it, its provider would say that.
 async fn was_taken(provider: &dyn Provider, instance: &Instance, until: Instant) -> bool {
     let (Some(id), Some(ended), Some(heard)) = (&instance.provider_id, instance.missing_since, instance.heartbeat_at) else { return false };
-    if !may_be_taken(instance) || ended - heard > HEARD_WITHIN {
+    let of_use = instance.interruptible && instance.ready_at.is_some() && !instance.was_asked_to_go();
+    if !of_use || instance.taken_at.is_some() || ended - heard > HEARD_WITHIN {
         return false;
     }
     within(until, provider.was_taken(id, ended - instance.requested_at)).await.unwrap_or_else(|error| {
