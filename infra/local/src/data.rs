@@ -14,7 +14,7 @@ const LEAST_FREE_BYTES: u64 = 200 << 20;
 #[derive(Debug)]
 pub struct DataDir {
     pub path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -33,7 +33,7 @@ impl DataDir {
         let disk = rustix::fs::statvfs(&path).map_err(|error| refused("has an unknown disk", error.into()))?;
         let free = disk.f_bavail * disk.f_frsize;
         check_free(free, &path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub fn join(&self, name: &str) -> PathBuf {
@@ -44,6 +44,13 @@ impl DataDir {
     pub fn write(&self, name: &str, content: &str) -> Result<(), Failure> {
         write_private(&self.join(name), content)
             .map_err(|error| Failure::new(Reason::DataDir, format!("{} can't be written: {error}", self.join(name).display())))
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started holds a copy of the descriptor until its exec. What fails here ends with the process.
+        let _ = self.lock.unlock();
     }
 }
 
