@@ -284,8 +284,10 @@ async fn what_a_machine_that_will_not_die_costs_beyond_its_cover_is_committed_an
     world.set(Policy { max: 1, desired_size: 1, budget_month_microusd: Some(full), ..one() }).await;
     assert_eq!(world.run().await["started"], 0, "another one was rented for money that is gone");
     let more = world.hour().await - full;
-    let least = rate.microusd_per_hour * 720 / 3_600;
-    assert!((least..=least + 2).contains(&more), "{more} for twelve minutes at {rate:?}");
+    // And what passed since the machine was made so old.
+    let took = world.app.now() - now;
+    let [least, most] = [0, took].map(|ms| rate.microusd_per_hour * (720_000 + ms) / 3_600_000);
+    assert!((least..=most + 2).contains(&more), "{more} for twelve minutes and {took} ms at {rate:?}");
     let told = world.app.table().fleet(POOL).await.unwrap().run.told;
     assert!(told.iter().any(|told| told.reason == "beyond_cover" && told.instance_id.is_some() && told.text.contains('$')), "{told:?}");
     // At the next look again, and no share twice.
