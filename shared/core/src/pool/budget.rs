@@ -147,14 +147,6 @@ impl Ahead {
     }
 }
 
-/// The first window in which shares don't fit beside what is committed there already, or none.
-pub fn too_much<'a>(shares: &'a BTreeMap<Window, i64>, committed: &BTreeMap<Window, i64>, policy: &Policy) -> Option<&'a Window> {
-    shares
-        .iter()
-        .find(|(window, share)| window.budget(policy).is_some_and(|budget| committed.get(*window).copied().unwrap_or(0) + **share > budget))
-        .map(|(window, _)| window)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,17 +195,5 @@ mod tests {
             let named: BTreeMap<_, _> = ahead.windows.iter().cloned().zip(ahead.shares(RATE, NOW, from, to)).filter(|(_, share)| *share != 0).collect();
             assert_eq!(named, shares(RATE, NOW, from, to));
         }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let policy = Policy { budget_hour_microusd: Some(5_000), budget_month_microusd: Some(1_000_000), ..Policy::default() };
-        let wanted = shares(RATE, NOW, NOW, NOW + seconds(90));
-        assert_eq!(too_much(&wanted, &BTreeMap::new(), &policy).map(Window::name), Some("hour"));
-        let policy = Policy { budget_hour_microusd: None, ..policy };
-        assert_eq!(too_much(&wanted, &BTreeMap::new(), &policy), None);
-        let committed = BTreeMap::from([(Window("month#2026-11".into()), 1_000_000 - 9_333)]);
-        assert_eq!(too_much(&wanted, &committed, &policy).map(Window::name), Some("month"));
-        assert_eq!(too_much(&wanted, &BTreeMap::from([(Window("month#2026-11".into()), 1_000_000 - 9_334)]), &policy), None);
     }
 }
