@@ -96,6 +96,9 @@ def spare(case, path, body):
     elif path == "/api/v1/fleet/register":
         # With its own token it would get another one, and what follows would speak for nobody.
         case.headers.pop("Authorization", None)
+    elif path == "/api/v1/fleet/heartbeat" and isinstance(body, dict) and body.get("stage") == "draining":
+        # One that says that it leaves gets no more work, for good: the attempts that follow would have no instance.
+        body["stage"] = "ready"
     elif path == "/api/v1/admin/pool/leases" and isinstance(body, dict) and str(body.get("instance_id")).startswith("ins_"):
         body["instance_id"] = KNOWN["instance"]
     elif path == "/api/v1/admin/pool" and isinstance(body, dict):
