@@ -32,13 +32,16 @@ pub struct MachineCommand {
     pub command: String,
     /// Where each instance's output goes, as `<instance id>.log`; nowhere unless told.
     pub log_folder: Option<PathBuf>,
+    /// A folder in which each instance has its disk, as `<instance id>`: its container's working and temporary folder, kept while it is stopped and
+    /// wiped when it is destroyed. None unless told; it is the stand-in's own working folder then.
+    pub disks: Option<PathBuf>,
     /// How long a process that is stopped has between SIGTERM and SIGKILL.
     pub grace_ms: u64,
 }
 
 impl MachineCommand {
     pub fn new(command: impl Into<String>) -> Self {
-        Self { command: command.into(), log_folder: None, grace_ms: 2_000 }
+        Self { command: command.into(), log_folder: None, disks: None, grace_ms: 2_000 }
     }
 }
 

@@ -317,12 +317,13 @@ async fn happen(State(inner): State<Arc<Inner>>, Path((id, event)): Path<(u64, S
                 instance.upsets.unseatable = true;
                 state.unseat(id, "Outbid.");
             }
+            "exited" => instance.upsets.stops_exited = true,
             "free" => {
                 instance.upsets.unseatable = false;
                 let ask = instance.offer.id;
                 state.seat(ask);
             }
-            _ => return Err(Refusal::args("There are die, stick, unheard, offline, return, vanish, appear, undying, mortal, outbid and free.")),
+            _ => return Err(Refusal::args("There are die, stick, unheard, offline, return, vanish, appear, undying, mortal, exited, outbid and free.")),
         }
         truth_of(state, id)
     })

@@ -53,6 +53,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "missing_billing", "There is no credit left; add some first.")
     }
 
+    /// Starting: somebody else has its GPUs. Said with 200.
+    pub fn taken() -> Self {
+        Self::new(StatusCode::OK, "resources_unavailable", "Required resources are currently unavailable, state change queued.")
+    }
+
     pub fn no_instance(id: u64) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no_such_instance", format!("Instance {id} not found."))
     }

@@ -36,6 +36,10 @@ pub enum FaultKind {
     Unavailable,
     /// Creating: the instance stays `loading` for ever.
     NeverBoots,
+    /// Starting: it is meant to run from now on and gets no GPU, until it is told to have it; the user interface says "scheduling".
+    NeverStarts,
+    /// Starting: 200 with `success: false` and `resources_unavailable`. Nothing is applied, although the text says that it is queued.
+    RefusesStart,
     /// Destroying: answers `status` (200 unless told), and the instance stays, now and for later tries, until it is told to go.
     Undying,
 }
@@ -58,6 +62,8 @@ impl FaultKind {
             Self::Gone => "gone",
             Self::Unavailable => "unavailable",
             Self::NeverBoots => "never_boots",
+            Self::NeverStarts => "never_starts",
+            Self::RefusesStart => "refuses_start",
             Self::Undying => "undying",
         }
     }
@@ -66,6 +72,7 @@ impl FaultKind {
     fn fits(self, call: &Call<'_>) -> bool {
         match self {
             Self::Gone | Self::Unavailable | Self::NeverBoots => call.creates(),
+            Self::NeverStarts | Self::RefusesStart => call.starts,
             Self::SearchQuota => matches!(call.path, "/api/v0/bundles/" | "/api/v0/search/asks/"),
             Self::Undying => call.method == "DELETE" && call.path.starts_with("/api/v0/instances/"),
             Self::BadToken => call.method == "GET" && matches!(call.path, "/api/v1/instances/" | "/api/v0/charges/"),
@@ -116,6 +123,8 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub query: &'a str,
     pub label: Option<&'a str>,
+    /// It starts one instance or several.
+    pub starts: bool,
 }
 
 impl Call<'_> {

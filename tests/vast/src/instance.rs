@@ -71,6 +71,8 @@ pub struct Upsets {
     pub undying: Option<u16>,
     /// It gets no GPU, although its machine may be free.
     pub unseatable: bool,
+    /// Once stopped it reads `exited`.
+    pub stops_exited: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +133,7 @@ impl Instance {
         match self.host {
             Host::Offline => Some("offline"),
             Host::Unheard => Some("unknown"),
+            Host::Up if self.status == Status::Stopped && self.booted && self.upsets.stops_exited => Status::Exited.name(),
             Host::Up => self.status.name(),
         }
     }

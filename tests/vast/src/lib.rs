@@ -25,6 +25,7 @@
 //! | `POST instances/{id}/offline`, `…/unheard`, `…/return` | its machine is cut off (nothing runs, nothing is billed); sends no heartbeat (`unknown`, all goes on); is back |
 //! | `POST instances/{id}/vanish`, `…/appear` | it is in no list and reads as gone, while it runs and costs; it is seen again |
 //! | `POST instances/{id}/undying {"status"?}`, `…/mortal` | destroying it answers 200 (or that 5xx) and it stays; it can be destroyed again |
+//! | `POST instances/{id}/exited` | from now on it reads `exited` and not `stopped` when it is stopped, as Vast.ai shows many |
 //! | `POST instances/{id}/outbid`, `…/free` | a bid loses its machine to somebody outside; an instance may have its machine again |
 //! | `PATCH instances/{id} {"dph_base"?, "storage_cost"?, …}` | the contract's prices, from now on |
 //! | `POST instances/{id}/traffic {"up_bytes"?, "down_bytes"?}` | bills bytes |

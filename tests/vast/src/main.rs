@@ -53,6 +53,9 @@ struct Args {
     /// A folder that exists, for each instance's output: ID.log.
     #[arg(long, requires = "machine_command")]
     machine_logs: Option<PathBuf>,
+    /// A folder that exists, for each instance's disk: ID/, its container's working and temporary folder until it is destroyed.
+    #[arg(long, requires = "machine_command")]
+    machine_disks: Option<PathBuf>,
     /// How long a container that is stopped has between SIGTERM and SIGKILL.
     #[arg(long, default_value_t = 2_000)]
     grace_ms: u64,
@@ -84,8 +87,12 @@ fn config(args: Args) -> anyhow::Result<Config> {
     if args.frozen {
         config.frozen_at_ms = Some(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64);
     }
-    config.machine_command =
-        args.machine_command.map(|command| MachineCommand { log_folder: args.machine_logs, grace_ms: args.grace_ms, ..MachineCommand::new(command) });
+    config.machine_command = args.machine_command.map(|command| MachineCommand {
+        log_folder: args.machine_logs,
+        disks: args.machine_disks,
+        grace_ms: args.grace_ms,
+        ..MachineCommand::new(command)
+    });
     Ok(config)
 }
 

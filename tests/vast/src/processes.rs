@@ -5,6 +5,7 @@
 
 use std::{
     fs::OpenOptions,
+    path::PathBuf,
     process::Stdio,
     sync::{Arc, Weak},
     time::Duration,
@@ -80,6 +81,14 @@ pub fn apply(inner: &Arc<Inner>, state: &mut State) {
         match effect {
             Effect::Start(id) => start(inner, command, state, id),
             Effect::Kill(id) => drop(state.processes.remove(&id)),
+            Effect::Wipe(id) => {
+                let Some(disk) = disk(command, id) else { continue };
+                if let Err(error) = std::fs::remove_dir_all(&disk)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    tracing::warn!(instance = id, %error, "the machine's disk could not be wiped");
+                }
+            }
             Effect::Freeze(id) => state.processes.get(&id).into_iter().for_each(|p| p.signal(Signal::STOP)),
             Effect::Thaw(id) => state.processes.get(&id).into_iter().for_each(|p| p.signal(Signal::CONT)),
             Effect::Stop(id) => {
@@ -131,12 +140,22 @@ fn start(inner: &Arc<Inner>, command: &MachineCommand, state: &mut State, id: u6
     }
 }
 
+/// Where an instance's disk is, if it has one.
+fn disk(command: &MachineCommand, id: u64) -> Option<PathBuf> {
+    command.disks.as_ref().map(|folder| folder.join(id.to_string()))
+}
+
 fn spawn(command: &MachineCommand, instance: &Instance) -> std::io::Result<(tokio::process::Child, Process)> {
     let output = || match &command.log_folder {
         None => Ok(Stdio::null()),
         Some(folder) => OpenOptions::new().create(true).append(true).open(folder.join(format!("{}.log", instance.id))).map(Stdio::from),
     };
-    let mut child = Command::new("sh")
+    let disk = disk(command, instance.id);
+    if let Some(disk) = &disk {
+        std::fs::create_dir_all(disk)?;
+    }
+    let mut child = Command::new("sh");
+    child
         .args(["-c", WRAPPER, "sh", &command.command])
         .env_clear()
         .envs(KEPT.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
@@ -146,8 +165,11 @@ fn spawn(command: &MachineCommand, instance: &Instance) -> std::io::Result<(toki
         .stdin(Stdio::piped())
         .stdout(output()?)
         .stderr(output()?)
-        .process_group(0)
-        .spawn()?;
+        .process_group(0);
+    if let Some(disk) = &disk {
+        child.current_dir(disk).env("TMPDIR", disk);
+    }
+    let mut child = child.spawn()?;
     let process = Process { pid: child.id().unwrap_or_default(), start: instance.starts, lifeline: child.stdin.take() };
     Ok((child, process))
 }

@@ -142,7 +142,9 @@ pub async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> Result<
         let named = named.and_then(|id: u64| state.instances.get(&id));
         let label = body.get("label").and_then(Value::as_str).map(str::to_owned).or_else(|| named.and_then(|i| i.order.label.clone()));
         let asked = Asked { method, path, query, body, caller, label };
-        let fault = faults::take(&mut state.faults, &Call { method: &asked.method, path: &asked.path, query: &asked.query, label: asked.label.as_deref() });
+        let starts = asked.method == "PUT" && asked.path.starts_with("/api/v0/instances/") && asked.body.get("state").is_some_and(|to| to == "running");
+        let call = Call { method: &asked.method, path: &asked.path, query: &asked.query, label: asked.label.as_deref(), starts };
+        let fault = faults::take(&mut state.faults, &call);
         let early = if caller == Caller::Account { state.pace.too_early(&asked.method, &asked.path, state.now()) } else { None };
         let by = match caller {
             Caller::Account => "account".into(),

@@ -22,6 +22,8 @@ pub enum Effect {
     /// SIGTERM, and SIGKILL after the grace.
     Stop(u64),
     Kill(u64),
+    /// What a killed container has left on its disk goes.
+    Wipe(u64),
     Freeze(u64),
     Thaw(u64),
 }
@@ -267,7 +269,7 @@ impl State {
         instance.status = Status::Stopped;
         instance.running_since = None;
         let ask = instance.offer.id;
-        self.effects.push_back(Effect::Kill(id));
+        self.effects.extend([Effect::Kill(id), Effect::Wipe(id)]);
         self.seat(ask);
     }
 

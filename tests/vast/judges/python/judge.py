@@ -127,6 +127,30 @@ class Judge(unittest.TestCase):
         self.assertEqual(vastai("show", "instances").json, [])
         self.assertIn(offer["id"], [o["id"] for o in search()])
 
+    def test_one_that_is_kept_stopped_costs_its_disk_and_starts_when_it_can_have_its_gpu(self):
+        instance = self.running("--disk", "20")
+        vastai("stop", "instance", str(instance))
+        control("clock", {"advance_s": 60})
+        stopped = truth(instance)["cost"]
+        control("clock", {"advance_s": 3600})
+        later = truth(instance)["cost"]
+        self.assertEqual((later["gpu_ms"], later["disk_ms"]), (stopped["gpu_ms"], stopped["disk_ms"] + 3_600_000))
+        control("faults", {"kind": "refuses_start"})
+        self.assertIn("Required resources are currently unavailable", vastai("start", "instance", str(instance)).out)
+        control("faults", {"kind": "never_starts"})
+        self.assertIn("starting instance", vastai("start", "instance", str(instance)).out)
+        control("clock", {"advance_s": 3600})
+        row = vastai("show", "instance", str(instance)).json
+        self.assertEqual((row["actual_status"], row["intended_status"]), ("stopped", "running"))
+        control(f"instances/{instance}/free", {})
+        control("clock", {"advance_s": 3600})
+        self.assertEqual(vastai("show", "instance", str(instance)).json["actual_status"], "running")
+        self.assertGreater(truth(instance)["cost"]["gpu_ms"], stopped["gpu_ms"])
+        vastai("stop", "instance", str(instance))
+        control("clock", {"advance_s": 60})
+        self.assertEqual(vastai("destroy", "instance", str(instance), "-y").code, 0)
+        self.assertFalse(truth(instance)["exists"])
+
     def test_a_bid_is_made_and_changed(self):
         offer = search("num_gpus=1", "--type", "bid", "--limit", "1")[0]
         instance = self.create(offer, "--bid_price", f"{offer['min_bid'] + 0.01:.4f}")

@@ -20,18 +20,25 @@ fn wanted(body: &Map<String, Value>) -> Result<Option<bool>, Refusal> {
     }
 }
 
-fn set(state: &mut State, id: u64, running: bool) -> Result<(), Refusal> {
+fn set(state: &mut State, id: u64, running: bool, fault: Planned) -> Result<(), Refusal> {
     if state.alive(id).is_none() {
         return Err(Refusal::no_instance(id));
     }
     if running && state.credit_left() <= 0.0 {
         return Err(Refusal::billing());
     }
+    match (fault, state.alive(id)) {
+        (Some((FaultKind::RefusesStart, _)), _) => return Err(Refusal::taken()),
+        (Some((FaultKind::NeverStarts, _)), Some(instance)) => instance.upsets.unseatable = true,
+        _ => {}
+    }
     state.want(id, running);
-    Ok(())
+    // It waits for whoever has its GPUs.
+    let taken = state.instances.get(&id).is_some_and(|i| running && !i.seated && !i.upsets.unseatable && state.holder(i.offer.id).is_some());
+    if taken { Err(Refusal::taken()) } else { Ok(()) }
 }
 
-pub fn one(state: &mut State, id: u64, body: &Map<String, Value>) -> Answer {
+pub fn one(state: &mut State, id: u64, body: &Map<String, Value>, fault: Planned) -> Answer {
     known(body, &["state", "label"]).map_err(Refusal::args)?;
     let running = wanted(body)?;
     let label = match body.get("label") {
@@ -48,13 +55,13 @@ pub fn one(state: &mut State, id: u64, body: &Map<String, Value>) -> Answer {
         instance.order.label = label;
     }
     if let Some(running) = running {
-        set(state, id, running)?;
+        set(state, id, running, fault)?;
     }
     Ok(done(format!("Instance {id} is changed.")))
 }
 
-/// `{"state", "ids"}`: all of them, or none where one isn't there.
-pub fn many(state: &mut State, body: &Map<String, Value>) -> Answer {
+/// `{"state", "ids"}`: all of them, or none where one isn't there. Those after one whose GPUs are taken are left as they are.
+pub fn many(state: &mut State, body: &Map<String, Value>, fault: Planned) -> Answer {
     known(body, &["state", "ids"]).map_err(Refusal::args)?;
     let (ids, Some(running)) = (ids(body, "ids")?, wanted(body)?) else { return Err(Refusal::args("state is running or stopped.")) };
     for id in &ids {
@@ -63,7 +70,7 @@ pub fn many(state: &mut State, body: &Map<String, Value>) -> Answer {
         }
     }
     for id in &ids {
-        set(state, *id, running)?;
+        set(state, *id, running, fault)?;
     }
     Ok(done(format!("{} instances are changed.", ids.len())))
 }

@@ -28,6 +28,32 @@ async fn gpus_are_billed_while_it_runs_and_disk_from_the_order_to_the_end() {
 }
 
 #[tokio::test]
+async fn one_that_is_kept_stopped_pays_for_each_time_it_runs_and_for_its_disk_between() {
+    let vast = start().await;
+    let id = vast.runs(ASK, json!({})).await;
+    vast.advance(HOUR).await;
+    vast.put_state(id, "stopped").await;
+    vast.advance(2 * SECOND).await;
+    vast.advance(10 * HOUR).await;
+    vast.put_state(id, "running").await;
+    vast.advance(5 * SECOND + HOUR / 2).await;
+    // It is destroyed while it is stopped.
+    vast.put_state(id, "stopped").await;
+    vast.advance(HOUR).await;
+    assert_eq!(vast.row(id).await["actual_status"], "stopped");
+    vast.destroy(id).await;
+    vast.advance(HOUR).await;
+    let truth = vast.truth(id).await;
+    let (ran, had) = (HOUR + HOUR / 2 + 4 * SECOND, 60 * SECOND + HOUR + 2 * SECOND + 10 * HOUR + 5 * SECOND + HOUR / 2 + HOUR);
+    assert_eq!((&truth["cost"]["gpu_ms"], &truth["cost"]["disk_ms"], &truth["starts"]), (&json!(ran), &json!(had), &json!(2)));
+    let wanted = (0.6 * ran as f64 + 0.03 * had as f64) / HOUR as f64;
+    assert!(close(&truth["cost_total"], wanted));
+    let charges = vast.ok("GET", "/api/v0/charges/", Value::Null).await;
+    let charged: f64 = charges["results"].as_array().unwrap().iter().map(|row| row["amount"].as_f64().unwrap()).sum();
+    assert!((charged - wanted).abs() < 1e-9);
+}
+
+#[tokio::test]
 async fn nothing_is_billed_while_a_machine_is_offline() {
     let vast = start().await;
     let id = vast.runs(ASK, json!({})).await;

@@ -129,3 +129,45 @@ async fn faults_are_counted_filtered_and_cleared() {
     }
     assert_eq!(vast.call("POST", "/stand-in/faults", json!({ "kind": "error" })).await.status, 400);
 }
+
+#[tokio::test]
+async fn what_is_stopped_may_not_start_again() {
+    let vast = start().await;
+    let id = vast.runs(ASK, json!({})).await;
+    for kind in ["refuses_start", "never_starts"] {
+        vast.control("faults", json!({ "kind": kind })).await;
+    }
+    // Neither is met by a stop.
+    assert_eq!(vast.put_state(id, "stopped").await.status, 200);
+    vast.advance(HOUR).await;
+    let said = vast.put_state(id, "running").await;
+    assert_eq!((said.error(), &said.body["success"]), ((200, "resources_unavailable"), &json!(false)));
+    let states = async || {
+        let row = vast.row(id).await;
+        [&row["actual_status"], &row["intended_status"], &row["cur_state"]].map(|state| state.as_str().unwrap_or_default().to_owned())
+    };
+    vast.advance(HOUR).await;
+    assert_eq!(states().await, ["stopped", "stopped", "stopped"]);
+    // Granted, and nothing comes of it until it has its GPU.
+    assert_eq!(vast.put_state(id, "running").await.body["success"], true);
+    vast.advance(24 * HOUR).await;
+    assert_eq!(states().await, ["stopped", "running", "stopped"]);
+    let cost = vast.truth(id).await["cost"].clone();
+    vast.advance(HOUR).await;
+    let later = vast.truth(id).await["cost"].clone();
+    assert_eq!((&later["gpu_ms"], later["disk_ms"].as_i64().unwrap()), (&cost["gpu_ms"], cost["disk_ms"].as_i64().unwrap() + HOUR));
+    vast.control(&format!("instances/{id}/free"), json!({})).await;
+    vast.advance(5_000).await;
+    assert_eq!(states().await, ["running", "running", "running"]);
+    // Several at a time meet it too, and a machine whose start never comes can be destroyed.
+    vast.control("faults", json!({ "kind": "never_starts" })).await;
+    vast.control(&format!("instances/{id}/exited"), json!({})).await;
+    assert_eq!(states().await, ["running", "running", "running"]);
+    for state in ["stopped", "running"] {
+        vast.ok("PUT", "/api/v0/instances/", json!({ "state": state, "ids": [id] })).await;
+        vast.advance(HOUR).await;
+    }
+    assert_eq!(states().await, ["exited", "running", "stopped"]);
+    assert_eq!(vast.destroy(id).await.status, 200);
+    assert!(truths(&vast).await.iter().all(|truth| truth["exists"] == false));
+}

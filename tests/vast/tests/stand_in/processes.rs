@@ -11,7 +11,7 @@ use kiln_vast_stand_in::{Config, MachineCommand};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::common::{ASK, KEY, Running, SECOND, config, start_with};
+use crate::common::{ASK, HOUR, KEY, Running, SECOND, config, start_with};
 
 /// Says that it is there and stays, with a child; both hold the pipe open.
 const STAYS: &str = r#"exec 9>"$PIPE"; sleep 600 & echo "$CONTAINER_ID" >&9; wait"#;
@@ -115,6 +115,32 @@ async fn stopping_and_destroying_end_a_container_with_all_its_children() {
     assert_eq!(vast.row(stopped).await["actual_status"], "stopped");
     vast.destroy(destroyed).await;
     two.ended().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_stopped_finds_its_disk_again_until_it_is_destroyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = running(r#"echo up >>"$TMPDIR/starts"; exec 9>"$PIPE"; wc -l <starts >&9; sleep 600 & wait"#, 60_000);
+    config.machine_command.as_mut().unwrap().disks = Some(folder.path().join("disks"));
+    let vast = start_with(config).await;
+    let mut first = Pipe::new(folder.path(), "pipe");
+    let env = json!({ "PIPE": first.path.to_str().unwrap() });
+    let id = vast.runs(ASK, json!({ "env": env })).await;
+    assert_eq!(first.said().await, "1");
+    vast.put_state(id, "stopped").await;
+    first.ended().await;
+    vast.advance(HOUR).await;
+    std::fs::remove_file(&first.path).unwrap();
+    let mut second = Pipe::new(folder.path(), "pipe");
+    vast.put_state(id, "running").await;
+    vast.advance(5 * SECOND).await;
+    // On the same disk and with the same environment.
+    assert_eq!(second.said().await, "2");
+    let disk = folder.path().join("disks").join(id.to_string());
+    assert!(disk.is_dir());
+    vast.destroy(id).await;
+    second.ended().await;
+    assert!(!disk.exists());
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ async fn a_stopped_instance_loses_its_machine_and_waits_for_it() {
     assert_eq!(vast.rent(ASK, json!({})).await.status, 410);
     vast.advance(2 * SECOND).await;
     let second = vast.runs(ASK, json!({})).await;
-    vast.put_state(first, "running").await;
+    let said = vast.put_state(first, "running").await;
+    assert_eq!((said.error(), &said.body["success"]), ((200, "resources_unavailable"), &json!(false)));
     vast.advance(HOUR).await;
     let row = vast.row(first).await;
     assert_eq!((&row["actual_status"], &row["intended_status"], &row["next_state"]), (&json!("stopped"), &json!("running"), &json!("running")));
