@@ -41,7 +41,7 @@ fn worker() {
     // A panic here must not wait, unwinding, for an engine's thread.
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(settings)))).unwrap_or_else(|_| exit(101));
     match &ended {
-        Exit::Drained => {}
+        Exit::Drained | Exit::Rested => {}
         Exit::Over => tracing::error!("this instance is over; a new one needs a new boot token"),
         Exit::Failed(why) | Exit::WrongSettings(why) | Exit::MissingModels(why) | Exit::Unfit(why) => tracing::error!("{why}"),
     }

@@ -185,6 +185,9 @@ pub struct HeartbeatResponse {
     pub cancel: Option<String>,
     /// Take no more work and exit when the attempt is over.
     pub drain: bool,
+    /// It is drained, and is to be stopped rather than given back: its worker ends and keeps what it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rest: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -317,4 +320,18 @@ pub fn check_declared(artifacts: &[Declared]) -> Result<(), crate::FieldError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_worker_is_to_rest_is_said_only_where_it_is() {
+        let says = |rest| serde_json::to_value(HeartbeatResponse { lease_s: None, cancel: None, drain: true, rest }).unwrap();
+        assert_eq!(says(false), serde_json::json!({ "drain": true }));
+        assert_eq!(says(true), serde_json::json!({ "drain": true, "rest": true }));
+        let read: HeartbeatResponse = serde_json::from_value(says(false)).unwrap();
+        assert!(read.drain && !read.rest);
+    }
 }

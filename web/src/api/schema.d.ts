@@ -1979,6 +1979,8 @@ export interface components {
              * @description The attempt's renewed lease; absent when no attempt was named or it was lost.
              */
             lease_s?: number | null;
+            /** @description It is drained, and is to be stopped rather than given back: its worker ends and keeps what it has. */
+            rest?: boolean;
         };
         /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
         InstanceId: string;

@@ -5,6 +5,7 @@
 use super::Agent;
 use super::slot::{Attempt, Drain, Stop};
 use kiln_core::fleet::AttemptBeat;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -59,6 +60,8 @@ pub async fn beat(agent: &Agent, period: Duration) {
                     attempt.stop(Stop::of(word));
                 }
                 if answer.drain {
+                    // The last answer counts: the pool may think better of it while a job is finished.
+                    agent.rests.store(answer.rest, Ordering::Relaxed);
                     agent.drains.ask(Drain::AfterAttempt);
                 }
             }

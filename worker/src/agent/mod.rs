@@ -34,6 +34,7 @@ use kiln_core::fleet::{self, Queue, RegisterRequest, RegisterResponse};
 use queue::{QueueError, Queues, Received};
 use slot::{Slot, Stop};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
@@ -56,10 +57,15 @@ const LAST_POLL: Duration = Duration::from_secs(1);
 /// The exit code of a process that was told twice to stop.
 pub const TOLD_TWICE: i32 = 143;
 
+/// The exit code of a worker whose machine is to be stopped.
+pub const RESTED: i32 = 6;
+
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
     Drained,
+    /// Drained too, and the machine is to be stopped rather than given back: whoever is started again on it is the same instance.
+    Rested,
     /// It could not start.
     Failed(String),
     WrongSettings(String),
@@ -79,12 +85,13 @@ impl Exit {
             Exit::Over => 3,
             Exit::MissingModels(_) => 4,
             Exit::Unfit(_) => 5,
+            Exit::Rested => RESTED,
         }
     }
 
     /// Whether a process that ended with this code would end so again, or was meant to end.
     pub fn is_final(code: i32) -> bool {
-        matches!(code, 0 | 2..=5 | TOLD_TWICE)
+        matches!(code, 0 | 2..=RESTED | TOLD_TWICE)
     }
 }
 
@@ -96,6 +103,8 @@ pub(crate) struct Agent {
     registry: OnceLock<Registry>,
     slot: Slot,
     drains: Drains,
+    /// The server wants this machine stopped when its worker has drained.
+    rests: AtomicBool,
     drill: Drill,
     kept: kept::Kept,
     line: line::Line,
@@ -197,6 +206,7 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         registry: OnceLock::new(),
         slot: Slot::default(),
         drains,
+        rests: AtomicBool::new(false),
         drill: Drill::of(&settings),
         kept: kept::Kept::new(settings.state_dir.clone()),
         line,
@@ -337,8 +347,10 @@ impl Loop {
             // never set its limit.
             let wish = *drain.borrow();
             if wish != Drain::No && self.taken.is_none() && self.polls.is_empty() {
-                tracing::info!("drained");
-                return Exit::Drained;
+                // Whoever asks for a quicker end than the server wants the machine for something else.
+                let rests = wish == Drain::AfterAttempt && self.agent.rests.load(Ordering::Relaxed);
+                tracing::info!(rests, "drained");
+                return if rests { Exit::Rested } else { Exit::Drained };
             }
             if wish == Drain::No && self.taken.is_none() && self.rest_until.is_none() {
                 self.park();

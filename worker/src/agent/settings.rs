@@ -7,11 +7,12 @@ use std::time::Duration;
 /// Runs Kiln's jobs on this machine: takes them from the queues, makes the media, delivers it.
 ///
 /// Exit codes: 0 drained, 1 could not start, 2 wrong settings, 3 the server ended this instance,
-/// 4 a model's weights are missing, 5 this machine fails the self-test, 143 told twice to stop.
+/// 4 a model's weights are missing, 5 this machine fails the self-test, 6 drained and the machine is to be stopped, 143 told twice to stop.
 ///
 /// On a rented machine, `kiln-worker --rented vast|ec2 …` (first of all arguments) watches over the worker, starts it again twice if it dies, and gives
 /// the machine back: when the worker is not needed any more, KILN_DEAD_MAN_S (900) seconds after the last answered heartbeat, or KILN_MAX_LIFE_S
-/// (86400) seconds after its start.
+/// (86400) seconds after its first start. One that the pool keeps stopped it has stopped by Vast.ai, and gives back if that isn't done within
+/// KILN_REST_S (300) seconds.
 #[derive(Parser, Clone)]
 #[command(name = "kiln-worker", version)]
 pub struct Settings {

@@ -24,7 +24,7 @@ impl Child {
         ours.set_nonblocking(true)?;
         let line = UnixStream::from_std(ours.try_clone()?)?;
         let mut command = Command::new(&own.program);
-        command.arg("--supervised").args(&own.args).envs(own.state.iter().map(|folder| ("KILN_WORKER_STATE", folder)));
+        command.arg("--supervised").args(&own.args).envs(own.own_state.then_some(("KILN_WORKER_STATE", &own.state)));
         // It is not in our own environment any more; this says it once more for whoever changes that.
         command.env_remove(SECRET).stdin(Stdio::from(OwnedFd::from(theirs))).kill_on_drop(true);
         let process = command.spawn()?;

@@ -1,9 +1,12 @@
 //! How this machine is given back, for each provider: Vast.ai by the key that it puts into each container and that opens this one instance alone;
-//! EC2 by shutting down, since its instances are launched so that this terminates them. Tried until it is done, with growing pauses. And how a
-//! provider says that it takes the machine away: a spot instance of EC2 is told so two minutes ahead, by its metadata service (version 2).
+//! EC2 by shutting down, since its instances are launched so that this terminates them. Tried until it is done, with growing pauses. How it is
+//! stopped, so that it can be started again: by that same key, and at Vast.ai alone. And how a provider says that it takes the machine away: a spot
+//! instance of EC2 is told so two minutes ahead, by its metadata service (version 2).
 
 use super::settings::SECRET;
 use crate::agent::{Backoff, CallError, http_client, safe_url};
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -55,6 +58,23 @@ impl Host {
         while let Err(why) = self.once().await {
             failed += 1;
             tracing::error!(failed, "this machine could not be given back: {why}");
+            TRIES.rest(failed).await;
+        }
+    }
+
+    /// Asks the provider to stop this machine and keep its disk, until that is answered. Or why it won't.
+    pub async fn stop(&self) -> Result<(), String> {
+        let Host::Vast { url, id, key } = self else { return Err("an instance of EC2 can only be terminated".into()) };
+        let mut failed = 0;
+        loop {
+            let why = match call(Method::PUT, url, *id, key, &json!({ "state": "stopped" })).await {
+                Ok((status, body)) if done(status, &body) => return Ok(()),
+                Ok((status, body)) if matches!(status, 408 | 429 | 500..) => said(status, &body),
+                Ok((status, body)) => return Err(said(status, &body)),
+                Err(why) => why,
+            };
+            failed += 1;
+            tracing::warn!(failed, "this machine could not be stopped: {why}");
             TRIES.rest(failed).await;
         }
     }
@@ -124,24 +144,33 @@ async fn look(http: &reqwest::Client, metadata: &str, token: &mut Option<String>
 
 /// One try. What is gone is given back.
 async fn destroy(url: &str, id: u64, key: &str) -> Result<(), String> {
+    let (status, body) = call(Method::DELETE, url, id, key, &json!({})).await?;
+    // A key that does not hold is said so with 404 too.
+    let gone = status == 404 && body["error"] != "auth_error" && body.is_object();
+    if done(status, &body) || gone { Ok(()) } else { Err(said(status, &body)) }
+}
+
+/// One call about this instance: the status, and the body, null where that is no JSON, such as a page of a proxy.
+async fn call(method: Method, url: &str, id: u64, key: &str, body: &Value) -> Result<(u16, Value), String> {
     let http = http_client().map_err(|error| format!("no HTTP client: {error}"))?;
-    let request = http.delete(format!("{url}/api/v0/instances/{id}/")).bearer_auth(key).timeout(TIME_OUT).json(&serde_json::json!({}));
+    let request = http.request(method, format!("{url}/api/v0/instances/{id}/")).bearer_auth(key).timeout(TIME_OUT).json(body);
     let mut answer = request.send().await.map_err(|error| CallError::of(error).to_string())?;
-    let (status, mut bytes) = (answer.status(), Vec::new());
+    let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
     while let Ok(Some(chunk)) = answer.chunk().await {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MOST_BYTES {
             break;
         }
     }
-    // An answer may also be a page of a proxy.
-    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let done = status.is_success() && body["success"].as_bool() == Some(true);
-    // A key that does not hold is said so with 404 too.
-    let gone = status.as_u16() == 404 && body["error"] != "auth_error" && body.is_object();
-    if done || gone {
-        return Ok(());
-    }
+    Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+}
+
+fn done(status: u16, body: &Value) -> bool {
+    (200..300).contains(&status) && body["success"].as_bool() == Some(true)
+}
+
+/// An answer for the log.
+fn said(status: u16, body: &Value) -> String {
     let word = body["error"].as_str().or(body["msg"].as_str()).unwrap_or_default();
-    Err(format!("HTTP {} {}", status.as_u16(), word.chars().take(100).collect::<String>()))
+    format!("HTTP {status} {}", word.chars().take(100).collect::<String>())
 }

@@ -4,6 +4,7 @@
 use super::host::Host;
 use crate::agent::{LAST_WORD, LogForm, Settings};
 use clap::Parser;
+use sha2::Digest;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub const SECRET: &str = "CONTAINER_API_KEY";
 /// Seconds: what is set unless told, and its bounds.
 const DEAD_MAN: Bounds = Bounds { name: "KILN_DEAD_MAN_S", usual: 900, least: 1, most: 3_600 };
 const MAX_LIFE: Bounds = Bounds { name: "KILN_MAX_LIFE_S", usual: 86_400, least: 1, most: 7 * 86_400 };
+const REST: Bounds = Bounds { name: "KILN_REST_S", usual: 300, least: 1, most: 3_600 };
 /// The longest that a worker may take to drain, whatever it is set to.
 const MOST_DRAIN_S: u64 = 3_600;
 /// What a worker needs beside its drain and its last word: to notice, and to end.
@@ -27,8 +29,12 @@ pub struct Own {
     pub dead_man: Duration,
     pub max_life: Duration,
     pub drain: Duration,
-    /// Where the worker keeps its token, if nobody has said where: without that, one that is started again would be a stranger.
-    pub state: Option<PathBuf>,
+    /// How long the provider may take to stop this machine.
+    pub rest: Duration,
+    /// Where the worker keeps its token, and this process the machine's age: without that, one that is started again would be a stranger.
+    pub state: PathBuf,
+    /// Nobody has said where, so that the worker has to be told.
+    pub own_state: bool,
     pub log: LogForm,
     /// What was replaced; said once the log is there.
     pub complaints: Vec<String>,
@@ -73,18 +79,33 @@ impl Own {
         // Only for what both need: a worker that can't read its settings will say so itself.
         let worker = Settings::try_parse_from([OsString::from("kiln-worker")].iter().chain(&args)).ok();
         let drain_s = worker.as_ref().map_or(30, |worker| worker.drain_s.min(MOST_DRAIN_S));
-        let given = worker.as_ref().is_some_and(|worker| worker.state_dir.is_some());
+        let given = worker.as_ref().and_then(|worker| worker.state_dir.clone());
+        let own_state = given.is_none();
+        let state = given.unwrap_or_else(|| {
+            let token = env("KILN_BOOT_TOKEN").filter(|token| !token.is_empty()).or_else(|| worker.as_ref()?.read_boot_token().ok()?);
+            std::env::temp_dir().join(format!("kiln-worker-{}", folder(token.as_deref())))
+        });
         Ok(Self {
             host,
             program,
             dead_man: DEAD_MAN.read(env(DEAD_MAN.name).as_deref(), &mut complaints),
             max_life: MAX_LIFE.read(env(MAX_LIFE.name).as_deref(), &mut complaints),
             drain: Duration::from_secs(drain_s) + LAST_WORD + SLACK,
-            state: (!given).then(|| std::env::temp_dir().join(format!("kiln-worker-{:032x}", fastrand::u128(..)))),
+            rest: REST.read(env(REST.name).as_deref(), &mut complaints),
+            state,
+            own_state,
             log: worker.map_or(LogForm::Text, |worker| worker.log),
             args,
             complaints,
         })
+    }
+}
+
+/// The name of a folder that is the same whenever this machine is started, and that nobody without its boot token can foresee.
+fn folder(boot_token: Option<&str>) -> String {
+    match boot_token {
+        Some(token) => hex::encode(&sha2::Sha256::digest(token)[..16]),
+        None => format!("{:032x}", fastrand::u128(..)),
     }
 }
 
@@ -126,10 +147,22 @@ mod tests {
         };
         let own = Own::new(OsStr::new("vast"), vec!["--no-such-flag".into()], here).unwrap_or_else(|why| panic!("{why}"));
         assert_eq!((own.drain, own.dead_man.as_secs(), own.max_life.as_secs()), (Duration::from_secs(45), 900, 86_400));
-        assert!(own.state.is_some());
+        assert!(own.own_state && own.rest.as_secs() == 300);
         for (word, without) in [("vast", "CONTAINER_ID"), ("vast", "CONTAINER_API_KEY"), ("", ""), ("azure", "")] {
             assert!(Own::new(OsStr::new(word), vec![], |name| here(name).filter(|_| name != without)).is_err(), "{word} {without}");
         }
         assert!(Own::new(OsStr::new("ec2"), vec![], |_| None).is_ok());
+    }
+
+    #[test]
+    fn a_state_folder_that_nobody_named_is_the_machine_s_own_and_the_same_at_each_start() {
+        let state = |token: &str| {
+            let env = |name: &str| (name == "KILN_BOOT_TOKEN").then(|| token.to_owned());
+            Own::new(OsStr::new("ec2"), vec![], env).unwrap_or_else(|why| panic!("{why}")).state
+        };
+        assert_eq!(state("one"), state("one"));
+        assert_ne!(state("one"), state("two"));
+        assert!(!state("one").to_string_lossy().contains("one"));
+        assert_ne!(state(""), state(""), "without a token there is nothing to go by");
     }
 }

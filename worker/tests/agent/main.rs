@@ -4,6 +4,7 @@ mod boot;
 mod fake;
 mod process;
 mod rented;
+mod rests;
 
 use clap::Parser;
 use fake::{Fake, INPUT, JOB, JOB_2};

@@ -67,6 +67,25 @@ async fn sigterm_drains_to_exit_code_0_and_the_log_holds_no_token() {
     }
 }
 
+#[tokio::test]
+async fn a_worker_that_is_to_rest_ends_with_a_code_of_its_own_unless_it_is_asked_to_go() {
+    for asked in [false, true] {
+        let fake = Fake::start().await;
+        let claim = json!({"attempt": 1, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 900, "kind": "noop", "params": {"ms": 4_000}, "inputs": []});
+        fake.usually("claim", 200, claim).hint("standard", JOB);
+        let child = worker(&fake, &[]);
+        fake.until("claim", 1).await;
+        fake.usually("heartbeat", 200, json!({"drain": true, "rest": true}));
+        fake.until("heartbeat", fake.calls("heartbeat").len() + 1).await;
+        if asked {
+            kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), Signal::TERM).unwrap();
+        }
+        let ended = child.wait_with_output().await.unwrap();
+        assert_eq!(ended.status.code(), Some(if asked { 0 } else { 6 }), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!((fake.calls("complete").len(), fake.calls("fail").len()), (1, 0));
+    }
+}
+
 /// As where its terminal, or whoever relayed its log, has gone: that its last words are lost must not hold it up. Many at a time, so that
 /// the signal comes at another moment each time.
 #[tokio::test]

@@ -4,70 +4,88 @@ use crate::fake::{Fake, JOB};
 use kiln_vast_stand_in::{Config, StandIn};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-const KEY: &str = "the account's key";
+pub const KEY: &str = "the account's key";
 /// For whatever has to happen by itself.
-const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = Duration::from_secs(40);
 
 /// One rented machine, and what its provider knows of it.
-struct Machine {
+pub struct Machine {
     url: String,
-    id: u64,
+    pub id: u64,
     key: String,
+    /// Its disk.
+    pub disk: PathBuf,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.disk);
+    }
 }
 
 impl Machine {
-    async fn rent() -> Self {
+    /// One whose processes the test starts.
+    pub async fn rent() -> Self {
+        Self::rent_with(Config::new(KEY), |_| json!({})).await
+    }
+
+    /// By its provider's settings, and with an environment that is told where the provider is.
+    pub async fn rent_with(config: Config, env: impl FnOnce(&str) -> Value) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let stand_in = StandIn::new(Config::new(KEY));
+        let disks = config.machine_command.as_ref().and_then(|command| command.disks.clone());
+        let stand_in = StandIn::new(config);
         tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
-        let mut machine = Self { url, id: 0, key: String::new() };
+        let disk = disks.unwrap_or_else(|| std::env::temp_dir().join(format!("kiln-rented-{:x}", fastrand::u64(..))));
+        std::fs::create_dir_all(&disk).unwrap();
+        let mut machine = Self { url, id: 0, key: String::new(), disk };
         let offers = machine.call("POST", "/api/v0/bundles/", json!({})).await;
         let ask = &offers["offers"][0]["id"];
-        let made = machine.call("PUT", &format!("/api/v0/asks/{ask}/"), json!({ "image": "kiln/worker:1", "disk": 20 })).await;
+        let order = json!({ "image": "kiln/worker:1", "disk": 20, "env": env(&machine.url) });
+        let made = machine.call("PUT", &format!("/api/v0/asks/{ask}/"), order).await;
         (machine.id, machine.key) = (made["new_contract"].as_u64().unwrap(), made["instance_api_key"].as_str().unwrap().to_owned());
         machine
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> Value {
+    pub async fn call(&self, method: &str, path: &str, body: Value) -> Value {
         let request = reqwest::Client::new().request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(KEY);
         let answer = request.json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
         answer.json().await.unwrap_or_default()
     }
 
-    async fn destroyed(&self) -> bool {
+    pub async fn destroyed(&self) -> bool {
         !self.call("GET", &format!("/stand-in/instances/{}", self.id), Value::Null).await["destroyed_at_ms"].is_null()
     }
 
     /// Who asked for its end, in order, and what was answered.
-    async fn deletes(&self) -> Vec<(String, u64)> {
+    pub async fn deletes(&self) -> Vec<(String, u64)> {
         let seen = self.call("GET", "/stand-in/requests", Value::Null).await;
         let deletes = seen["items"].as_array().unwrap().iter().filter(|request| request["method"] == "DELETE");
         deletes.map(|request| (request["by"].as_str().unwrap().to_owned(), request["status"].as_u64().unwrap())).collect()
     }
 
-    fn command(&self, api: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
+    pub fn command(&self, api: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln-worker"));
         command.env_clear().env("KILN_API", api).env("KILN_BOOT_TOKEN", "the-boot-token").env("KILN_TEST_ENGINES", "1").env("KILN_POLL_S", "1");
-        command.env("VAST_URL", &self.url).env("CONTAINER_ID", self.id.to_string()).env("CONTAINER_API_KEY", &self.key);
+        command.env("TMPDIR", &self.disk).env("VAST_URL", &self.url).env("CONTAINER_ID", self.id.to_string()).env("CONTAINER_API_KEY", &self.key);
         // A group of its own, as a container's processes are.
         command.args(args).envs(env.iter().copied()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         command
     }
 
-    fn start(&self, api: &str, env: &[(&str, &str)]) -> Child {
+    pub fn start(&self, api: &str, env: &[(&str, &str)]) -> Child {
         self.command(api, &["--rented", "vast"], env).spawn().unwrap()
     }
 
     /// The parent has ended, and with it the rental. Gives its log, in which no secret stands.
-    async fn given_back(&self, parent: Child) -> String {
+    pub async fn given_back(&self, parent: Child) -> String {
         let ended = tokio::time::timeout(SOON, parent.wait_with_output()).await.expect("it ends").unwrap();
         let log = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(0), "{log}");
@@ -80,7 +98,7 @@ impl Machine {
     }
 }
 
-fn pid(id: u32) -> Pid {
+pub fn pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
 }
 
@@ -104,12 +122,12 @@ async fn worker_of(parent: &Child) -> u32 {
 }
 
 /// Whether a process runs: it exists, and is not one that nobody has waited for yet.
-fn runs(id: u32) -> bool {
+pub fn runs(id: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
 }
 
 /// A job that goes on for longer than any test.
-fn endless_job(fake: &Fake) {
+pub fn endless_job(fake: &Fake) {
     let claim = json!({"attempt": 1, "lease_s": 60, "heartbeat_s": 1, "max_run_s": 900, "kind": "noop", "params": {"ms": 600_000}, "inputs": []});
     fake.usually("claim", 200, claim).hint("standard", JOB);
 }
@@ -308,7 +326,7 @@ async fn a_spot_instance_that_is_taken_away_drains_within_its_notice_and_shuts_d
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-fn script(path: &Path, text: &str) {
+pub fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
