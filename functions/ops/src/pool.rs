@@ -292,6 +292,7 @@ impl PoolChange {
             max_microusd_per_hour: self.max_microusd_per_hour.unwrap_or(policy.max_microusd_per_hour),
             gpus: self.gpus.clone().unwrap_or(policy.gpus),
             interruptible: self.interruptible.unwrap_or(policy.interruptible),
+            keep_stopped: policy.keep_stopped,
         }
     }
 }

@@ -116,6 +116,8 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 app.table().revoke(id).await.map(|_| add(&mut going, find(id), true, &mut done)).map_err(Into::into)
             }
             Decision::Rent { .. } | Decision::Stop { .. } => Ok(()),
+            // The plan decides neither while it is told that nothing is kept stopped.
+            Decision::Suspend { .. } | Decision::Resume { .. } => Err(anyhow::anyhow!("no provider keeps a stopped machine")),
         };
         failed(result, decision, &mut done);
     }

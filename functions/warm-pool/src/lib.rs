@@ -230,6 +230,8 @@ fn told(plan: &Plan) -> Vec<Told> {
         Decision::Rent { reason } => Some(tell("rent", None, reason)),
         Decision::Drain { id, reason } => Some(tell("drain", Some(id), reason)),
         Decision::Stop { id, reason } => Some(tell("stop", Some(id), reason)),
+        Decision::Suspend { id, reason } => Some(tell("suspend", Some(id), reason)),
+        Decision::Resume { id, reason } => Some(tell("resume", Some(id), reason)),
         Decision::Destroy { id, reason } => Some(tell("destroy", Some(id), reason)),
         // That it stays needs no reason.
         Decision::Cover { .. } => None,

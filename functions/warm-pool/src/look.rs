@@ -65,6 +65,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         useful,
         committed,
         boot_ms: run.boots.slowest().unwrap_or_else(|| providers.usual_boot()),
+        resume_ms: None,
         history: run.history.clone(),
         lost_after_s,
         deadlines: deadlines(app),
@@ -169,5 +170,6 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
         interruptible: instance.interruptible,
         taken_away: instance.taken_at.is_some(),
+        keeps: false,
     }
 }

@@ -14,7 +14,7 @@ const NOW: Millis = 1_795_935_600_000;
 
 /// Of every stage some; every fourth is to be covered further.
 fn observation(machines: u32) -> Observation {
-    let stages = [Stage::Busy, Stage::Busy, Stage::Busy, Stage::Ready, Stage::Loading, Stage::Requested, Stage::Draining];
+    let stages = [Stage::Busy, Stage::Busy, Stage::Busy, Stage::Ready, Stage::Loading, Stage::Requested, Stage::Draining, Stage::Stopped];
     let instances = (0..machines).map(|n| Seen {
         id: InstanceId::new(NOW, u128::from(n)),
         stage: stages[n as usize % stages.len()],
@@ -28,6 +28,7 @@ fn observation(machines: u32) -> Observation {
         able: true,
         interruptible: false,
         taken_away: false,
+        keeps: true,
     });
     // Ten thousand jobs in eight queues.
     let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_2_min: 300, came_10_min: 1_500, came_hour: 6_000 };
@@ -38,6 +39,7 @@ fn observation(machines: u32) -> Observation {
         instances: instances.collect(),
         committed: Some(BTreeMap::from([(Window("hour#2026-11-29T07".into()), 1_000_000)])),
         boot_ms: seconds(90),
+        resume_ms: Some(seconds(60)),
         history: History { last_rent_at: Some(NOW - seconds(600)), unserved_since: Some(NOW - seconds(1_200)), ..History::default() },
         lost_after_s: 90,
         deadlines: DEADLINES,

@@ -14,6 +14,11 @@ const TICKS: u32 = 2;
 /// Until a machine that takes no work is given back, at the latest: where all look like it, the pool finds out with one an hour.
 const MOST_BESIDE: Millis = seconds(3_600 + 900);
 
+/// When no job has come for so long, and a boot's time after the last change besides, nothing is to stand by any more, but for a few ticks: its
+/// destroy may be on its way, and fail twice.
+const QUIET: Millis = seconds(3_600 + 600);
+const TICKS_TO_GO: u32 = 8;
+
 #[derive(Default)]
 pub struct Checker {
     /// Since when complete lists have left a machine out.
@@ -23,6 +28,8 @@ pub struct Checker {
     unended: BTreeMap<MachineId, u32>,
     /// Since when each tick has found a machine that takes no work, and a job that waits, both for long, and gave none of these machines back.
     beside_since: Option<Millis>,
+    /// For how many good ticks a machine was kept stopped though no job has come for long.
+    unneeded: BTreeMap<MachineId, u32>,
     /// What was seen, so that a run without any fault is not taken for a proof.
     pub seen: Coverage,
 }
@@ -42,6 +49,9 @@ pub struct Coverage {
     pub deaf: u64,
     pub doubts: u64,
     pub killed_for_cover: u64,
+    pub stops: u64,
+    pub starts: u64,
+    pub starts_failed: u64,
 }
 
 impl Coverage {
@@ -58,6 +68,9 @@ impl Coverage {
         self.deaf += other.deaf;
         self.doubts += other.doubts;
         self.killed_for_cover += other.killed_for_cover;
+        self.stops += other.stops;
+        self.starts += other.starts;
+        self.starts_failed += other.starts_failed;
     }
 }
 
@@ -96,6 +109,31 @@ impl Checker {
         }
         if let Some(listed) = listed.filter(|_| !told.crashed) {
             self.after_good_tick(world, executor, told, &listed)?;
+            if !told.unread {
+                self.stand_by(world, executor, told)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing stands by where the policy keeps nothing, nor for long after the last job that counts.
+    fn stand_by(&mut self, world: &World, executor: &Executor, told: &Told) -> Result<(), String> {
+        let stopped: Vec<MachineId> = world.live.iter().copied().filter(|id| world.machines[*id as usize].state == State::Stopped).collect();
+        let policy = executor.policy();
+        if !stopped.is_empty() && !policy.keep_stopped {
+            return Err(format!("at {} a machine is stopped and kept against the policy", rfc3339(told.at)));
+        }
+        self.unneeded.retain(|id, _| stopped.contains(id));
+        for id in stopped {
+            if world.quiet_for() < QUIET || world.machines[id as usize].ends_at.is_some() || told.refused.contains(&id) {
+                self.unneeded.remove(&id);
+                continue;
+            }
+            let count = self.unneeded.entry(id).or_default();
+            *count += 1;
+            if *count > TICKS_TO_GO {
+                return Err(format!("at {} machine {id} is kept stopped, and no job has come for {} ms", rfc3339(told.at), world.quiet_for()));
+            }
         }
         Ok(())
     }
@@ -180,6 +218,15 @@ impl Checker {
         self.seen.restarts += meter.restarts;
         self.seen.late_completes += meter.late_completes_refused;
         self.seen.adopted += executor.adopted;
+        self.seen.stops += meter.stops;
+        self.seen.starts += meter.starts;
+        self.seen.starts_failed += meter.starts_failed;
+        if meter.jobs_to_stopped > 0 {
+            return Err(format!("{} jobs were given to machines that did not run", meter.jobs_to_stopped));
+        }
+        if meter.started_twice > 0 {
+            return Err(format!("{} machines were started while they were starting", meter.started_twice));
+        }
         if meter.killed_by_scale_in > 0 {
             return Err(format!("{} jobs were killed by scaling in", meter.killed_by_scale_in));
         }

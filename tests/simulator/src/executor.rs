@@ -7,7 +7,7 @@
 //! the last one of a tick that dies ([`Lies::crash`](crate::parameters::Lies)).
 
 use crate::parameters::*;
-use crate::provider::{Created, Listed, Worker};
+use crate::provider::{Created, LAG, Listed, Started, Worker};
 use crate::world::{Label, MachineId, State, World};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
@@ -27,8 +27,10 @@ const BETWEEN: Millis = seconds(2);
 /// A host that failed is avoided for so long.
 const AVOID: Millis = seconds(6 * 3_600);
 const HOUR: Millis = seconds(3_600);
-/// The boot that is assumed before five were measured.
+/// The boot, and the start of a stopped machine, that is assumed before five were measured.
 const ASSUMED_BOOT: Millis = seconds(90);
+const ASSUMED_RESUME: Millis = seconds(60);
+const DISK_RATE: Rate = Rate { microusd_per_hour: STOPPED, microusd_once: 0 };
 
 /// A machine as the table knows it, from its intent on.
 #[derive(Debug, Clone)]
@@ -36,16 +38,35 @@ pub struct Record {
     pub id: InstanceId,
     pub intent: u64,
     pub host: u32,
+    /// What is reserved for it by the hour, since when, and until when.
     pub rate: Rate,
+    pub rate_from: Millis,
+    pub covered_to: Millis,
     pub machine: Option<MachineId>,
     pub begun: Millis,
-    pub covered_to: Millis,
+    pub boot_by: Millis,
+    pub power: Power,
     pub draining: bool,
     /// It is to be gone: destroyed until it is listed no more.
     pub ending: bool,
     /// Since when complete lists have left it out.
     pub missing_since: Option<Millis>,
     measured: bool,
+}
+
+/// How a machine is switched, as far as is written down. What a stop saves is given back when the provider has said that it is done; a start is
+/// reserved for before it is asked for, and never asked for twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    On,
+    /// It takes no jobs, and is asked to stop until it is listed as stopped.
+    Stopping,
+    Off {
+        since: Millis,
+    },
+    Starting {
+        at: Millis,
+    },
 }
 
 /// What one tick did, for the checker.
@@ -58,13 +79,15 @@ pub struct Told {
     pub refused: Vec<MachineId>,
     pub closed: Vec<(u64, Option<MachineId>)>,
     pub crashed: bool,
+    /// The jobs could not be read.
+    pub unread: bool,
     pub wanted: u32,
     /// Machines that truly could not speak when it looked, and those that were given back for their silence.
     pub dumb: Vec<MachineId>,
     pub silenced: Vec<MachineId>,
     /// Those that took no work.
     pub deaf: Vec<MachineId>,
-    /// Machines that should speak, and whether silence was in doubt.
+    /// Machines that should have spoken for as long as a silence is, and whether silence was in doubt.
     pub speakers: usize,
     pub doubt: bool,
 }
@@ -88,10 +111,18 @@ pub enum Planted {
     NeverDoubts,
     /// A machine that says that it is ready stays, whatever waits beside it.
     TrustsTheDeaf,
+    /// What a stop saves is given back before the provider has said that it is done.
+    FreesAtOnce,
+    /// Nothing is reserved for a start.
+    StartsUnreserved,
+    /// A start that was not answered is asked for again.
+    StartsAgain,
+    /// What is stopped is never given back for want of work.
+    KeepsForEver,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 8] = [
+    pub const ALL: [Planted; 12] = [
         Planted::OrphansStay,
         Planted::TouchesForeign,
         Planted::ClosesAtOnce,
@@ -100,6 +131,10 @@ impl Planted {
         Planted::StopsBlindly,
         Planted::NeverDoubts,
         Planted::TrustsTheDeaf,
+        Planted::FreesAtOnce,
+        Planted::StartsUnreserved,
+        Planted::StartsAgain,
+        Planted::KeepsForEver,
     ];
 }
 
@@ -115,6 +150,8 @@ pub struct Executor {
     intents: u64,
     boots: Vec<Millis>,
     boot_ms: Millis,
+    resumes: Vec<Millis>,
+    resume_ms: Millis,
     history: History,
     looked_at: Option<Millis>,
     learned: Learned,
@@ -122,6 +159,12 @@ pub struct Executor {
     steps_left: Option<u32>,
     crashed_last: bool,
     told: Told,
+}
+
+impl Record {
+    pub fn stands_by(&self) -> bool {
+        matches!(self.power, Power::Off { .. })
+    }
 }
 
 /// The tick has died.
@@ -139,6 +182,8 @@ impl Executor {
             intents: 0,
             boots: vec![],
             boot_ms: ASSUMED_BOOT,
+            resumes: vec![],
+            resume_ms: ASSUMED_RESUME,
             history: History::default(),
             looked_at: None,
             learned: Learned::default(),
@@ -172,12 +217,12 @@ impl Executor {
 
     /// Whether anything runs or waits.
     pub fn has_work(&self, world: &World) -> bool {
-        !self.records.is_empty() || world.queued() > 0 || world.running() > 0
+        self.records.iter().any(|record| !record.stands_by()) || world.queued() > 0 || world.running() > 0
     }
 
     /// Whether there is room for one more.
     pub fn may_grow(&self) -> bool {
-        self.records.iter().filter(|record| !record.ending && !record.draining).count() < self.policy.max as usize
+        self.records.iter().filter(|record| !record.ending && !record.draining && !record.stands_by()).count() < self.policy.max as usize
     }
 
     /// Forgets a record, as a table restored from an earlier copy would have.
@@ -240,8 +285,23 @@ impl Executor {
         let mut at = 0;
         while at < self.records.len() {
             let record = &mut self.records[at];
-            if listed.iter().any(|machine| machine.label == Label::Ours { intent: record.intent }) {
-                if record.ending && self.planted != Some(Planted::DestroysOnce) {
+            if let Some(found) = listed.iter().find(|machine| machine.label == Label::Ours { intent: record.intent }) {
+                if !record.ending && record.power == Power::Stopping {
+                    self.step()?;
+                    if found.stopped {
+                        self.stopped(at, now);
+                    } else {
+                        self.stop(world, at)?;
+                    }
+                } else if let Power::Starting { at: since } = record.power
+                    && !record.ending
+                    && found.stopped
+                    && now - since > LAG
+                {
+                    // Somebody else has its GPU, or its start was never asked for.
+                    self.step()?;
+                    self.end(world, at);
+                } else if record.ending && self.planted != Some(Planted::DestroysOnce) {
                     let id = record.machine;
                     self.step()?;
                     if let Some(id) = id {
@@ -289,38 +349,38 @@ impl Executor {
             self.history.spot.taken(world.now);
         }
         let from = world.now + world.hosts[record.host as usize].minimum_ms;
-        if self.planted != Some(Planted::ReservesNothing) && record.covered_to > from {
-            let ahead = self.ahead.at(world.now);
-            for (window, share) in ahead.windows.iter().zip(ahead.shares(record.rate, record.begun, from, record.covered_to)) {
-                add(&mut self.committed, window, -share);
-            }
-        }
+        self.commit(record.rate, record.rate_from, from, record.covered_to, world.now, -1);
         self.told.closed.push((record.intent, record.machine));
     }
 
-    /// What boots took, and which hosts failed.
+    /// What boots and starts took.
     fn learn(&mut self, world: &World) {
-        let mut learned = false;
-        for record in self.records.iter_mut().filter(|record| !record.measured) {
-            if let Some(ready_at) = record.machine.and_then(|id| world.ready_at(id)) {
+        let (boots, resumes) = (self.boots.len(), self.resumes.len());
+        for record in &mut self.records {
+            let Some(id) = record.machine else { continue };
+            if let Some(ready_at) = world.ready_at(id).filter(|_| !record.measured) {
                 record.measured = true;
-                learned = true;
                 self.boots.push(ready_at - record.begun);
             }
+            if let (Power::Starting { at }, Some(up_at)) = (record.power, world.up_at(id))
+                && !matches!(world.worker(id).0, Worker::Silent)
+            {
+                (record.power, record.boot_by) = (Power::On, Millis::MAX);
+                self.resumes.push(up_at - at);
+            }
         }
-        if learned && self.boots.len() >= 5 {
-            // The last hundred.
-            let surplus = self.boots.len().saturating_sub(100);
-            self.boots.drain(..surplus);
-            let mut sorted = self.boots.clone();
-            sorted.sort_unstable();
-            self.boot_ms = sorted[((sorted.len() * 95).div_ceil(100) - 1).min(sorted.len() - 1)];
+        if self.boots.len() > boots {
+            self.boot_ms = slowest(&mut self.boots).unwrap_or(self.boot_ms);
+        }
+        if self.resumes.len() > resumes {
+            self.resume_ms = slowest(&mut self.resumes).unwrap_or(self.resume_ms);
         }
     }
 
     fn observe(&mut self, world: &mut World) -> Observation {
         let now = world.now;
         let unread = world.chance(world.lies.jobs_unread);
+        self.told.unread = unread;
         let demand = (!unread).then(|| {
             vec![Demand {
                 queued: world.queued() as u64,
@@ -332,7 +392,7 @@ impl Executor {
                 came_hour: world.came_within(seconds(3_600)),
             }]
         });
-        let instances: Vec<Seen> = self.records.iter().filter(|record| !record.ending).map(|record| see(record, world)).collect();
+        let instances: Vec<Seen> = self.records.iter().filter(|record| !record.ending).map(|record| see(record, world, self.policy.keep_stopped)).collect();
         (self.learned.taken_away, self.learned.spot_paused) = (self.history.spot.share(), self.history.spot.paused);
         let unserved = (!unread).then(|| world.queued() > 0);
         self.history.look(self.looked_at, &instances, unserved, LOST_AFTER_S, now);
@@ -343,7 +403,11 @@ impl Executor {
         }
         let machines = self.records.iter().filter_map(|record| record.machine);
         self.told.dumb = machines.filter(|id| world.machines[*id as usize].silent_from.is_some()).collect();
-        self.told.speakers = instances.iter().filter(|machine| matches!(machine.stage, Stage::Ready | Stage::Busy | Stage::Draining)).count();
+        // One that came up while the others were silent is no witness of their silence.
+        let long_up = |record: &Record| record.machine.and_then(|id| world.up_at(id)).is_some_and(|up_at| now - up_at > seconds(LOST_AFTER_S));
+        let speaks = |machine: &Seen| matches!(machine.stage, Stage::Ready | Stage::Busy | Stage::Draining);
+        let seen = self.records.iter().filter(|record| !record.ending).zip(&instances);
+        self.told.speakers = seen.filter(|(record, machine)| speaks(machine) && long_up(record)).count();
         self.told.doubt = self.history.doubt.is_some();
         // Hours, days and months that are over can't be committed to any more.
         let windows = &self.ahead.at(now).windows;
@@ -355,6 +419,7 @@ impl Executor {
             listed: true,
             committed: Some(committed),
             boot_ms: self.boot_ms,
+            resume_ms: self.policy.keep_stopped.then_some(self.resume_ms),
             history: self.history.clone(),
             lost_after_s: LOST_AFTER_S,
             deadlines: DEADLINES,
@@ -372,6 +437,7 @@ impl Executor {
                 self.end(world, at);
             }
         }
+        let mut others = self.others(&plan);
         for decision in plan.decisions {
             self.step()?;
             match decision {
@@ -386,12 +452,25 @@ impl Executor {
                     let Some(at) = self.find(&id) else { continue };
                     let machine = self.records[at].machine;
                     let works = machine.is_some_and(|id| world.machines[id as usize].works());
-                    if works && self.planted != Some(Planted::StopsBlindly) {
+                    let keeps = self.planted == Some(Planted::KeepsForEver) && self.records[at].stands_by();
+                    if keeps || works && self.planted != Some(Planted::StopsBlindly) {
                         continue;
                     }
                     world.meter.killed_by_scale_in += u64::from(works);
                     self.history.stopped(world.now);
                     self.end(world, at);
+                }
+                Decision::Suspend { id, .. } => self.suspend(world, &id)?,
+                Decision::Resume { id, .. } => {
+                    let mut next = Some(id);
+                    while let Some(id) = next.take() {
+                        if self.resume(world, &id)? == Started::Waits {
+                            next = others.pop();
+                            if next.is_none() {
+                                self.rent(world)?;
+                            }
+                        }
+                    }
                 }
                 Decision::Destroy { id, reason } => {
                     let Some(at) = self.find(&id) else { continue };
@@ -404,7 +483,9 @@ impl Executor {
                         }
                         _ => {}
                     }
-                    if matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. }) {
+                    // That somebody else has a stopped machine's GPU is no fault of its host.
+                    let starting = matches!(record.power, Power::Starting { .. });
+                    if !starting && matches!(reason, Reason::BootTooLong { .. } | Reason::Silent { .. } | Reason::IdleBesideWork { .. }) {
                         self.learned.avoid.insert(format!("{:03}", record.host), world.now + AVOID);
                     }
                     let works = record.machine.is_some_and(|id| world.machines[id as usize].works());
@@ -463,9 +544,12 @@ impl Executor {
             intent,
             host,
             rate,
+            rate_from: now,
+            covered_to: to,
             machine: None,
             begun: now,
-            covered_to: to,
+            boot_by: now + seconds(BOOT_S),
+            power: Power::On,
             draining: false,
             ending: false,
             missing_since: None,
@@ -497,11 +581,117 @@ impl Executor {
 
     fn cover(&mut self, world: &mut World, id: &InstanceId, to: Millis) {
         let Some(at) = self.find(id) else { return };
-        let Record { rate, begun, covered_to, .. } = self.records[at];
-        if self.reserve(rate, begun, covered_to, to, world.now) {
+        let Record { rate, rate_from, covered_to, .. } = self.records[at];
+        if self.reserve(rate, rate_from, covered_to, to, world.now) {
             self.records[at].covered_to = to;
+        } else if self.records[at].stands_by() {
+            self.end(world, at);
         } else {
             self.drain(world, at);
+        }
+    }
+
+    /// It takes no jobs from the record's change on; then it is stopped, and only then is less reserved for it.
+    fn suspend(&mut self, world: &mut World, id: &InstanceId) -> Result<(), Crashed> {
+        let Some(at) = self.find(id).filter(|at| self.records[*at].power == Power::On) else { return Ok(()) };
+        let Some(machine) = self.records[at].machine else { return Ok(()) };
+        if world.machines[machine as usize].works() && self.planted != Some(Planted::StopsBlindly) {
+            return Ok(());
+        }
+        self.history.stopped(world.now);
+        self.records[at].power = Power::Stopping;
+        world.drain(machine);
+        if self.planted == Some(Planted::FreesAtOnce) {
+            self.stopped(at, world.now);
+        }
+        self.step()?;
+        self.stop(world, at)
+    }
+
+    fn stop(&mut self, world: &mut World, at: usize) -> Result<(), Crashed> {
+        let Some(machine) = self.records[at].machine else { return Ok(()) };
+        let done = world.stop(machine).is_ok();
+        self.step()?;
+        if done {
+            self.stopped(at, world.now);
+        }
+        Ok(())
+    }
+
+    /// The provider says that it is stopped: its disk alone is reserved from now on.
+    fn stopped(&mut self, at: usize, now: Millis) {
+        if self.records[at].power != Power::Stopping {
+            return;
+        }
+        self.records[at].power = Power::Off { since: now };
+        let to = self.records[at].covered_to.max(now);
+        self.exchange(at, DISK_RATE, to, now);
+    }
+
+    /// Those that stand by and that a plan leaves alone, the best last: to start instead of one that can't.
+    fn others(&self, plan: &Plan) -> Vec<InstanceId> {
+        let decided = |record: &Record| {
+            plan.decisions.iter().any(|decision| match decision {
+                Decision::Resume { id, .. } | Decision::Stop { id, .. } | Decision::Destroy { id, .. } => *id == record.id,
+                _ => false,
+            })
+        };
+        let mut others: Vec<_> = self.records.iter().filter(|record| record.stands_by() && !record.ending && !decided(record)).collect();
+        others.sort_by_key(|record| std::cmp::Reverse(record.host));
+        others.into_iter().map(|record| record.id.clone()).collect()
+    }
+
+    /// Its full cost is reserved, or it stays as it is. A start is asked for once: one that leads to nothing is given back, at once where the provider
+    /// says so, and else after its time.
+    fn resume(&mut self, world: &mut World, id: &InstanceId) -> Result<Started, Crashed> {
+        let Some(at) = self.find(id).filter(|at| self.records[*at].stands_by()) else { return Ok(Started::Asked) };
+        let Some(machine) = self.records[at].machine else { return Ok(Started::Asked) };
+        let now = world.now;
+        let to = self.records[at].covered_to.max(now + seconds(RESUME_S) + DEADLINES.work_ms());
+        let full = world.rate(self.records[at].host);
+        if self.planted == Some(Planted::StartsUnreserved) {
+            (self.records[at].rate, self.records[at].rate_from) = (full, now);
+        } else if !self.exchange(at, full, to, now) {
+            return Ok(Started::Asked);
+        }
+        (self.records[at].power, self.records[at].boot_by) = (Power::Starting { at: now }, now + seconds(RESUME_S));
+        self.history.rented(now);
+        self.step()?;
+        let mut started = world.start(machine);
+        if started == Started::Unanswered && self.planted == Some(Planted::StartsAgain) {
+            started = world.start(machine);
+        }
+        self.step()?;
+        if started == Started::Waits {
+            self.end(world, at);
+        }
+        Ok(started)
+    }
+
+    /// What is reserved for it from now on is given back, and reserved anew at another rate until then; nothing changes where that doesn't fit.
+    fn exchange(&mut self, at: usize, rate: Rate, to: Millis, now: Millis) -> bool {
+        let Record { rate: old, rate_from, covered_to, .. } = self.records[at];
+        // The second in which it is switched stays reserved at both rates: what was rounded within the hour is never short then.
+        let from = now + seconds(1);
+        self.commit(old, rate_from, from, covered_to, now, -1);
+        // From here on its cost is counted anew, so that each part is rounded up by itself.
+        if !self.reserve(rate, now, now, to, now) {
+            self.commit(old, rate_from, from, covered_to, now, 1);
+            return false;
+        }
+        let record = &mut self.records[at];
+        (record.rate, record.rate_from, record.covered_to) = (rate, now, to);
+        true
+    }
+
+    /// Adds a span's cost, or takes it away.
+    fn commit(&mut self, rate: Rate, begun: Millis, from: Millis, to: Millis, now: Millis, sign: i64) {
+        if self.planted == Some(Planted::ReservesNothing) || to <= from {
+            return;
+        }
+        let ahead = self.ahead.at(now);
+        for (window, share) in ahead.windows.iter().zip(ahead.shares(rate, begun, from, to)) {
+            add(&mut self.committed, window, sign * share);
         }
     }
 
@@ -524,6 +714,16 @@ impl Executor {
         }
         true
     }
+}
+
+/// What 95 of the last hundred took at most, if there were five.
+fn slowest(took: &mut Vec<Millis>) -> Option<Millis> {
+    let surplus = took.len().saturating_sub(100);
+    took.drain(..surplus);
+    let mut sorted = took.clone();
+    sorted.sort_unstable();
+    let at = ((sorted.len() * 95).div_ceil(100).max(1) - 1).min(sorted.len().max(1) - 1);
+    sorted.get(at).copied().filter(|_| sorted.len() >= 5)
 }
 
 /// The windows of an hour and of what may be covered from within it, named once.
@@ -558,16 +758,17 @@ fn add(committed: &mut HashMap<Window, i64>, window: &Window, share: i64) {
 }
 
 /// A record and what its worker says, as the plan sees it.
-fn see(record: &Record, world: &World) -> Seen {
+fn see(record: &Record, world: &World, keeps: bool) -> Seen {
     let now = world.now;
     let (stage, since, heard_at) = match record.machine {
+        _ if let Power::Off { since } = record.power => (Stage::Stopped, since, now),
         None => (Stage::Requested, record.begun, now),
         Some(id) => {
             let (worker, heard_at) = world.worker(id);
             match worker {
                 // None of its words is due before its boot's time is over.
                 Worker::Silent => (Stage::Loading, record.begun, now),
-                _ if record.draining => (Stage::Draining, now, heard_at),
+                _ if record.draining || record.power == Power::Stopping => (Stage::Draining, now, heard_at),
                 Worker::Busy => (Stage::Busy, now, heard_at),
                 Worker::Idle { since } => (Stage::Ready, since, heard_at),
             }
@@ -579,12 +780,13 @@ fn see(record: &Record, world: &World) -> Seen {
         since,
         heard_at,
         begun: record.begun,
-        boot_by: record.begun + seconds(BOOT_S),
+        boot_by: record.boot_by,
         rate: record.rate,
         covered_to: record.covered_to,
         leased_to: None,
         able: true,
         interruptible: world.hosts[record.host as usize].interruptible,
         taken_away: false,
+        keeps: keeps && world.keeps(record.host),
     }
 }

@@ -52,6 +52,7 @@ impl Schedule {
             deaf: 0.0,
             outage_hours: 0.0,
             spot: false,
+            ..Lies::default()
         };
         let forgotten = rate(0.05);
         let lies = Lies { spot: rng.bool(), ..lies };
@@ -77,6 +78,10 @@ impl Schedule {
         let mut rate = |most: f64| if rng.bool() { 0.0 } else { most * rng.f64() };
         let lies = Lies { deaf: rate(0.5), outage_hours: hours(rate(2.0)), ..lies };
         let outages = outages(lies.outage_hours, rng);
+        // And then those of machines that are stopped and started.
+        let mut rate = |most: f64| if rng.bool() { 0.0 } else { most * rng.f64() };
+        let lies = Lies { power_error: rate(0.5), power_unanswered: rate(0.5), list_lags: rate(0.5), resume_never: rate(0.5), ..lies };
+        let policy = Policy { keep_stopped: rng.u32(0..4) > 0, ..policy };
         Self { coming, lies, policy, forgotten, job_factor, outages }
     }
 
@@ -186,8 +191,12 @@ mod tests {
             deaf,
             doubts,
             killed_for_cover: _,
+            stops,
+            starts,
+            starts_failed,
         } = coverage;
-        let seen = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts];
+        let faults = [orphans, adopted, closed, crashes, restarts, late_completes, refused_destroys, budgets_met, silenced, deaf, doubts];
+        let seen = [faults.as_slice(), &[stops, starts, starts_failed]].concat();
         assert!(seen.iter().all(|count| *count > 20), "{coverage:?}");
     }
 

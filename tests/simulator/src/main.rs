@@ -10,7 +10,8 @@ use kiln_simulator::{arrivals, exact, faults, run};
 use std::path::PathBuf;
 use std::time::Instant;
 
-const USAGE: &str = "usage: kiln-simulator table [--seeds FROM..TO] [--training] [--family NAME] [--no-rivals] [--out FOLDER] [--bounds FILE] [--threads N]
+const USAGE: &str =
+    "usage: kiln-simulator table [--seeds FROM..TO] [--training] [--family NAME] [--no-rivals] [--no-keep] [--out FOLDER] [--bounds FILE] [--threads N]
        kiln-simulator faults [SCHEDULES] [--from SEED] [--threads N]
        kiln-simulator year
        kiln-simulator trace";
@@ -20,6 +21,8 @@ struct Asked {
     seeds: std::ops::Range<u64>,
     family: Option<String>,
     rivals: bool,
+    /// Machines without work are stopped and kept.
+    keeps: bool,
     out: Option<PathBuf>,
     bounds: Option<PathBuf>,
     threads: usize,
@@ -30,11 +33,13 @@ struct Asked {
 fn asked() -> Option<Asked> {
     let mut words = std::env::args().skip(1);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = Asked { what: words.next()?, seeds: FINAL_SEEDS, family: None, rivals: true, out: None, bounds: None, threads, count: 10_000, from: 1 };
+    let mut asked =
+        Asked { what: words.next()?, seeds: FINAL_SEEDS, family: None, rivals: true, keeps: true, out: None, bounds: None, threads, count: 10_000, from: 1 };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--training" => asked.seeds = TRAINING_SEEDS,
             "--no-rivals" => asked.rivals = false,
+            "--no-keep" => asked.keeps = false,
             "--seeds" => {
                 let text = words.next()?;
                 let (from, to) = text.split_once("..")?;
@@ -60,7 +65,7 @@ fn main() {
         "table" => table(&asked),
         "faults" => Ok(faults(&asked)),
         "year" => {
-            year();
+            year(asked.keeps);
             Ok(true)
         }
         "trace" => {
@@ -88,7 +93,7 @@ fn table(asked: &Asked) -> Result<bool, String> {
     let mut missed = vec![];
     let mut known = asked.bounds.as_ref().map_or_else(Bounds::new, read_bounds);
     for family in FAMILIES.into_iter().filter(|family| asked.family.as_ref().is_none_or(|name| family.name == name)) {
-        let cell = table::cell(family, &asked.seeds, asked.threads, asked.rivals, &mut known)?;
+        let cell = table::cell(family, &asked.seeds, asked.threads, &table::ours(asked.keeps), asked.rivals, &mut known)?;
         println!("{}", table::print(&cell, &mut missed));
         if let Some(folder) = &asked.out {
             picture(&cell, asked.seeds.start, folder).map_err(|error| error.to_string())?;
@@ -154,11 +159,11 @@ fn faults(asked: &Asked) -> bool {
 }
 
 /// Times a simulated year of the largest family, on one core.
-fn year() {
+fn year(keeps: bool) {
     for (name, busy) in [("20 busy machines", 20.0), ("5 busy machines", 5.0), ("1 busy machine", 1.0)] {
         let family = Family { coming: Coming::Steady { busy }, hours: 365 * 24, ..FAMILIES[0] };
         let begun = Instant::now();
-        let meter = run::ours(&family, &table::our_policy(&family, Keep::Learned), FINAL_SEEDS.start, None);
-        println!("A year of {name}: {} jobs, {} boots, {:.1} s", meter.completed, meter.boots, begun.elapsed().as_secs_f64());
+        let meter = run::ours(&family, &table::our_policy(&family, Keep::Learned, keeps), FINAL_SEEDS.start, None);
+        println!("A year of {name}: {} jobs, {} boots, {} starts again, {:.1} s", meter.completed, meter.boots, meter.starts, begun.elapsed().as_secs_f64());
     }
 }

@@ -31,6 +31,12 @@ pub struct Meter {
     pub longest_restart_ms: Millis,
     pub restarts: u64,
     pub boots: u64,
+    pub stops: u64,
+    pub starts: u64,
+    /// Starts that never come to anything, starts of a machine that was starting already, and jobs given to a machine that did not run.
+    pub starts_failed: u64,
+    pub started_twice: u64,
+    pub jobs_to_stopped: u64,
 }
 
 impl Meter {
@@ -55,6 +61,11 @@ impl Meter {
             longest_restart_ms: 0,
             restarts: 0,
             boots: 0,
+            stops: 0,
+            starts: 0,
+            starts_failed: 0,
+            started_twice: 0,
+            jobs_to_stopped: 0,
         }
     }
 

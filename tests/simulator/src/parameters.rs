@@ -1,6 +1,7 @@
 //! What the simulated world is like: kinds of jobs, boots, hosts, prices, the provider's lies, and the families of arrivals with their goals.
 //!
 //! Everything that a result depends on beside a seed stands here, and was committed before the planner was first run in this world.
+//! What was changed since, and why, stands in the README.
 
 use kiln_core::time::{Millis, seconds};
 
@@ -57,10 +58,16 @@ pub const PULL: Lognormal = Lognormal::at(40_000.0, 0.4);
 /// Then weights are loaded and kernels warmed, which is billed.
 pub const WARM: Lognormal = Lognormal::at(15_000.0, 0.25);
 /// From stopped (the disk kept) to the start of the warming.
-pub const RESUME: Lognormal = Lognormal::at(8_000.0, 0.4);
+pub const RESUME: Lognormal = Lognormal::at(15_000.0, 0.7);
+/// From the order to ready, when nearly all starts are over that are ever: measured over 200,000 draws (a test draws them again).
+pub const RESUME_P99_S: u64 = 90;
+/// One that is not there by then is given back.
+pub const RESUME_S: u64 = 120;
 
 /// A stopped machine's GPU may be let to somebody else meanwhile; then it never starts again.
 pub const RESUME_NEVER: f64 = 0.1;
+/// Of these, so many are told with the answer, as Vast.ai does ("required resources are currently unavailable"); how many is assumed.
+pub const RESUME_TOLD: f64 = 0.75;
 /// How often SQS's approximate counts are those of half a minute ago.
 pub const SQS_COUNTS_LATE: f64 = 0.5;
 
@@ -84,8 +91,10 @@ pub const SLOW_FACTOR: f64 = 4.0;
 /// The cheapest host's price an hour, and what each further one costs more, in millionths of a dollar.
 pub const CHEAPEST: i64 = 300_000;
 pub const DEARER: i64 = 500;
-/// The disk's part of a price, billed in every state.
+/// The disk's part of a price, billed while the image is pulled too.
 pub const DISK: i64 = 3_000;
+/// What a stopped machine is billed: 32 GB at $0.15 for each and a month, as hosts at Vast.ai ask.
+pub const STOPPED: i64 = 6_700;
 /// Every so many-th host bills a minute at least, as EC2 does.
 pub const MINIMUM_EVERY: usize = 8;
 pub const MINIMUM_S: u64 = 60;
@@ -129,6 +138,13 @@ pub struct Lies {
     pub outage_hours: f64,
     /// Spot machines are on offer.
     pub spot: bool,
+    /// A stop, or a start, fails and does nothing; or it is answered with an error, and done.
+    pub power_error: f64,
+    pub power_unanswered: f64,
+    /// The list says of a machine that was stopped or started in the last half minute what it was before.
+    pub list_lags: f64,
+    /// A stopped machine never starts again.
+    pub resume_never: f64,
 }
 
 /// A provider that fails fails so often in a row at most: no rule holds against one that never answers.
@@ -153,12 +169,16 @@ pub const ORDINARY: Lies = Lies {
     deaf: 0.0,
     outage_hours: 0.0,
     spot: false,
+    power_error: 0.01,
+    power_unanswered: 0.005,
+    list_lags: 0.05,
+    resume_never: RESUME_NEVER,
 };
 
 impl Lies {
     /// The same without the provider's and the pool's own failures: what only happens to machines.
     pub fn eased(self) -> Self {
-        Self { vanish_hours: self.vanish_hours, hang_hours: self.hang_hours, spot: self.spot, ..Lies::default() }
+        Self { vanish_hours: self.vanish_hours, hang_hours: self.hang_hours, spot: self.spot, resume_never: self.resume_never, ..Lies::default() }
     }
 }
 
@@ -269,5 +289,14 @@ mod tests {
         let at = |share: f64| boots[(share * boots.len() as f64) as usize] as f64 / 1000.0;
         assert!((at(0.95) - BOOT_P95_S as f64).abs() < 2.0, "{}", at(0.95));
         assert!((at(0.05) - BOOT_P05_S as f64).abs() < 2.0, "{}", at(0.05));
+    }
+
+    #[test]
+    fn a_stopped_machine_is_there_again_in_half_a_minute_and_nearly_always_before_it_is_given_up() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut starts: Vec<Millis> = (0..200_000).map(|_| RESUME.draw(&mut rng) + WARM.draw(&mut rng)).collect();
+        starts.sort_unstable();
+        let at = |share: f64| starts[(share * starts.len() as f64) as usize] as f64 / 1000.0;
+        assert!((at(0.5) - 31.0).abs() < 2.0 && (at(0.99) - RESUME_P99_S as f64).abs() < 4.0 && at(0.997) < RESUME_S as f64, "{} {}", at(0.5), at(0.99));
     }
 }

@@ -1,11 +1,14 @@
-//! The provider's API as it is met from outside: offers, create, list, one machine by its id, destroy. It may refuse, fail, answer late or never,
+//! The provider's API as it is met from outside: offers, create, list, one machine by its id, stop, start, destroy. It may refuse, fail, answer late or never,
 //! and leave things out ([`Lies`](crate::parameters::Lies)); what it did is the world's truth whatever it answered.
 
 use crate::parameters::*;
-use crate::world::{Label, MachineId, State, World};
+use crate::world::{Label, Machine, MachineId, State, World};
 use kiln_core::pool::budget::Rate;
 use kiln_core::pool::offers::Offer;
-use kiln_core::time::seconds;
+use kiln_core::time::{Millis, seconds};
+
+/// A list may say of a machine what it was so long ago.
+pub const LAG: Millis = seconds(30);
 
 /// What a create was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +20,22 @@ pub enum Created {
     Unanswered,
 }
 
+/// What a start was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    Asked,
+    /// Somebody else has its GPU: it starts when that is free, if ever.
+    Waits,
+    /// No answer: it may be starting.
+    Unanswered,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
     pub id: MachineId,
     pub label: Label,
+    /// It does not run: it was stopped, or waits for its GPU since it was started again.
+    pub stopped: bool,
 }
 
 /// The call failed, and whether it did anything is not known.
@@ -86,8 +101,17 @@ impl World {
         }
         self.list_errors = 0;
         let now = self.now;
-        let there = self.live.iter().filter(|id| self.machines[**id as usize].listed_from <= now);
-        let mut listed: Vec<_> = there.map(|id| Listed { id: *id, label: self.machines[*id as usize].label }).collect();
+        let mut listed: Vec<Listed> = vec![];
+        for at in 0..self.live.len() {
+            let id = self.live[at];
+            let Machine { label, state, since, listed_from, .. } = self.machines[id as usize];
+            if listed_from > now {
+                continue;
+            }
+            let turned = matches!(state, State::Stopped | State::Scheduled | State::Resuming) && now - since < LAG;
+            let lags = turned && self.chance(self.lies.list_lags);
+            listed.push(Listed { id, label, stopped: matches!(state, State::Stopped | State::Scheduled) != lags });
+        }
         if !listed.is_empty() && self.chance(self.lies.list_omits) {
             listed.swap_remove(self.rng.usize(0..listed.len()));
         }
@@ -100,6 +124,33 @@ impl World {
             return Err(ApiError);
         }
         Ok(self.machines[id as usize].state == State::Gone)
+    }
+
+    /// Stops a machine and keeps its disk, at once. It may be asked again.
+    pub fn stop(&mut self, id: MachineId) -> Result<(), ApiError> {
+        if self.machines[id as usize].state == State::Gone || self.chance(self.lies.power_error) {
+            return Err(ApiError);
+        }
+        self.meter.killed_by_scale_in += u64::from(self.machines[id as usize].works());
+        self.suspend(id);
+        if self.chance(self.lies.power_unanswered) { Err(ApiError) } else { Ok(()) }
+    }
+
+    /// Starts a stopped machine again; when it is there, if ever, its worker tells.
+    pub fn start(&mut self, id: MachineId) -> Started {
+        let state = self.machines[id as usize].state;
+        if state == State::Gone || self.chance(self.lies.power_error) {
+            return Started::Unanswered;
+        }
+        self.meter.started_twice += u64::from(matches!(state, State::Scheduled | State::Resuming | State::Warming));
+        self.resume(id);
+        if self.chance(self.lies.power_unanswered) {
+            Started::Unanswered
+        } else if self.machines[id as usize].state == State::Scheduled && self.chance(RESUME_TOLD) {
+            Started::Waits
+        } else {
+            Started::Asked
+        }
     }
 
     pub fn destroy(&mut self, id: MachineId) -> Result<(), ApiError> {
@@ -133,7 +184,7 @@ impl World {
             debug_assert!(to > from);
         }
         let worker = match machine.state {
-            _ if machine.ready_at.is_none_or(|ready_at| ready_at > heard_at) => Worker::Silent,
+            _ if machine.up_at.is_none_or(|up_at| up_at > heard_at) => Worker::Silent,
             State::Busy => Worker::Busy,
             // Gone or hung: as it was when it was last heard.
             State::Gone if machine.works() => Worker::Busy,
@@ -145,5 +196,16 @@ impl World {
     /// When its worker first spoke.
     pub fn ready_at(&self, id: MachineId) -> Option<i64> {
         self.machines[id as usize].ready_at
+    }
+
+    /// And when it did since the machine was last started.
+    pub fn up_at(&self, id: MachineId) -> Option<i64> {
+        self.machines[id as usize].up_at
+    }
+
+    /// Whether the host's provider keeps a stopped machine: one that is interruptible, or is billed by EC2's minute, goes.
+    pub fn keeps(&self, host: u32) -> bool {
+        let host = &self.hosts[host as usize];
+        !host.interruptible && host.minimum_ms == 0
     }
 }

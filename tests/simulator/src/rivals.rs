@@ -166,7 +166,7 @@ impl Steers {
             let machine = &world.machines[id as usize];
             let since = machine.since;
             let silent = machine.silent_from.is_some_and(|from| now - from > seconds(LOST_AFTER_S));
-            let stuck = matches!(machine.state, State::Pulling | State::Warming | State::Resuming) && now - since > seconds(BOOT_S);
+            let stuck = matches!(machine.state, State::Pulling | State::Warming | State::Scheduled | State::Resuming) && now - since > seconds(BOOT_S);
             if silent || stuck {
                 self.avoid.insert(machine.host);
                 world.kill(id);
@@ -176,7 +176,7 @@ impl Steers {
                 State::Idle => fleet.idle.push((since, id)),
                 State::Busy => fleet.busy += 1,
                 State::Stopped => fleet.stopped.push(id),
-                State::Pulling | State::Warming | State::Resuming => fleet.coming += 1,
+                State::Pulling | State::Warming | State::Scheduled | State::Resuming => fleet.coming += 1,
                 State::Gone => {}
             }
         }

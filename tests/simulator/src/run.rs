@@ -86,7 +86,7 @@ fn sample(world: &World) -> Sample {
         match world.machines[*id as usize].state {
             State::Idle => sample.ready += 1,
             State::Busy => sample.busy += 1,
-            State::Pulling | State::Warming | State::Resuming => sample.coming += 1,
+            State::Pulling | State::Warming | State::Scheduled | State::Resuming => sample.coming += 1,
             State::Stopped | State::Gone => {}
         }
     }

@@ -15,37 +15,46 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Rivals are to be so much dearer.
 const CHEAPER: f64 = 0.9;
 
-/// The production policy that a family's operator would write.
-pub fn our_policy(family: &Family, keep: Keep) -> Policy {
-    Policy { max: 100, keep, start_within_s: family.policy_start_within_s, ..Policy::default() }
+/// The production policy that a family's operator would write, with machines kept stopped or none.
+pub fn our_policy(family: &Family, keep: Keep, keep_stopped: bool) -> Policy {
+    Policy { max: 100, keep, keep_stopped, start_within_s: family.policy_start_within_s, ..Policy::default() }
+}
+
+/// Whether machines without work are stopped and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    Kept,
+    GivenBack,
 }
 
 /// Who steers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Who {
-    Ours(Keep),
+    Ours(Keep, Stopped),
     Rival(&'static str, Setting),
 }
 
 impl Who {
     pub fn run(self, family: &Family, seed: u64, samples: Option<&mut Vec<run::Sample>>) -> Meter {
         match self {
-            Who::Ours(keep) => run::ours(family, &our_policy(family, keep), seed, samples),
+            Who::Ours(keep, stopped) => run::ours(family, &our_policy(family, keep, stopped == Stopped::Kept), seed, samples),
             Who::Rival(_, setting) => rivals::rival(family, setting, seed, samples),
         }
     }
 
     pub fn name(self) -> String {
         match self {
-            Who::Ours(Keep::Learned) => "Kiln, learned".into(),
-            Who::Ours(Keep::Idle) => "Kiln, idle 15 min".into(),
+            Who::Ours(Keep::Learned, Stopped::Kept) => "Kiln, learned".into(),
+            Who::Ours(Keep::Learned, Stopped::GivenBack) => "Kiln, learned, none stopped".into(),
+            Who::Ours(Keep::Idle, Stopped::Kept) => "Kiln, idle 15 min".into(),
+            Who::Ours(Keep::Idle, Stopped::GivenBack) => "Kiln, idle 15 min, none stopped".into(),
             Who::Rival(name, _) => name.into(),
         }
     }
 
     fn setting(self) -> String {
         match self {
-            Who::Ours(_) => String::new(),
+            Who::Ours(..) => String::new(),
             Who::Rival(_, Setting { rule, least, idle_s }) => format!("{rule:?}, least {least}, idle {idle_s} s").replace(" { ", " ").replace(" }", ""),
         }
     }
@@ -62,6 +71,9 @@ pub struct Row {
     pub p99_ms: Millis,
     /// In millionths of a dollar, over all seeds.
     pub cost: i64,
+    /// Machines rented, each of which pulls its image, and stopped ones started again.
+    pub boots: u64,
+    pub starts: u64,
     pub killed: u64,
     pub longest_requeue_ms: Millis,
 }
@@ -128,7 +140,7 @@ pub fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(
 
 /// One policy over all seeds, with the mean number of busy machines.
 pub fn row(family: &Family, who: Who, seeds: Range<u64>) -> (Row, f64) {
-    let mut row = Row { who, jobs: 0, late: 0, seeds_late: 0, median_ms: 0, p99_ms: 0, cost: 0, killed: 0, longest_requeue_ms: 0 };
+    let mut row = Row { who, jobs: 0, late: 0, seeds_late: 0, median_ms: 0, p99_ms: 0, cost: 0, boots: 0, starts: 0, killed: 0, longest_requeue_ms: 0 };
     let mut waits: Vec<u64> = vec![];
     let (mut busy, count) = (0.0, seeds.end - seeds.start);
     for seed in seeds {
@@ -137,6 +149,8 @@ pub fn row(family: &Family, who: Who, seeds: Range<u64>) -> (Row, f64) {
         row.late += meter.late;
         row.seeds_late += u32::from(meter.late_share() > LATE);
         row.cost += meter.cost();
+        row.boots += meter.boots;
+        row.starts += meter.starts;
         row.killed += meter.killed_by_scale_in + meter.killed_for_cover;
         row.longest_requeue_ms = row.longest_requeue_ms.max(meter.longest_requeue_ms);
         busy += meter.mean_busy() / count as f64;
@@ -149,8 +163,17 @@ pub fn row(family: &Family, who: Who, seeds: Range<u64>) -> (Row, f64) {
     (row, busy)
 }
 
+/// Who is in a table beside the rivals. The first is the production plan as it is asked about: with machines kept stopped, or without.
+pub fn ours(keeps: bool) -> Vec<Who> {
+    if keeps {
+        vec![Who::Ours(Keep::Learned, Stopped::Kept), Who::Ours(Keep::Learned, Stopped::GivenBack), Who::Ours(Keep::Idle, Stopped::GivenBack)]
+    } else {
+        vec![Who::Ours(Keep::Learned, Stopped::GivenBack), Who::Ours(Keep::Idle, Stopped::GivenBack)]
+    }
+}
+
 /// One family, whole. Without rivals it takes seconds.
-pub fn cell(family: Family, seeds: &Range<u64>, threads: usize, with_rivals: bool, known: &mut Bounds) -> Result<Cell, String> {
+pub fn cell(family: Family, seeds: &Range<u64>, threads: usize, ours: &[Who], with_rivals: bool, known: &mut Bounds) -> Result<Cell, String> {
     let mut bound = 0;
     let each: Vec<u64> = seeds.clone().collect();
     let found = in_parallel(threads, &each, |seed| match known.get(&(family.name.to_owned(), *seed)) {
@@ -163,12 +186,12 @@ pub fn cell(family: Family, seeds: &Range<u64>, threads: usize, with_rivals: boo
         bound += found;
     }
     let rivals = if with_rivals { rivals::all(&family) } else { vec![] };
-    let ours = [Who::Ours(Keep::Learned), Who::Ours(Keep::Idle)];
-    let all: Vec<Who> = ours.into_iter().chain(rivals.iter().flat_map(|rival| rival.settings.iter().map(|setting| Who::Rival(rival.name, *setting)))).collect();
+    let all: Vec<Who> =
+        ours.iter().copied().chain(rivals.iter().flat_map(|rival| rival.settings.iter().map(|setting| Who::Rival(rival.name, *setting)))).collect();
     let mut rows = in_parallel(threads, &all, |who| row(&family, *who, seeds.clone())).into_iter();
     let mut own = vec![];
     let mut busy = 0.0;
-    for (row, mean) in rows.by_ref().take(2) {
+    for (row, mean) in rows.by_ref().take(ours.len()) {
         busy = mean;
         own.push(row);
     }
@@ -189,12 +212,12 @@ pub fn print(cell: &Cell, missed: &mut Vec<String>) -> String {
         cell.bound as f64 / 1e6
     );
     text.push_str(
-        "| policy | late | seeds late | median wait | p99 wait | cost | cost / bound |  |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
+        "| policy | late | seeds late | median wait | p99 wait | cost | cost / bound | boots | starts again |  |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
     );
     let mut line = |row: &Row, note: &str| {
         let _ = writeln!(
             text,
-            "| {}{note} | {:.2} %{} | {} | {:.1} s | {:.1} s | ${:.2} | {:.3} | {} |",
+            "| {}{note} | {:.2} %{} | {} | {:.1} s | {:.1} s | ${:.2} | {:.3} | {} | {} | {} |",
             row.who.name(),
             100.0 * row.late as f64 / row.jobs.max(1) as f64,
             if row.in_time() { "" } else { ", failed" },
@@ -203,6 +226,8 @@ pub fn print(cell: &Cell, missed: &mut Vec<String>) -> String {
             row.p99_ms as f64 / 1000.0,
             row.cost as f64 / 1e6,
             cell.ratio(row),
+            row.boots,
+            row.starts,
             row.who.setting()
         );
     };

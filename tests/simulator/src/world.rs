@@ -26,7 +26,9 @@ pub enum State {
     Busy,
     /// Its disk is kept and billed.
     Stopped,
-    /// It starts again from its disk.
+    /// It is to start again, and somebody else has its GPU: its disk is billed alone.
+    Scheduled,
+    /// It starts again from its disk, which is billed alone until the container runs.
     Resuming,
     Gone,
 }
@@ -47,7 +49,9 @@ pub struct Machine {
     pub state: State,
     pub since: Millis,
     pub begun: Millis,
+    /// When its worker first spoke, and when it did since the machine was last started.
     pub ready_at: Option<Millis>,
+    pub up_at: Option<Millis>,
     /// It takes no more jobs.
     pub draining: bool,
     /// Its worker has died, or is cut off until the second time and goes on.
@@ -184,6 +188,7 @@ pub struct World {
     idle: Vec<MachineId>,
     running: u64,
     came: VecDeque<Millis>,
+    last_came: Millis,
     /// Of the latest jobs, what each took.
     served: VecDeque<Millis>,
     served_sum: Millis,
@@ -220,6 +225,7 @@ impl World {
             idle: vec![],
             running: 0,
             came: VecDeque::new(),
+            last_came: EPOCH,
             served: VecDeque::new(),
             served_sum: 0,
         };
@@ -322,6 +328,11 @@ impl World {
         (self.came.len() - self.came.partition_point(|at| *at < from)) as u64
     }
 
+    /// For how long no job has come.
+    pub fn quiet_for(&self) -> Millis {
+        self.now - self.last_came
+    }
+
     fn push(&mut self, at: Millis, event: Event) {
         self.order += 1;
         self.events.push(Reverse((at, self.order, event)));
@@ -358,6 +369,7 @@ impl World {
             }
         };
         self.came.push_back(self.now);
+        self.last_came = self.now;
         self.meter.came(self.now);
         self.queue.push_back(id);
         self.hand_out();
@@ -386,6 +398,7 @@ impl World {
             }
             let (service_ms, work) = (job.service_ms, Work { job: id, number: job.number, attempt: job.attempt });
             self.running += 1;
+            self.meter.jobs_to_stopped += u64::from(self.machines[machine as usize].state != State::Idle);
             self.enter(machine, State::Busy);
             let epoch = {
                 let machine = &mut self.machines[machine as usize];
@@ -407,6 +420,7 @@ impl World {
             since: now,
             begun: now,
             ready_at: None,
+            up_at: None,
             draining: false,
             silent_from: None,
             cut_off_to: None,
@@ -455,6 +469,7 @@ impl World {
         let now = self.now;
         let machine = &mut self.machines[id as usize];
         let first = machine.ready_at.is_none();
+        machine.up_at = Some(now);
         if first {
             machine.ready_at = Some(now);
             let spot = self.hosts[machine.host as usize].interruptible;
@@ -469,6 +484,8 @@ impl World {
         }
         if first && self.chance(self.lies.deaf) {
             self.machines[id as usize].deaf = true;
+        }
+        if self.machines[id as usize].deaf {
             return;
         }
         if !self.machines[id as usize].draining {
@@ -634,22 +651,34 @@ impl World {
         self.idle.retain(|idle| *idle != id);
     }
 
-    /// Stops an idle machine and keeps its disk.
+    /// Stops a machine and keeps its disk; what it does is lost.
     pub fn suspend(&mut self, id: MachineId) {
-        if self.machines[id as usize].state == State::Idle {
-            self.idle.retain(|idle| *idle != id);
-            self.enter(id, State::Stopped);
+        if !matches!(self.machines[id as usize].state, State::Idle | State::Busy) {
+            return;
         }
+        self.idle.retain(|idle| *idle != id);
+        self.lose_work(id);
+        self.enter(id, State::Stopped);
+        let machine = &mut self.machines[id as usize];
+        // Whatever its worker suffered from ends with it.
+        (machine.up_at, machine.silent_from, machine.cut_off_to) = (None, None, None);
+        self.meter.stops += 1;
     }
 
+    /// Starts a stopped machine again, if its GPU is free; its worker begins anew.
     pub fn resume(&mut self, id: MachineId) {
-        if self.machines[id as usize].state == State::Stopped {
-            self.enter(id, State::Resuming);
+        if self.machines[id as usize].state != State::Stopped {
+            return;
+        }
+        let after = RESUME.draw(&mut self.rng);
+        let never = self.chance(self.lies.resume_never);
+        self.meter.starts += 1;
+        self.meter.starts_failed += u64::from(never);
+        self.machines[id as usize].draining = false;
+        self.enter(id, if never { State::Scheduled } else { State::Resuming });
+        if !never {
             let epoch = self.machines[id as usize].epoch;
-            let after = RESUME.draw(&mut self.rng);
-            if self.rng.f64() >= RESUME_NEVER {
-                self.push(self.now + after, Event::Stage { machine: id, epoch });
-            }
+            self.push(self.now + after, Event::Stage { machine: id, epoch });
         }
     }
 
@@ -674,7 +703,8 @@ impl World {
             return;
         }
         let rate = match machine.state {
-            State::Pulling | State::Stopped => DISK,
+            State::Pulling => DISK,
+            State::Stopped | State::Scheduled | State::Resuming => STOPPED,
             _ => {
                 machine.ran_ms += now - from;
                 self.hosts[machine.host as usize].microusd_per_hour

@@ -33,6 +33,15 @@ pub fn machines_beside_rentals(load: f64) -> u32 {
     if load <= 0.0 { 0 } else { (load + (1.0 / load).min(1.0)).round() as u32 }
 }
 
+/// Machines to keep for a load, those that run and those that are stopped together, where a stopped one is soon there: the load, and three
+/// deviations of what chance makes of it (with machines enough, those at work are a Poisson count). None for next to no load.
+pub fn machines_kept(load: f64) -> u32 {
+    if load <= NEXT_TO_NOTHING { 0 } else { (load + 3.0 * load.sqrt()).ceil() as u32 }
+}
+
+/// Of a machine: two or three jobs an hour are no reason to keep one.
+const NEXT_TO_NOTHING: f64 = 0.02;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,11 @@ mod tests {
     #[test]
     fn beside_rentals_a_spare_is_kept_where_machines_are_few() {
         assert_eq!([0.0, 0.2, 1.0, 5.0, 20.0].map(machines_beside_rentals), [0, 1, 2, 5, 20]);
+    }
+
+    #[test]
+    fn what_is_kept_holds_the_load_and_its_chance() {
+        assert_eq!([0.0, 0.02, 0.03, 1.0, 5.0, 20.0].map(machines_kept), [0, 0, 1, 4, 12, 34]);
     }
 
     #[test]

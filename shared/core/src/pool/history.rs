@@ -66,7 +66,7 @@ impl History {
         };
     }
 
-    /// It has rented.
+    /// It has rented, or started one again that stood by.
     pub fn rented(&mut self, now: Millis) {
         if self.last_rent_at <= self.last_stop_at {
             self.turned_at = Some(now);
@@ -74,7 +74,7 @@ impl History {
         self.last_rent_at = Some(now);
     }
 
-    /// It has given something back for want of work.
+    /// It has given something back for want of work, or stopped it.
     pub fn stopped(&mut self, now: Millis) {
         if self.last_stop_at < self.last_rent_at {
             self.turned_at = Some(now);

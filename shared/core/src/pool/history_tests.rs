@@ -25,6 +25,7 @@ fn machine(n: u128, stage: Stage, silent_s: u64) -> Seen {
         able: true,
         interruptible: false,
         taken_away: false,
+        keeps: false,
     }
 }
 
@@ -37,6 +38,7 @@ fn at(instances: Vec<Seen>, history: History, oldest_s: u64, now: Millis) -> Pla
         useful: None,
         committed: None,
         boot_ms: BOOT,
+        resume_ms: None,
         history,
         lost_after_s: LOST_S,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },

@@ -3,6 +3,7 @@
 //! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
+//! - `size`: the part of the plan that says what comes and what goes; `standby`: which machines are stopped and kept, started again, and given back
 //! - [`spot`]: how it goes with machines that may be taken away
 //! - [`arrivals`]: how many jobs came lately; [`boots`]: what boots took; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //! - [`usage`]: what a machine was used for, and what that cost; [`quarantine`]: which hosts fail what others do
@@ -21,7 +22,9 @@ pub mod policy;
 pub mod quarantine;
 pub mod reason;
 pub mod room;
+mod size;
 pub mod spot;
+mod standby;
 pub mod standing;
 pub mod usage;
 

@@ -1,12 +1,15 @@
 //! What to do now: a pure plan from what was observed. It promises: what could not be read leads to no rental; a machine on its way counts as
 //! supply; a machine that works is drained, and destroyed only where safe mode, silence or the end of its cover say so; nothing is given back
-//! within a boot's time of a rental, so that the pool doesn't flap; each decision has its reason.
+//! within a boot's time of a rental, so that the pool doesn't flap; each decision has its reason. Where its provider keeps a stopped machine for
+//! little, one without work is stopped and not given back, and is started again before another is rented (`standby`).
 
 use super::budget::{self, Deadlines, Rate, Window};
-use super::forecast::{machines_beside_rentals, machines_for};
+use super::forecast::{machines_beside_rentals, machines_for, machines_kept};
 use super::history::{self, History};
 use super::policy::{Keep, Policy};
 use super::reason::Reason;
+use super::size::{Pool, grow, shrink};
+use super::standby;
 use crate::fleet::Stage;
 use crate::ids::InstanceId;
 use crate::time::{Millis, seconds};
@@ -16,6 +19,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub id: InstanceId,
+    /// [`Stage::Stopped`]: it stands by at its provider, does nothing, says nothing, and costs no more than its disk.
     pub stage: Stage,
     /// Since when it has had nothing to do.
     pub since: Millis,
@@ -25,7 +29,7 @@ pub struct Seen {
     pub begun: Millis,
     /// By when it must be ready, since it was asked for or its worker began again.
     pub boot_by: Millis,
-    /// What it costs; nothing where the machine is the operator's own.
+    /// What it costs as it is: nothing where the machine is the operator's own, and its disk's rate while it is stopped.
     pub rate: Rate,
     /// Until when its cost is reserved.
     pub covered_to: Millis,
@@ -36,6 +40,8 @@ pub struct Seen {
     /// It may be taken away for somebody who pays more, and it was.
     pub interruptible: bool,
     pub taken_away: bool,
+    /// Its provider can stop it and keep it for little, and the policy allows it; never one that is interruptible.
+    pub keeps: bool,
 }
 
 impl Seen {
@@ -55,7 +61,13 @@ impl Seen {
             able: false,
             interruptible: false,
             taken_away: false,
+            keeps: false,
         }
+    }
+
+    /// Whether an operator has claimed it.
+    pub(super) fn is_leased(&self, now: Millis) -> bool {
+        self.leased_to.is_some_and(|until| until > now)
     }
 }
 
@@ -87,6 +99,8 @@ pub struct Observation {
     pub committed: Option<BTreeMap<Window, i64>>,
     /// What a boot takes that is among the slowest ([`Boots`](super::Boots)).
     pub boot_ms: Millis,
+    /// What a start of a stopped machine takes that is among the slowest. `None`: nothing is kept stopped.
+    pub resume_ms: Option<Millis>,
     /// What earlier looks left, and what this one makes of it ([`History::look`]).
     pub history: History,
     /// A machine that has not spoken for so long is lost.
@@ -100,7 +114,11 @@ pub struct Observation {
 pub enum Decision {
     /// One machine more.
     Rent { reason: Reason },
-    /// It stays: reserve its cost until then, or drain it where no budget covers that.
+    /// One more, that stands by: start it again. Its full cost is reserved first.
+    Resume { id: InstanceId, reason: Reason },
+    /// It has no work: stop it and keep it, unless it has taken some meanwhile.
+    Suspend { id: InstanceId, reason: Reason },
+    /// It stays: reserve its cost until then, or drain it where no budget covers that (give it back, where it is stopped).
     Cover { id: InstanceId, to: Millis },
     /// It takes no more jobs, and goes when it has none.
     Drain { id: InstanceId, reason: Reason },
@@ -127,16 +145,21 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Millis) -> Plan {
         plan.decisions = there.map(|machine| Decision::Destroy { id: machine.id.clone(), reason: Reason::SafeMode }).collect();
         return plan;
     }
-    let living = deadlines(seen, now, &mut plan);
+    let mut living = deadlines(seen, now, &mut plan);
+    living.extend(standby::kept(seen, now, &mut plan));
     let staying = cover(seen, policy, now, living, &mut plan);
+    let (mut stopped, staying): (Vec<&Seen>, Vec<&Seen>) = staying.into_iter().partition(|machine| machine.stage == Stage::Stopped);
+    // Where nothing is kept stopped, what an operator has claimed stays as it is.
+    stopped.retain(|_| seen.resume_ms.is_some());
     let Some(demand) = &seen.demand else {
         plan.notes.push(Reason::Unreadable { what: "the jobs".into() });
         return plan;
     };
-    let need = Need::of(demand, seen, policy, &staying, now);
+    let need = Need::of(demand, seen, policy, &staying, !stopped.is_empty(), now);
     plan.wanted = need.wanted.clamp(policy.floor(), policy.max);
-    grow(seen, policy, &need, staying.len() as u32, now, &mut plan);
-    shrink(seen, policy, &need, &staying, now, &mut plan);
+    let pool = Pool { seen, policy, need: &need, staying: &staying, stopped: &stopped, now };
+    grow(&pool, &mut plan);
+    shrink(&pool, &mut plan);
     plan
 }
 
@@ -175,7 +198,7 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
     living
 }
 
-/// Covers further what is to stay, and drains what no budget covers; gives what takes jobs from now on.
+/// Covers further what is to stay, and drains what no budget covers; gives what takes jobs from now on, and what stands by.
 fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a Seen>, plan: &mut Plan) -> Vec<&'a Seen> {
     let tick = seconds(seen.deadlines.tick_s);
     let to = now + seen.deadlines.work_ms() + 5 * tick;
@@ -195,7 +218,8 @@ fn cover<'a>(seen: &Observation, policy: &Policy, now: Millis, living: Vec<&'a S
         // Three more ticks: the next look comes after one, and one may be missed and another die on its way.
         if priced && left < seen.deadlines.work_ms() + 3 * tick {
             if let Some(window) = books.as_mut().and_then(|books| books.commit(machine, to)) {
-                plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::Budget { window } });
+                let (id, reason) = (machine.id.clone(), Reason::Budget { window });
+                plan.decisions.push(if machine.stage == Stage::Stopped { Decision::Stop { id, reason } } else { Decision::Drain { id, reason } });
                 continue;
             }
             plan.decisions.push(Decision::Cover { id: machine.id.clone(), to });
@@ -233,22 +257,26 @@ impl Books {
 }
 
 /// What the jobs need.
-struct Need {
-    queued: u64,
+pub(super) struct Need {
+    pub queued: u64,
     /// For the jobs that wait.
-    waiting: u32,
+    pub waiting: u32,
     /// For those that are expected.
-    expected: u32,
-    per_hour: u64,
+    pub expected: u32,
+    pub per_hour: u64,
     wanted: u32,
     /// Jobs may wait longer than a boot takes: nothing is kept for those that may come.
-    patient: bool,
+    pub patient: bool,
     /// Jobs are past their time since machines were taken away, and what is on its way may be too: one that stays is rented beside it.
-    hedge: bool,
+    pub hedge: bool,
+    /// What one more takes to be there: a boot, or the start of one that stands by.
+    pub boot_ms: Millis,
+    /// Of machines that run and that stand by, as many are kept.
+    pub kept: u32,
 }
 
 impl Need {
-    fn of(demand: &[Demand], seen: &Observation, policy: &Policy, staying: &[&Seen], now: Millis) -> Self {
+    fn of(demand: &[Demand], seen: &Observation, policy: &Policy, staying: &[&Seen], stands_by: bool, now: Millis) -> Self {
         let supply = staying.len() as u32;
         let sum = |of: fn(&Demand) -> u64| demand.iter().map(of).sum::<u64>();
         let (queued, came_hour) = (sum(|d| d.queued), sum(|d| d.came_hour));
@@ -258,8 +286,11 @@ impl Need {
         let weights: f64 = demand.iter().map(weight).sum();
         let service_ms: f64 = if weights > 0.0 { demand.iter().map(|d| weight(d) * d.service_ms as f64).sum::<f64>() / weights } else { 0.0 };
         let service = (service_ms / 1000.0).max(0.1);
-        let (within, boot, look) = (policy.start_within_s as f64, seen.boot_ms as f64 / 1000.0, seen.look_s as f64);
-        let patient = within >= boot + 3.0 * seen.deadlines.tick_s as f64;
+        let (within, look) = (policy.start_within_s as f64, seen.look_s as f64);
+        let patient = within >= seen.boot_ms as f64 / 1000.0 + 3.0 * seen.deadlines.tick_s as f64;
+        let stands_by = stands_by && !patient;
+        let boot_ms = seen.resume_ms.filter(|_| stands_by).unwrap_or(seen.boot_ms);
+        let boot = boot_ms as f64 / 1000.0;
         let rate = expected_rate(sum(|d| d.came_2_min) as f64, sum(|d| d.came_10_min) as f64, came_hour as f64);
         let coming = staying.iter().filter(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading)).count() as u32;
         let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient };
@@ -273,7 +304,9 @@ impl Need {
             // What is idle is kept for its time; what waits brings the rest.
             Keep::Idle => 0,
             // A boot after the next look is in time: what works all the time is kept.
-            Keep::Learned if within >= boot + look => load.floor() as u32,
+            Keep::Learned if within >= seen.boot_ms as f64 / 1000.0 + look => load.floor() as u32,
+            // One that stands by is soon there: no spare runs beside it.
+            Keep::Learned if stands_by => (load + 0.5).floor() as u32,
             // Most that are rented for a job that waits are there before its time is over.
             Keep::Learned if boot <= BOOTS_WITHIN * within => machines_beside_rentals(load),
             Keep::Learned => machines_for(rate, service, within, policy.max),
@@ -281,7 +314,8 @@ impl Need {
         // What works stays.
         let busy = staying.iter().filter(|machine| machine.stage == Stage::Busy).count() as u32;
         let wanted = waiting.max(expected).max(busy).max(policy.floor());
-        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge }
+        let kept = if seen.resume_ms.is_none() || patient { 0 } else { machines_kept(load).min(policy.max) };
+        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge, boot_ms, kept }
     }
 }
 
@@ -349,86 +383,7 @@ impl Queue {
     }
 }
 
-fn grow(seen: &Observation, policy: &Policy, need: &Need, supply: u32, now: Millis, plan: &mut Plan) {
-    let wanted = plan.wanted;
-    if wanted <= supply {
-        return;
-    }
-    if !seen.listed {
-        plan.notes.push(Reason::Unreadable { what: "the provider's machines".into() });
-        return;
-    }
-    let reason = if need.hedge && need.waiting > supply {
-        Reason::Hedge { queued: need.queued, supply, wanted }
-    } else if need.waiting > supply && need.waiting >= need.expected {
-        Reason::Waiting { queued: need.queued, supply, wanted }
-    } else if policy.floor() > supply && policy.floor() >= need.expected {
-        Reason::Floor { supply, wanted }
-    } else {
-        // What is only expected waits until the last change is a boot's time ago; what waits doesn't.
-        if let Some(wait) = seen.history.too_soon(true, seen.boot_ms, now) {
-            plan.notes.push(Reason::TooSoon { wait_s: whole(wait) });
-            return;
-        }
-        Reason::Expected { per_hour: need.per_hour, supply, wanted }
-    };
-    // What will not go, or is not known to be gone, is no supply and may cost all the same: of such and others there are twice the most at most.
-    let room = (2 * policy.max).saturating_sub(seen.instances.len() as u32);
-    if room < wanted - supply {
-        plan.notes.push(Reason::AboveMax { max: policy.max });
-    }
-    plan.decisions.extend((supply..wanted).take(room as usize).map(|_| Decision::Rent { reason: reason.clone() }));
-}
-
-fn shrink(seen: &Observation, policy: &Policy, need: &Need, staying: &[&Seen], now: Millis, plan: &mut Plan) {
-    let supply = staying.len() as u32;
-    let mut over = supply.saturating_sub(policy.max);
-    // Jobs that wait may be those of accounts that run as many as they may: machines beyond what could have work at once wait for nobody.
-    let held = if need.queued > 0 { seen.useful.unwrap_or(u32::MAX) } else { 0 };
-    let mut spare = supply.saturating_sub(plan.wanted.max(held));
-    let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready).collect();
-    // The dearest first, and of equals the longest idle.
-    idle.sort_by_key(|machine| (std::cmp::Reverse(machine.rate.microusd_per_hour), machine.since));
-    let soon = seen.history.too_soon(false, seen.boot_ms, now);
-    for machine in idle {
-        if machine.leased_to.is_some_and(|until| until > now) {
-            continue;
-        }
-        let idle_ms = now - machine.since;
-        let reason = if over > 0 {
-            over -= 1;
-            Reason::AboveMax { max: policy.max }
-        } else if spare == 0 {
-            continue;
-        } else if idle_ms >= seconds(policy.idle_shutdown_s) {
-            Reason::Idle { idle_s: whole(idle_ms) }
-        } else if policy.keep == Keep::Learned && idle_ms >= learned_idle(need, seen, supply) {
-            if let Some(wait) = soon {
-                plan.notes.push(Reason::TooSoon { wait_s: whole(wait) });
-                break;
-            }
-            Reason::NotNeeded { idle_s: whole(idle_ms), wanted: plan.wanted }
-        } else {
-            continue;
-        };
-        spare = spare.saturating_sub(1);
-        plan.decisions.push(Decision::Stop { id: machine.id.clone(), reason });
-    }
-    // None of them is idle: the youngest finish what they do and go.
-    let claimed = |machine: &Seen| machine.leased_to.is_some_and(|until| until > now);
-    let mut busy: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Busy && !claimed(machine)).collect();
-    busy.sort_by_key(|machine| std::cmp::Reverse(machine.begun));
-    for machine in busy.into_iter().take(over as usize) {
-        plan.decisions.push(Decision::Drain { id: machine.id.clone(), reason: Reason::AboveMax { max: policy.max } });
-    }
-}
-
-/// For how long a machine that isn't needed is kept: it would have to boot again. Where jobs may wait longer than that, not at all.
-fn learned_idle(need: &Need, seen: &Observation, supply: u32) -> Millis {
-    if need.patient { 0 } else { seen.boot_ms / 10 / Millis::from(supply.max(1)) }
-}
-
-fn whole(ms: Millis) -> u64 {
+pub(super) fn whole(ms: Millis) -> u64 {
     (ms.max(0) / 1000) as u64
 }
 

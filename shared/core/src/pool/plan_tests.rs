@@ -24,6 +24,7 @@ fn machine(n: u128, stage: Stage, idle_s: u64) -> Seen {
         able: true,
         interruptible: false,
         taken_away: false,
+        keeps: false,
     }
 }
 
@@ -41,6 +42,7 @@ fn observe(queued: u64, instances: Vec<Seen>) -> Observation {
         useful: None,
         committed: Some(BTreeMap::new()),
         boot_ms: seconds(90),
+        resume_ms: None,
         history: History::default(),
         lost_after_s: 90,
         deadlines: DEADLINES,

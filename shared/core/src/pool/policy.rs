@@ -55,9 +55,16 @@ pub struct Policy {
     /// Whether machines are rented that may be taken away for somebody who pays more: they cost less, and a job that was on one begins anew.
     #[serde(default = "interruptible")]
     pub interruptible: bool,
+    /// Whether machines without work are kept stopped where their provider bills little for them, so that they are soon there again.
+    #[serde(default = "keep_stopped")]
+    pub keep_stopped: bool,
 }
 
 fn interruptible() -> bool {
+    true
+}
+
+fn keep_stopped() -> bool {
     true
 }
 
@@ -81,6 +88,7 @@ impl Default for Policy {
             max_microusd_per_hour: None,
             gpus: vec![],
             interruptible: interruptible(),
+            keep_stopped: keep_stopped(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How many more jobs may come before the plan would rent another machine. Who submits within it leaves the warm pool asleep; who goes beyond it
-//! wakes it ([`super::Standing::lags`]).
+//! How many more jobs may come before the plan would rent another machine, or start one again. Who submits within it leaves the warm pool asleep; who
+//! goes beyond it wakes it ([`super::Standing::lags`]).
 
 use super::Decision;
 use super::plan::{Demand, Observation, plan};
@@ -13,11 +13,13 @@ const MOST: u32 = 1_024;
 /// Between two wakes.
 pub const WAKE_EVERY: Millis = seconds(1);
 
-/// How many more jobs may come before `plan` rents a machine; `None` where it never does. By asking the plan itself, so that both agree.
+/// How many more jobs may come before `plan` rents a machine, or starts one again; `None` where it never does. By asking the plan itself, so that both
+/// agree.
 pub fn room(seen: &Observation, policy: &Policy, now: Millis) -> Option<u32> {
     let rents = |more: u32| {
         let planned = plan(&with(seen, more), policy, now);
-        planned.decisions.iter().any(|decision| matches!(decision, Decision::Rent { reason: Reason::Waiting { .. } | Reason::Hedge { .. } }))
+        let comes = |decision: &Decision| matches!(decision, Decision::Rent { reason } | Decision::Resume { reason, .. } if for_these(reason));
+        planned.decisions.iter().any(comes)
     };
     // What is rented for other reasons is no matter of these jobs; what is rented at once already leaves no room.
     let (mut fits, mut beyond) = (0, 1);
@@ -32,6 +34,11 @@ pub fn room(seen: &Observation, policy: &Policy, now: Millis) -> Option<u32> {
         if rents(middle) { beyond = middle } else { fits = middle }
     }
     Some(fits)
+}
+
+/// Whether a machine comes for jobs that wait.
+fn for_these(reason: &Reason) -> bool {
+    matches!(reason, Reason::Waiting { .. } | Reason::Hedge { .. })
 }
 
 /// The same, had so many more jobs just come, each of an account of its own.

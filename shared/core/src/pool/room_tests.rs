@@ -23,6 +23,7 @@ fn machine(n: u64, stage: Stage) -> Seen {
         able: true,
         interruptible: false,
         taken_away: false,
+        keeps: false,
     }
 }
 
@@ -34,6 +35,7 @@ fn observe(queued: u64, service_s: u64, stages: &[Stage]) -> Observation {
         useful: Some(queued as u32),
         committed: None,
         boot_ms: seconds(90),
+        resume_ms: None,
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -74,6 +76,27 @@ fn it_is_the_first_number_of_jobs_for_which_the_plan_rents() {
         let found = room(&seen, &policy(100), NOW);
         let scanned =
             (1..=MOST).find(|more| plan(&with(&seen, *more), &policy(100), NOW).decisions.iter().any(|decision| matches!(decision, Decision::Rent { .. })));
+        assert_eq!(found, scanned.map(|more| more - 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn and_the_first_for_which_one_that_stands_by_starts_again() {
+    let stages = [Stage::Requested, Stage::Loading, Stage::Ready, Stage::Busy, Stage::Stopped, Stage::Stopped];
+    let comes = |decision: &Decision| matches!(decision, Decision::Rent { .. } | Decision::Resume { .. });
+    for seed in 1..=300 {
+        let mut random = fastrand_like(seed);
+        let there: Vec<Stage> = (0..random(12)).map(|_| stages[random(6) as usize]).collect();
+        let mut seen = Observation { resume_ms: Some(seconds(30)), ..observe(random(20), 1 + random(120), &there) };
+        for (n, decision) in (100..).zip(plan(&seen, &policy(100), NOW).decisions) {
+            match decision {
+                Decision::Rent { .. } => seen.instances.push(machine(n, Stage::Requested)),
+                Decision::Resume { id, .. } => seen.instances.iter_mut().filter(|one| one.id == id).for_each(|one| one.stage = Stage::Loading),
+                _ => {}
+            }
+        }
+        let found = room(&seen, &policy(100), NOW);
+        let scanned = (1..=MOST).find(|more| plan(&with(&seen, *more), &policy(100), NOW).decisions.iter().any(comes));
         assert_eq!(found, scanned.map(|more| more - 1), "seed {seed}");
     }
 }

@@ -22,6 +22,7 @@ fn waits(instances: Vec<Seen>, why: Option<WaitReason>) -> Waits {
         useful: None,
         committed: None,
         boot_ms: seconds(100),
+        resume_ms: None,
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -53,6 +54,15 @@ fn where_no_machine_is_on_its_way_it_is_said_why() {
         assert_eq!((none.machine, none.starts_in(1, NOW), none.why), (None, None, Some(WaitReason::NoMachine)));
     }
     assert_eq!(waits(vec![machine(1, Stage::Loading, 0)], Some(WaitReason::NoMachine)).why, None);
+}
+
+#[test]
+fn one_that_stands_by_serves_nobody() {
+    let by = waits(vec![machine(1, Stage::Stopped, 9)], Some(WaitReason::NoMachine));
+    assert_eq!((by.machine, by.starts_in(1, NOW), by.why), (None, None, Some(WaitReason::NoMachine)));
+    // Nor is it one of those that share what waits.
+    let beside = waits(vec![machine(1, Stage::Busy, 500), machine(2, Stage::Stopped, 9)], None);
+    assert_eq!((beside.machine, beside.each_ms), (Some(Stage::Busy), seconds(40)));
 }
 
 #[test]
