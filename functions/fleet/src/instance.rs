@@ -152,7 +152,7 @@ pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body
     if lease_s.is_none() {
         empty_stale_slot(&app, &instance).await?;
     }
-    Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain, rest: false }))
+    Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain, rest: instance.rests }))
 }
 
 /// A worker without a job, or with one that it no longer has, whose instance still holds an attempt: over, or taken over by another (whose claim

@@ -78,7 +78,7 @@ pub struct LeaseRequest {
     minutes: u32,
 }
 
-/// A machine that is gone.
+/// A machine that is gone, or one stretch of a machine that was kept stopped meanwhile.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GoneView {
     instance_id: String,
@@ -99,6 +99,10 @@ pub struct GoneView {
     jobs: u64,
     microusd_per_hour: i64,
     cost_microusd: i64,
+    /// It was kept stopped for this time, for what its disk costs; the GPU's seconds are 0 then.
+    stopped: bool,
+    /// The machine stayed: at `ended_at` it was stopped and kept, or started again, and another record tells of that.
+    stays: bool,
 }
 
 fn refused(why: NoClaim) -> Problem {
@@ -106,6 +110,7 @@ fn refused(why: NoClaim) -> Problem {
         NoClaim::Gone => Problem::not_found(),
         NoClaim::Claimed => Problem::conflict("instance_leased", "Somebody has claimed it: release the claim, or wait for its end."),
         NoClaim::Leaving => Problem::conflict("instance_leaving", "It is on its way out."),
+        NoClaim::Stopped => Problem::conflict("instance_stopped", "It is kept stopped: prewarm has it started, or another one rented."),
     }
 }
 
@@ -155,7 +160,7 @@ pub async fn terminate(
 }
 
 /// Claims a machine for up to 30 minutes: it is not given back for want of work until then.
-#[utoipa::path(post, path = "/api/v1/admin/pool/leases", tag = "ops", request_body = LeaseRequest, responses((status = 201, body = LeaseView), (status = 404), (status = 409, description = "It is claimed already, or on its way out.")), security(("admin" = [])))]
+#[utoipa::path(post, path = "/api/v1/admin/pool/leases", tag = "ops", request_body = LeaseRequest, responses((status = 201, body = LeaseView), (status = 404), (status = 409, description = "It is claimed already, kept stopped, or on its way out.")), security(("admin" = [])))]
 pub async fn lease(State(app): State<App>, operator: Acts<action::PoolLease>, body: Body<LeaseRequest>) -> Result<(StatusCode, Json<LeaseView>)> {
     let LeaseRequest { instance_id, minutes: given } = &body.value;
     let span = minutes(*given, MOST_LEASE_MIN)?;
@@ -183,7 +188,8 @@ pub async fn release(State(app): State<App>, operator: Acts<action::PoolRelease>
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The rented machines that are gone, the last first: how long each was there, what it did, what it cost. Kept for thirteen months.
+/// The rented machines that are gone, the last first: how long each was there, what it did, what it cost. One that was kept stopped has a record for
+/// each stretch. Kept for thirteen months.
 #[utoipa::path(get, path = "/api/v1/admin/pool/history", tag = "ops", params(kiln_http::paging::PagingQuery), responses((status = 200, body = Page<GoneView>)), security(("admin" = [])))]
 pub async fn history(State(app): State<App>, _: Admin, paging: Paging) -> Result<Json<Page<GoneView>>> {
     let after = paging.after(kiln_store::keys::GONE)?;
@@ -204,11 +210,13 @@ impl From<Gone> for GoneView {
             ready_at: gone.ready_at.map(rfc3339),
             drained_at: gone.drained_at.map(rfc3339),
             ended_at: rfc3339(gone.ended_at),
-            gpu_seconds: s(gone.ended_at - gone.rented_at),
+            gpu_seconds: if gone.stopped { 0 } else { s(gone.ended_at - gone.rented_at) },
             worked_seconds: gone.worked_ms / 1000,
             jobs: gone.jobs,
             microusd_per_hour: gone.microusd_per_hour,
             cost_microusd: gone.cost_microusd,
+            stopped: gone.stopped,
+            stays: gone.stays,
         }
     }
 }

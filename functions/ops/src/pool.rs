@@ -85,7 +85,7 @@ pub struct RunView {
 /// One decision.
 #[derive(Serialize, ToSchema)]
 pub struct DecisionView {
-    /// `rent`, `drain`, `stop`, `destroy`, or `none` where something was left undone.
+    /// `rent`, `resume`, `drain`, `suspend`, `stop`, `destroy`, or `none` where something was left undone.
     #[schema(example = "rent")]
     what: String,
     instance_id: Option<String>,
@@ -132,7 +132,7 @@ pub struct InstanceView {
     /// While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
     #[schema(example = "models")]
     boot_stage: Option<String>,
-    /// GPU and disk; 0 where the machine is the operator's own.
+    /// GPU and disk, or its disk alone while it is kept stopped; 0 where the machine is the operator's own.
     #[schema(example = 350_000)]
     microusd_per_hour: i64,
     /// It may be taken away for somebody who pays more.
@@ -141,8 +141,9 @@ pub struct InstanceView {
     heartbeat_age_s: Option<u64>,
     job_id: Option<String>,
     lease: Option<LeaseView>,
+    /// When it was asked for; of one that is kept stopped since when, and of one that was, when it was asked for again.
     requested_at: String,
-    /// When it was first ready for work.
+    /// When it was ready for work since then.
     ready_at: Option<String>,
     /// By when it must have booted, while it has not.
     boot_by: Option<String>,
@@ -188,6 +189,8 @@ pub struct PoolChange {
     gpus: Option<Vec<String>>,
     /// Whether machines are rented that may be taken away for somebody who pays more.
     interruptible: Option<bool>,
+    /// Whether machines without work are kept stopped where their provider bills little for them; false gives those back that are.
+    keep_stopped: Option<bool>,
 }
 
 /// Tells null (`Some(None)`) from left out (`None`).
@@ -246,7 +249,7 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
         lease: instance.lease.as_ref().filter(|lease| lease.until > now).map(LeaseView::of),
         requested_at: rfc3339(instance.requested_at),
         ready_at: instance.ready_at.map(rfc3339),
-        boot_by: instance.ready_at.is_none().then(|| rfc3339(instance.boot_expires_at)),
+        boot_by: (instance.ready_at.is_none() && instance.stage != Stage::Stopped).then(|| rfc3339(instance.boot_expires_at)),
     });
     let prewarm = fleet.state.as_ref().and_then(|state| state.prewarm).filter(|prewarm| prewarm.until > now);
     PoolView {
@@ -292,7 +295,7 @@ impl PoolChange {
             max_microusd_per_hour: self.max_microusd_per_hour.unwrap_or(policy.max_microusd_per_hour),
             gpus: self.gpus.clone().unwrap_or(policy.gpus),
             interruptible: self.interruptible.unwrap_or(policy.interruptible),
-            keep_stopped: policy.keep_stopped,
+            keep_stopped: self.keep_stopped.unwrap_or(policy.keep_stopped),
         }
     }
 }
@@ -313,5 +316,6 @@ mod tests {
         );
         assert!(change(r#"{"maxx": 3}"#).is_err() && change(r#"{"interruptible": 1}"#).is_err());
         assert!(!change(r#"{"interruptible": false}"#).unwrap().applied_to(Policy::default()).interruptible);
+        assert!(!change(r#"{"keep_stopped": false}"#).unwrap().applied_to(Policy::default()).keep_stopped);
     }
 }

@@ -4,7 +4,7 @@ use crate::deadline::{Deadline, within};
 use crate::look::deadlines;
 use crate::provider::{NotMade, Order, Provider};
 use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
-use crate::reconcile::{ENDED_BEFORE_READY, left_for};
+use crate::reconcile::{ENDED_BEFORE_READY, Found, left_for};
 use crate::{POOL, Providers};
 use anyhow::bail;
 use kiln_core::fleet::Stage;
@@ -33,6 +33,8 @@ pub(crate) struct Done {
     pub failed: usize,
     pub rented_at: Option<Millis>,
     pub stopped_at: Option<Millis>,
+    /// Of those started, which had been kept stopped.
+    pub resumed: Vec<InstanceId>,
 }
 
 /// What decisions are carried out with.
@@ -60,6 +62,9 @@ impl Pool<'_> {
 /// None is asked to go when less than this is left: an answer takes so long at most.
 const DESTROY_TAKES: Duration = Duration::from_secs(8);
 
+/// One that is asked to rest has so long until its provider lists it as stopped: a heartbeat, its own word to its provider, and two looks.
+const RESTS_WITHIN: Millis = seconds(240);
+
 /// A machine that goes in this run.
 struct Going {
     provider: String,
@@ -68,7 +73,7 @@ struct Going {
     counts: bool,
 }
 
-pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwanted: &[(&dyn Provider, String)]) -> Done {
+pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, found: &Found<'_>) -> Done {
     let mut done = Done::default();
     // What this run finds out counts for what it rents.
     let mut learned = pool.learned.clone();
@@ -92,6 +97,8 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 }
                 if let Some(instance) = find(id) {
                     let why = match reason {
+                        // Somebody else has its GPU by now, which is no fault of its host.
+                        Reason::BootTooLong { .. } if instance.resumed_at.is_some() => None,
                         Reason::BootTooLong { .. } | Reason::IdleBesideWork { .. } => Some(reason.code()),
                         Reason::SentAway | Reason::Silent { .. } if instance.boot_twice => Some(BOOT_TWICE),
                         // Its tokens are revoked: it is silent because we ended it.
@@ -115,9 +122,7 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
                 // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
                 app.table().revoke(id).await.map(|_| add(&mut going, find(id), true, &mut done)).map_err(Into::into)
             }
-            Decision::Rent { .. } | Decision::Stop { .. } => Ok(()),
-            // The plan decides neither while it is told that nothing is kept stopped.
-            Decision::Suspend { .. } | Decision::Resume { .. } => Err(anyhow::anyhow!("no provider keeps a stopped machine")),
+            Decision::Rent { .. } | Decision::Resume { .. } | Decision::Suspend { .. } | Decision::Stop { .. } => Ok(()),
         };
         failed(result, decision, &mut done);
     }
@@ -127,10 +132,23 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
         going.rotate_left(first);
     }
     give_back(pool, &going, &mut done).await;
-    rents(pool, plan, &learned, run, &mut done).await;
+    start_again(pool, &found.to_start).await;
+    let (mut wanted, mut broken) = resumes(pool, plan, run, &mut done).await;
+    wanted.extend(plan.decisions.iter().filter_map(|decision| if let Decision::Rent { reason } = decision { Some((decision, reason)) } else { None }));
+    rents(pool, &wanted, &learned, run, &mut done).await;
+    going.append(&mut broken);
     let asked: Vec<String> = going.into_iter().map(|gone| gone.provider_id).collect();
     let mut going = Vec::new();
     for decision in &plan.decisions {
+        if let Decision::Suspend { id, reason } = decision {
+            let result = rest(app, id, reason).await.map(|rests| {
+                if rests {
+                    done.stopped_at = Some(app.now());
+                    done.stopped += 1;
+                }
+            });
+            failed(result, decision, &mut done);
+        }
         if let Decision::Stop { id, reason } = decision {
             let result = stop(app, id, reason).await.map(|stops| {
                 if stops {
@@ -142,7 +160,7 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, unwant
         }
     }
     leave(pool, &mut going, &mut done);
-    going.extend(unwanted.iter().map(|(provider, id)| Going { provider: provider.name().into(), provider_id: id.clone(), counts: false }));
+    going.extend(found.unwanted.iter().map(|(provider, id)| Going { provider: provider.name().into(), provider_id: id.clone(), counts: false }));
     going.retain(|going| !asked.contains(&going.provider_id));
     give_back(pool, &going, &mut done).await;
     done
@@ -155,11 +173,83 @@ fn failed(result: anyhow::Result<()>, decision: &Decision, done: &mut Done) {
     }
 }
 
-/// Rents what is wanted, as fast as its provider takes orders; what there is no time for comes in the next run.
-async fn rents(pool: &Pool<'_>, plan: &Plan, learned: &Learned, run: &mut RunState, done: &mut Done) {
-    let mut choice: Option<Choice> = None;
+/// Says once more to the providers that these are to run: the first word may have been lost.
+async fn start_again(pool: &Pool<'_>, to_start: &[(&dyn Provider, String)]) {
+    for (provider, id) in to_start {
+        if let Err(error) = within(pool.deadline.ends(), provider.start(id)).await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                provider = provider.name(),
+                provider_id = id,
+                "a machine that was kept stopped could not be started yet"
+            );
+        }
+    }
+}
+
+/// Asks for those again that were kept stopped; gives what is to be rented in the place of those that can't be had, and these, which are given back.
+async fn resumes<'a>(pool: &Pool<'_>, plan: &'a Plan, run: &mut RunState, done: &mut Done) -> (Vec<(&'a Decision, &'a Reason)>, Vec<Going>) {
+    let (mut instead, mut broken) = (Vec::new(), Vec::new());
     for decision in &plan.decisions {
-        let Decision::Rent { reason } = decision else { continue };
+        let Decision::Resume { id, reason } = decision else { continue };
+        let Some(instance) = pool.fleet.instances.iter().find(|instance| instance.instance_id == *id) else { continue };
+        match resume(pool, instance, reason, run).await {
+            Ok(Resumed::Asked) => {
+                done.started += 1;
+                done.resumed.push(id.clone());
+                done.rented_at = Some(pool.app.now());
+            }
+            Ok(Resumed::Moved) => {}
+            Ok(Resumed::Broken(error)) => {
+                not_rented(error, decision, run, done);
+                add(&mut broken, Some(instance), true, done);
+                instead.push((decision, reason));
+            }
+            Err(error) => not_rented(error, decision, run, done),
+        }
+    }
+    give_back(pool, &broken, done).await;
+    (instead, broken)
+}
+
+/// What became of a machine that was kept stopped.
+enum Resumed {
+    Asked,
+    /// It is not what was read: it goes, or another run has it.
+    Moved,
+    /// Its provider doesn't start it: it is written off.
+    Broken(anyhow::Error),
+}
+
+/// Its whole cover is written before its provider is asked, as for a new one.
+async fn resume(pool: &Pool<'_>, instance: &Instance, reason: &Reason, run: &RunState) -> anyhow::Result<Resumed> {
+    let Pool { app, policy, .. } = *pool;
+    let (id, now) = (&instance.instance_id, app.now());
+    let provider = pool.providers.must(&instance.provider)?;
+    let (Some(keeps), Some(provider_id)) = (pool.providers.keeps(&instance.provider), &instance.provider_id) else { return Ok(Resumed::Moved) };
+    let times = (now, now + keeps.most, now + deadlines(app).first_ms());
+    match app.table().resume(instance, times, policy, run.epoch).await? {
+        Ok(awake) => {
+            let microusd_per_hour = awake.rate.microusd_per_hour;
+            tracing::info!(instance_id = %id, provider = provider.name(), reason = reason.code(), microusd_per_hour, "starting a machine again: {reason}");
+        }
+        Err(NoCover::Budget(window)) => bail!("the {}'s budget has no room for what a machine may cost that is kept stopped", window.name()),
+        Err(NoCover::Moved) => return Ok(Resumed::Moved),
+        Err(NoCover::NotOurTurn) => bail!("another run acts by now"),
+    }
+    match within(pool.deadline.ends(), provider.start(provider_id)).await {
+        Ok(()) => Ok(Resumed::Asked),
+        Err(error) => {
+            app.table().revoke(id).await?;
+            Ok(Resumed::Broken(error.context("a machine that was kept stopped does not start; another one is rented")))
+        }
+    }
+}
+
+/// Rents what is wanted, as fast as its provider takes orders; what there is no time for comes in the next run.
+async fn rents(pool: &Pool<'_>, wanted: &[(&Decision, &Reason)], learned: &Learned, run: &mut RunState, done: &mut Done) {
+    let mut choice: Option<Choice> = None;
+    for (decision, reason) in wanted {
         if !pool.has_time() {
             tracing::warn!("there was no time for all that the pool decided; the next run goes on");
             break;
@@ -368,6 +458,11 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         busy_since: None,
         told: None,
         rate,
+        disk_microusd_per_hour: offer.as_ref().filter(|_| provider.keeps().is_some()).and_then(Offer::kept_for),
+        rests: false,
+        runs_for: None,
+        sleeping_hash: None,
+        resumed_at: None,
         covered_to: now + deadlines(app).first_ms(),
         interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
         taken_at: None,
@@ -433,6 +528,15 @@ async fn stop(app: &App, id: &InstanceId, reason: &Reason) -> anyhow::Result<boo
     Ok(stops)
 }
 
+/// Asked to end and keep what it has; not where it has taken a job since it was seen.
+async fn rest(app: &App, id: &InstanceId, reason: &Reason) -> anyhow::Result<bool> {
+    let rests = app.table().rest_idle(id, app.now()).await?;
+    if rests {
+        tracing::info!(instance_id = %id, reason = reason.code(), "a machine is to be kept stopped: {reason}");
+    }
+    Ok(rests)
+}
+
 /// Where no answer has named the machine, whether there is one the list will say; and what the list lacks is asked for no more.
 fn add(going: &mut Vec<Going>, instance: Option<&Instance>, counts: bool, done: &mut Done) {
     match instance {
@@ -474,8 +578,9 @@ async fn give_back(pool: &Pool<'_>, going: &[Going], done: &mut Done) {
 fn leave(pool: &Pool<'_>, going: &mut Vec<Going>, done: &mut Done) {
     let finished = pool.fleet.instances.iter().filter(|instance| instance.drain && instance.slot().is_none() && instance.stage != Stage::Lost);
     // It has had a heartbeat's time to go by itself.
-    let rested = pool.app.now() - seconds(pool.app.settings().heartbeat_s);
-    for instance in finished.filter(|instance| instance.drained_at.unwrap_or(instance.idle_since) <= rested) {
+    let within = |instance: &Instance| if instance.rests { RESTS_WITHIN } else { seconds(pool.app.settings().heartbeat_s) };
+    let had_time = |instance: &&Instance| pool.app.now() - instance.drained_at.unwrap_or(instance.idle_since) >= within(instance);
+    for instance in finished.filter(had_time) {
         add(going, Some(instance), false, done);
     }
 }

@@ -57,14 +57,18 @@ pub(crate) async fn settle(app: &App, providers: &Providers, ours: &str, now: Mi
     // Before the records: what has ended meanwhile is in one of the two, or in both and counts once.
     let fleet = app.table().fleet(POOL).await?;
     let gone = app.table().gone_since(today - DAY).await?;
+    // A machine that was kept stopped has a life for each stretch, each with a rate of its own.
     let mut costs = BTreeMap::new();
     for instance in fleet.instances {
         let Instance { provider, provider_id, rate, requested_at, missing_since, .. } = instance;
-        costs.insert(instance.instance_id, Cost { provider, provider_id, rate, begun: requested_at, ended: missing_since.unwrap_or(now) });
+        costs.insert((instance.instance_id, requested_at), Cost { provider, provider_id, rate, begun: requested_at, ended: missing_since.unwrap_or(now) });
     }
     for gone in gone {
         let rate = Rate { microusd_per_hour: gone.microusd_per_hour, microusd_once: gone.microusd_once };
-        costs.insert(gone.instance_id, Cost { provider: gone.provider, provider_id: gone.provider_id, rate, begun: gone.rented_at, ended: gone.ended_at });
+        costs.insert(
+            (gone.instance_id, gone.rented_at),
+            Cost { provider: gone.provider, provider_id: gone.provider_id, rate, begun: gone.rented_at, ended: gone.ended_at },
+        );
     }
     let (mut settled, mut failed) = (Vec::new(), Vec::new());
     for provider in providers.all() {

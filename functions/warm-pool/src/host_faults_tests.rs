@@ -81,6 +81,7 @@ impl Provider for Kind {
             speed: 1.0,
             interruptible: false,
             bid_microusd_per_hour: None,
+            disk_microusd_per_hour: None,
         }])
     }
     async fn list(&self) -> anyhow::Result<Vec<Machine>> {
@@ -91,7 +92,7 @@ impl Provider for Kind {
     }
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let provider_id = order.instance_id.to_string();
-        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true, taken: false });
+        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true, taken: false, stopped: false });
         Ok(provider_id)
     }
     async fn destroy(&self, id: &str) -> anyhow::Result<()> {

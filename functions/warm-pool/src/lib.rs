@@ -17,7 +17,7 @@ mod quarantine;
 mod reconcile;
 pub mod vast;
 
-pub use provider::{Charge, Machine, NotMade, Order, Provider};
+pub use provider::{Charge, Keeps, Machine, NotMade, Order, Provider};
 pub use providers::Providers;
 
 use deadline::Deadline;
@@ -161,7 +161,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     found.left.iter().for_each(|(host, until, why)| run.leave(host, *until, why));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
-    let mut looked = look::look(app, providers, &fleet, run, !rent_at.is_empty(), woken_for).await;
+    let mut looked = look::look(app, providers, &fleet, &policy, run, !rent_at.is_empty(), woken_for).await;
     let plan = pool::plan(&looked.seen, &policy, app.now());
     for note in &plan.notes {
         tracing::info!(reason = note.code(), "{note}");
@@ -171,7 +171,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
         (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, deadline, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
-    let done = act::all(&pool, &plan, run, &found.unwanted).await;
+    let done = act::all(&pool, &plan, run, &found).await;
     books::tell(app, &fleet.instances).await;
     books::daily(&pool, run).await;
     if let Some(at) = done.rented_at {
@@ -196,8 +196,11 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
 /// rented that was decided, more jobs would change nothing until the next look.
 async fn stand(app: &App, policy: &Policy, looked: &mut Looked, plan: &Plan, done: &act::Done, fleet: &Fleet, run: &mut RunState) {
     let now = app.now();
-    let decided = plan.decisions.iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count();
-    looked.seen.instances.extend((0..done.started).map(|n| Seen::asked_for(InstanceId::new(now, n as u128), now)));
+    let decided = plan.decisions.iter().filter(|decision| matches!(decision, Decision::Rent { .. } | Decision::Resume { .. })).count();
+    for machine in looked.seen.instances.iter_mut().filter(|machine| done.resumed.contains(&machine.id)) {
+        (machine.stage, machine.begun, machine.heard_at, machine.covered_to, machine.resumes) = (Stage::Requested, now, now, Millis::MAX, true);
+    }
+    looked.seen.instances.extend((0..done.started - done.resumed.len()).map(|n| Seen::asked_for(InstanceId::new(now, n as u128), now)));
     let room = if done.started < decided { None } else { pool::room(&looked.seen, policy, now) };
     let why = match () {
         () if policy.safe_mode || policy.max == 0 => Some(WaitReason::Paused),
@@ -228,10 +231,10 @@ fn told(plan: &Plan) -> Vec<Told> {
     };
     let decided = plan.decisions.iter().filter_map(|decision| match decision {
         Decision::Rent { reason } => Some(tell("rent", None, reason)),
+        Decision::Resume { id, reason } => Some(tell("resume", Some(id), reason)),
+        Decision::Suspend { id, reason } => Some(tell("suspend", Some(id), reason)),
         Decision::Drain { id, reason } => Some(tell("drain", Some(id), reason)),
         Decision::Stop { id, reason } => Some(tell("stop", Some(id), reason)),
-        Decision::Suspend { id, reason } => Some(tell("suspend", Some(id), reason)),
-        Decision::Resume { id, reason } => Some(tell("resume", Some(id), reason)),
         Decision::Destroy { id, reason } => Some(tell("destroy", Some(id), reason)),
         // That it stays needs no reason.
         Decision::Cover { .. } => None,
@@ -267,6 +270,8 @@ mod charges_tests;
 mod host_faults_tests;
 #[cfg(test)]
 mod hosts_tests;
+#[cfg(test)]
+mod keep_tests;
 #[cfg(test)]
 mod leaving_tests;
 #[cfg(test)]

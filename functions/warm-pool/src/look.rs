@@ -5,7 +5,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::kinds;
 use kiln_core::pool::budget::{Deadlines, Rate, windows};
 use kiln_core::pool::offers::Learned;
-use kiln_core::pool::{Demand, Observation, Seen};
+use kiln_core::pool::{Demand, Observation, Policy, Seen};
 use kiln_core::time::{Millis, seconds};
 use kiln_core::timing::Timings;
 use kiln_http::App;
@@ -25,7 +25,15 @@ pub(crate) struct Looked {
 
 /// `listed`: whether a provider that rents has said what exists there; without that nothing is rented. `woken_for`: the kind of a job that has just
 /// come, which the index may not have yet.
-pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &mut RunState, listed: bool, woken_for: Option<&str>) -> Looked {
+pub(crate) async fn look(
+    app: &App,
+    providers: &Providers,
+    fleet: &Fleet,
+    policy: &Policy,
+    run: &mut RunState,
+    listed: bool,
+    woken_for: Option<&str>,
+) -> Looked {
     let now = app.now();
     let depth = match app.table().unfinished(now).await {
         Ok((mut depth, _)) => {
@@ -52,7 +60,14 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         came = run.arrivals.look(succeeded + depth.unfinished(), now);
     }
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
-    let instances: Vec<Seen> = fleet.instances.iter().map(|instance| see(instance, depth.as_ref(), app.settings().boot_s, now)).collect();
+    // One that is kept is to be of use for a while when it runs again.
+    let lives = |instance: &Instance, life: Millis| now + deadlines(app).first_ms() < instance.instance_id.time() + life;
+    let keeps = |instance: &Instance| {
+        let kept = providers.keeps(&instance.provider).filter(|_| policy.keep_stopped && instance.disk_microusd_per_hour.is_some());
+        kept.is_some_and(|keeps| lives(instance, keeps.life))
+    };
+    let see = |instance: &Instance| Seen { keeps: keeps(instance), ..see(instance, depth.as_ref(), app.settings().boot_s, now) };
+    let instances: Vec<Seen> = fleet.instances.iter().map(see).collect();
     let useful = useful(app, depth.as_ref()).await;
     run.learn(&fleet.instances, now);
     // A word that is lost, or two, are no silence.
@@ -65,7 +80,7 @@ pub(crate) async fn look(app: &App, providers: &Providers, fleet: &Fleet, run: &
         useful,
         committed,
         boot_ms: run.boots.slowest().unwrap_or_else(|| providers.usual_boot()),
-        resume_ms: None,
+        resume_ms: providers.usual_resume().filter(|_| policy.keep_stopped).map(|usual| run.resumes.slowest().unwrap_or(usual)),
         history: run.history.clone(),
         lost_after_s,
         deadlines: deadlines(app),
@@ -145,6 +160,8 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
     // By its slot, which the job's own transactions fill and empty, and not by its word.
     let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Loading | Stage::Ready | Stage::Busy);
     let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
+    // Nothing is to be heard of one that is stopped, nor of one that ends to be; whoever asked for that sees that it doesn't last.
+    let rests = instance.stage == Stage::Stopped || instance.rests && instance.slot().is_none();
     Seen {
         id: instance.instance_id.clone(),
         stage: match instance.stage {
@@ -157,19 +174,23 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
             stage => stage,
         },
         since: instance.idle_since.max(instance.ready_at.unwrap_or(0)),
-        heard_at: if booting { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
+        heard_at: if booting || rests { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
         // A worker that begins again has a boot's time for it, too: it may speak and never be ready.
         boot_by: match instance.ready_at {
+            None if instance.stage == Stage::Stopped => Millis::MAX,
+            // One that was kept stopped and speaks again has a whole boot's time to be ready.
+            None if instance.resumed_at.is_some() && instance.heartbeat_at.is_some() => instance.requested_at + seconds(boot_s),
             None => instance.boot_expires_at,
             Some(_) => instance.loading_since.map_or(Millis::MAX, |since| since + seconds(boot_s)),
         },
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
+        keeps: false,
+        resumes: instance.resumed_at.is_some() && instance.ready_at.is_none(),
         leased_to: instance.lease.as_ref().map(|lease| lease.until),
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
         interruptible: instance.interruptible,
         taken_away: instance.taken_at.is_some(),
-        keeps: false,
     }
 }

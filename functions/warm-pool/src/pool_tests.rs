@@ -77,6 +77,12 @@ impl World {
         self.vast = Providers::new(vec![Box::new(vast)]);
     }
 
+    /// From now on machines are said to give themselves back after so many seconds.
+    pub(crate) fn lives_for(&mut self, max_life_s: u64) {
+        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s };
+        self.vast = Providers::new(vec![Box::new(Vast::new(&self.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
+    }
+
     /// Method and status of all requests that came since the `n`th, and how many there are.
     pub(crate) async fn came(&self, n: usize) -> Vec<(String, u64)> {
         let seen = self.control(Method::GET, "requests", Value::Null).await;

@@ -16,6 +16,19 @@ pub struct Machine {
     pub running: bool,
     /// It doesn't run since it was taken away for somebody who pays more, by the provider's word.
     pub taken: bool,
+    /// It is stopped, and its disk is there, by the provider's word.
+    pub stopped: bool,
+}
+
+/// How machines are kept stopped at a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// From the start of one to ready, as long as none was measured.
+    pub usual: Millis,
+    /// One whose worker has not spoken so long after its start never will: somebody else has its GPU.
+    pub most: Millis,
+    /// So long after it was first asked for a machine gives itself back, the time that it was stopped included.
+    pub life: Millis,
 }
 
 /// What a machine cost on one day, as its provider charges it.
@@ -89,6 +102,10 @@ pub trait Provider: Send + Sync {
     fn usual_boot(&self) -> Millis {
         seconds(180)
     }
+    /// How machines are kept stopped there; `None` where they never are.
+    fn keeps(&self) -> Option<Keeps> {
+        None
+    }
     /// What can be rented now; nothing where there is no choice ([`Provider::own`]).
     async fn offers(&self, policy: &Policy) -> anyhow::Result<Vec<Offer>>;
     /// All machines that exist, ours or not; an error where the list is not whole.
@@ -105,6 +122,10 @@ pub trait Provider: Send + Sync {
     /// What each machine of the account, ours or not, cost on the day (UTC) that began at `day`; `None` where it can't be asked.
     async fn charges(&self, _day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         Ok(None)
+    }
+    /// Has a machine run again that is kept stopped. May be asked again; that it is done is no promise that its GPU is free.
+    async fn start(&self, _provider_id: &str) -> anyhow::Result<()> {
+        anyhow::bail!("{} keeps no machines stopped", self.name())
     }
     /// How long an order takes at most until it is answered, or known not to be.
     fn order_takes(&self) -> Duration {

@@ -4,7 +4,7 @@
 //! was rented from it, as long as its key is there.
 
 use crate::ec2::{self, Ec2};
-use crate::provider::{Charge, Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Keeps, Machine, NotMade, Order, Provider};
 use crate::vast::{self, Vast, Wanted};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
@@ -70,6 +70,20 @@ impl Providers {
     /// What a boot takes, as long as none was measured: the longest of those that rent.
     pub(crate) fn usual_boot(&self) -> Millis {
         self.all().filter(|provider| provider.rents()).map(Provider::usual_boot).max().unwrap_or(seconds(180))
+    }
+
+    /// What a start of a machine that is kept stopped takes, as long as none was measured: the longest of those that keep any; `None` where none does.
+    pub(crate) fn usual_resume(&self) -> Option<Millis> {
+        self.keep().map(|keeps| keeps.usual).max()
+    }
+
+    fn keep(&self) -> impl Iterator<Item = Keeps> {
+        self.all().filter(|provider| provider.rents()).filter_map(Provider::keeps)
+    }
+
+    /// How its provider keeps such a machine; `None` where it is no longer rented from.
+    pub(crate) fn keeps(&self, provider: &str) -> Option<Keeps> {
+        self.of(provider).filter(|provider| provider.rents()).and_then(Provider::keeps)
     }
 
     /// Whether all of them are the operator's own.

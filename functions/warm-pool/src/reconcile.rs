@@ -3,7 +3,7 @@
 //! Promises (invariant 8): what doesn't carry this table's label is never acted on; what carries it and is unknown to us is destroyed; what is known
 //! to us and not listed is closed, for a provider whose list is not this process's own only when two whole lists a minute apart lack it, two minutes
 //! where it is not known whether it was made, and it is gone by its id too; one that is there by its id is as one that is listed. One that has ended
-//! at the provider and is still listed is destroyed: it may cost.
+//! at the provider and is still listed is destroyed: it may cost; one that is stopped and is to be kept stands.
 
 use crate::Providers;
 use crate::deadline::{Deadline, within};
@@ -19,6 +19,9 @@ use std::time::Instant;
 const GONE_AFTER: Millis = seconds(60);
 /// The same for an order whose answer was lost.
 const NEVER_MADE_AFTER: Millis = seconds(120);
+
+/// One that is listed as stopped so long after its start, when the next look comes, waits for a GPU that somebody else has.
+const STARTS_WITHIN: Millis = seconds(25);
 
 /// Two looks: one that was taken away spoke so shortly before it was first missed.
 const HEARD_WITHIN: Millis = seconds(120);
@@ -38,12 +41,15 @@ pub(crate) struct Found<'a> {
     pub taken: u32,
     /// Hosts that none is to be rented of, until when, and why.
     pub left: Vec<(String, Millis, &'static str)>,
+    /// What was asked for again and is still stopped: the word to its provider may have been lost.
+    pub to_start: Vec<(&'a dyn Provider, String)>,
 }
 
 impl Found<'_> {
     /// It has ended by itself, or was ended there, before it could do anything: the next one of that host would do the same.
     fn ended(&mut self, provider: &dyn Provider, instance: &Instance, now: Millis) {
-        let by_itself = instance.provider_id.is_some() && instance.ready_at.is_none() && !instance.was_asked_to_go() && instance.stage != Stage::Lost;
+        let begins = instance.ready_at.is_none() && instance.stage != Stage::Stopped && instance.resumed_at.is_none();
+        let by_itself = instance.provider_id.is_some() && begins && !instance.was_asked_to_go() && instance.stage != Stage::Lost;
         if by_itself && !provider.own() {
             tracing::warn!(instance_id = %instance.instance_id, host = instance.host, "a machine has ended before it was ready: its host is left");
             self.left.push((instance.avoided_as().to_owned(), now + left_for(provider), ENDED_BEFORE_READY));
@@ -125,7 +131,19 @@ pub(crate) async fn reconcile<'a>(
                 app.table().is_missing(&instance.instance_id, None).await?;
                 instance.missing_since = None;
             }
+            if instance.stage == Stage::Stopped && now - instance.requested_at >= GONE_AFTER {
+                tracing::error!(instance_id = %instance.instance_id, "a machine that is kept stopped runs, and nobody of ours asked for it; it is destroyed");
+                app.table().revoke(&instance.instance_id).await?;
+                instance.stage = Stage::Lost;
+                found.unwanted.push((provider, machine.provider_id.clone()));
+            }
             remain.push(instance);
+            continue;
+        }
+        if let Some(machine) = listed
+            && let Some(stands) = stands(app, provider, &instance, machine, now, found).await?
+        {
+            remain.push(stands);
             continue;
         }
         if let Some(ended) = listed {
@@ -190,6 +208,41 @@ pub(crate) async fn reconcile<'a>(
         }
     }
     Ok(remain)
+}
+
+/// One that doesn't run and is wanted so: it is kept stopped, has just been stopped to be kept, or is on its way back. `None` where it has ended.
+async fn stands<'a>(
+    app: &App,
+    provider: &'a dyn Provider,
+    instance: &Instance,
+    machine: &Machine,
+    now: Millis,
+    found: &mut Found<'a>,
+) -> anyhow::Result<Option<Instance>> {
+    if machine.stopped && instance.rests && instance.stage != Stage::Lost {
+        let stopped = app.table().stopped(instance, now).await?;
+        if stopped.is_some() {
+            tracing::info!(instance_id = %instance.instance_id, "a machine is kept stopped");
+        }
+        return Ok(stopped);
+    }
+    let comes_back = instance.stage == Stage::Requested && instance.resumed_at.is_some();
+    if comes_back && now - instance.requested_at >= STARTS_WITHIN {
+        // It is replaced at once; there is nothing to blame its host for.
+        tracing::warn!(instance_id = %instance.instance_id, "a machine that was kept stopped does not start; it is given back");
+        app.table().revoke(&instance.instance_id).await?;
+        found.unwanted.push((provider, machine.provider_id.clone()));
+        return Ok(Some(Instance { stage: Stage::Lost, ..instance.clone() }));
+    }
+    if comes_back {
+        found.to_start.push((provider, machine.provider_id.clone()));
+    } else if !(machine.stopped && instance.stage == Stage::Stopped) {
+        return Ok(None);
+    }
+    if instance.missing_since.is_some() {
+        app.table().is_missing(&instance.instance_id, None).await?;
+    }
+    Ok(Some(Instance { missing_since: None, ..instance.clone() }))
 }
 
 /// Nobody asked it to end, and it was of use: somebody else may have it now. What ended before that is no word about its market.

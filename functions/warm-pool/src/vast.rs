@@ -5,7 +5,7 @@
 //! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
 //! address and on no machine. What an order says to the machine is [`Vast::order`], and infra/vast/README.md tells what the machine does with it.
 
-use crate::provider::{Charge, Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Keeps, Machine, NotMade, Order, Provider};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use kiln_core::pool::Policy;
@@ -43,6 +43,10 @@ const MOST_TRAFFIC: f64 = 0.20;
 const MOST_AT_ONCE: usize = 100;
 /// Calls that destroy several, before each is destroyed by itself.
 const ROUNDS: usize = 3;
+/// A stopped machine whose host has its GPU free starts within seconds; then its worker loads what its disk has.
+const RESUME_USUAL: Millis = seconds(30);
+/// One that has not spoken by then waits for a GPU that somebody else has, it may be for ever.
+const RESUME_MOST: Millis = seconds(90);
 /// Longest entry of `env`, name and value together.
 const MOST_ENTRY: usize = 256;
 
@@ -204,9 +208,10 @@ struct Found {
     gpu_name: Option<String>,
     #[serde(default)]
     dph_total: Option<f64>,
-    /// The least bid, in dollars an hour, and in a search for bids what the disk costs beside it.
+    /// The least bid, in dollars an hour.
     #[serde(default)]
     min_bid: Option<f64>,
+    /// What the disk costs by the hour: within `dph_total`, and beside a bid.
     #[serde(default)]
     storage_total_cost: Option<f64>,
     #[serde(default)]
@@ -385,6 +390,19 @@ impl Provider for Vast {
         }
     }
 
+    fn keeps(&self) -> Option<Keeps> {
+        self.rents.then(|| Keeps { usual: RESUME_USUAL, most: RESUME_MOST, life: seconds(self.wanted.max_life_s) })
+    }
+
+    async fn start(&self, provider_id: &str) -> anyhow::Result<()> {
+        let id: u64 = provider_id.parse().context("no id of a machine")?;
+        let answer = self.again(Method::PUT, &format!("/api/v0/instances/{id}/"), &[], Some(&json!({ "state": "running" }))).await?;
+        if !answer.done() {
+            bail!("machine {id} could not be started: {}", answer.why());
+        }
+        Ok(())
+    }
+
     async fn charges(&self, day: Millis) -> anyhow::Result<Option<Vec<Charge>>> {
         let begins = day / 1000;
         let filter = json!({ "day": { "gte": begins, "lte": begins }, "type": { "in": ["instance"] } }).to_string();
@@ -538,6 +556,7 @@ impl Vast {
             speed: found.dlperf.unwrap_or(0.0).max(0.0),
             interruptible: bid,
             bid_microusd_per_hour,
+            disk_microusd_per_hour: found.storage_total_cost.filter(|cost| cost.is_finite() && *cost > 0.0).map(|cost| (cost.min(100.0) * 1e6).ceil() as i64),
         })
     }
 }
@@ -547,9 +566,9 @@ impl From<Listed> for Machine {
         let actual = listed.actual_status.as_deref();
         let stopped = actual == Some("stopped") || listed.intended_status.as_deref() == Some("stopped");
         let ended = stopped || matches!(actual, Some("exited" | "destroyed" | "terminated"));
-        // We stop none. A container that has ended by itself has exited.
+        // Of those that may be taken we stop none. A container that has ended by itself has exited.
         let taken = stopped && actual != Some("exited");
-        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken }
+        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken, stopped }
     }
 }
 

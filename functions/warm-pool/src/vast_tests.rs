@@ -95,7 +95,7 @@ async fn a_machine_is_found_rented_listed_and_given_back() {
     let order = order(1, Some(offers[0].clone()));
     let id = vast.create(&order).await.unwrap();
     let listed = vast.list().await.unwrap();
-    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true, taken: false }]);
+    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true, taken: false, stopped: false }]);
     vast.destroy(&id).await.unwrap();
     assert_eq!(vast.list().await.unwrap(), []);
     // What is gone is gone.
@@ -243,7 +243,7 @@ async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
     assert_eq!(shop.exist().await[0]["is_bid"], true);
     // Somebody pays more: it has ended, and is listed all the same.
     shop.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
-    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false, taken: true }]);
+    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false, taken: true, stopped: true }]);
 }
 
 #[tokio::test]

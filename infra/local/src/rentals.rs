@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::failure::{Failure, Reason};
 use crate::secrets::random;
 use crate::workers;
+use anyhow::Context;
 use kiln_vast_stand_in as stand_in;
 use std::collections::BTreeMap;
+use std::path::Path;
 use tracing::warn;
 
 /// How the system reaches who rents machines.
@@ -63,13 +65,18 @@ impl Rentals {
         key.map(|key| ("vast-api-key".to_owned(), key)).into_iter().collect()
     }
 
-    /// Starts the stand-in, if it is one; gives a line that says where it is and how it is driven.
-    pub fn serve(self, settings: &workers::Settings) -> anyhow::Result<Option<String>> {
+    /// Starts the stand-in, if it is one; gives a line that says where it is and how it is driven. In `disks` its machines have theirs.
+    pub fn serve(self, settings: &workers::Settings, disks: &Path) -> anyhow::Result<Option<String>> {
         let Self::Play(play) = self else { return Ok(None) };
         let Play { listener, base, key } = *play;
         let mut config = stand_in::Config::new(&key);
         if let Ok(program) = &settings.program {
             let mut command = stand_in::MachineCommand::new(format!("{} --rented vast", workers::shell_command(program, settings, &[("VAST_URL", &base)])));
+            // Those of an earlier start: their machines are gone with it.
+            match std::fs::remove_dir_all(disks) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("the play machines' disks"),
+                _ => command.disks = Some(std::path::absolute(disks)?),
+            }
             command.grace_ms = (settings.drain + workers::GRACE).as_millis() as u64;
             config.machine_command = Some(command);
         }

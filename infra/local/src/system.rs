@@ -203,7 +203,7 @@ async fn serve(prepared: &Prepared, standin: &mut Option<StandIn>, mut stop: wat
         most: config.local_workers,
     };
     // Before the first run of the pool may ask it.
-    let machines = rentals.serve(&settings).map_err(|error| Failure::new(Reason::Unexpected, format!("play machines: {error:#}")))?;
+    let machines = rentals.serve(&settings, &data.join("machines")).map_err(|error| Failure::new(Reason::Unexpected, format!("play machines: {error:#}")))?;
     let workers = Workers::new(settings);
     let linked = link(&functions, &workers).await?;
     invocations.serve(linked.scheduled.values().cloned()).map_err(|error| Failure::new(Reason::Unexpected, format!("invocations: {error:#}")))?;

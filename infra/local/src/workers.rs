@@ -176,10 +176,12 @@ impl Workers {
 /// A line for a shell that becomes a worker with what we give each of ours, and `more`; its token and our address are the machine's.
 pub fn shell_command(program: &Path, settings: &Settings, more: &[(&str, &str)]) -> String {
     let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-    let ours = [("KILN_MODELS_DIR".to_owned(), settings.models.display().to_string()), ("KILN_DRAIN_S".to_owned(), settings.drain.as_secs().to_string())];
+    // Whatever folder the shell is in.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let ours = [("KILN_MODELS_DIR".to_owned(), absolute(&settings.models)), ("KILN_DRAIN_S".to_owned(), settings.drain.as_secs().to_string())];
     let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let variables = inherited.chain(ours).chain(more).map(|(name, value)| format!("{name}={} ", quoted(&value))).collect::<String>();
-    format!("exec env {variables}{}", quoted(&program.display().to_string()))
+    format!("exec env {variables}{}", quoted(&absolute(program)))
 }
 
 /// One word of a shell, whatever is in it.

@@ -4,6 +4,7 @@
 //! and the sums are one transaction; settled anew with other numbers, the sums follow. What was charged less is shown and not given back: a
 //! list that is not complete yet would let the budget be passed.
 
+use crate::rent::KEPT_S;
 use crate::rent::adding;
 use crate::table::{Expr, Parts, Table, Written, absent, from_item, n, to_item};
 use crate::{Error, keys};
@@ -11,8 +12,6 @@ use kiln_core::pool::budget::windows;
 use kiln_core::time::{Millis, rfc3339};
 use serde::{Deserialize, Serialize};
 
-/// For how long a row is kept: thirteen months, in seconds.
-const KEPT_S: i64 = 400 * 86_400;
 /// Times that a row that moves is read again.
 const TRIES: usize = 4;
 

@@ -33,6 +33,8 @@ pub struct Instance {
     pub offered_as: Option<String>,
     pub trusted: bool,
     pub stage: Stage,
+    /// When it was asked for. One that is kept stopped begins anew in the books with each stretch: then since when it is stopped, or was asked for
+    /// again.
     pub requested_at: Millis,
     /// What its worker is at while it is loading, in the worker's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +76,7 @@ pub struct Instance {
     /// When its worker first registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<Millis>,
-    /// When it was first ready for work.
+    /// When it was first ready for work since it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Millis>,
     /// When it took the first job since it was last told idle.
@@ -86,6 +88,21 @@ pub struct Instance {
     /// What it costs; nothing where it is the operator's own.
     #[serde(default)]
     pub rate: Rate,
+    /// What it would cost by the hour while it is kept stopped; absent where it is never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_microusd_per_hour: Option<i64>,
+    /// It is drained to be kept stopped, and not given back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
+    /// What one that is stopped costs when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_for: Option<Rate>,
+    /// The hash of the token of one that is stopped, which works again when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleeping_hash: Option<String>,
+    /// When one that was stopped was last asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Millis>,
     /// Until when its cost is reserved (`Table::cover`).
     #[serde(default)]
     pub covered_to: Millis,
@@ -144,6 +161,12 @@ impl Instance {
         self.drain && (self.leaves_at.is_none() || self.leaves_at != self.drained_at)
     }
 
+    /// When what it is at has ended, that is believed to have at `at`: never before what was told of it, and after the end of the life before it.
+    pub(crate) fn end(&self, at: Millis) -> Millis {
+        let goes_on = self.runs_for.is_some() || self.resumed_at.is_some();
+        end(&self.life(), self.told, at.max(self.requested_at + Millis::from(goes_on)))
+    }
+
     /// What its usage events are made from.
     pub fn life(&self) -> Life {
         let &Self { rate, requested_at, registered_at, ready_at, busy_since, drained_at, .. } = self;
@@ -182,7 +205,7 @@ impl PoolState {
 /// One thing that a run decided or left undone, and why, for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// `rent`, `drain`, `stop`, `destroy`, or `none` where nothing was done.
+    /// `rent`, `resume`, `drain`, `suspend`, `stop`, `destroy`, or `none` where nothing was done.
     pub what: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
@@ -226,6 +249,9 @@ pub struct RunState {
     pub arrivals: Arrivals,
     #[serde(default)]
     pub boots: Boots,
+    /// The same of machines that were kept stopped.
+    #[serde(default)]
+    pub resumes: Boots,
     #[serde(flatten)]
     pub history: History,
     /// Hosts that did not boot, fell silent or failed what others did, and until when none is rented of them.
@@ -287,7 +313,9 @@ impl RunState {
     /// Remembers what boots took, measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
     /// what a GPU is compared by is how long it takes for the same jobs.
     pub fn learn(&mut self, instances: &[Instance], now: Millis) {
-        self.boots.look(instances.iter().filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
+        let took = |resumed: bool| instances.iter().filter(move |instance| instance.resumed_at.is_some() == resumed);
+        self.boots.look(took(false).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
+        self.resumes.look(took(true).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
         self.avoid.retain(|_, until| *until > now);
         while self.avoid.len() > MOST_LEARNED {
             self.avoid.pop_first();
@@ -345,6 +373,9 @@ impl Fleet {
         }
     }
 }
+
+/// It is to finish and go; that it was to be kept stopped holds no more.
+pub(crate) const FINISH: &str = "SET drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE rests";
 
 /// Holds exactly this attempt.
 pub(crate) fn holds(job: &JobId, attempt: u32) -> Expr {
@@ -468,7 +499,7 @@ impl Table {
     /// Asks the worker, by its next heartbeat, to take no more work and leave.
     pub async fn drain(&self, id: &InstanceId, now: Millis) -> Result<(), Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let update = Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)").value("yes", AttributeValue::Bool(true)).value("now", n(now));
+        let update = Expr::new(FINISH).value("yes", AttributeValue::Bool(true)).value("now", n(now));
         self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await?;
         Ok(())
     }
@@ -492,7 +523,7 @@ impl Table {
     /// Asks a worker that has no attempt to leave; `false` where it has one by now, or is gone.
     pub async fn drain_idle(&self, id: &InstanceId, now: Millis) -> Result<bool, Error> {
         use aws_sdk_dynamodb::types::AttributeValue;
-        let update = Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)").value("yes", AttributeValue::Bool(true)).value("now", n(now));
+        let update = Expr::new(FINISH).value("yes", AttributeValue::Bool(true)).value("now", n(now));
         let idle = Expr::new("attribute_exists(pk) AND attribute_not_exists(slot_job) AND (attribute_not_exists(lease) OR lease.#until <= :now)").name("until");
         Ok(self.update(&keys::instance(id), update, Some(idle)).await?.is_some())
     }
@@ -502,7 +533,7 @@ impl Table {
     pub async fn forget_instance(&self, instance: &Instance, ended_at: Millis) -> Result<bool, Error> {
         let mut parts = Parts::default();
         let mut there = Expr::new("attribute_exists(pk)");
-        let ended_at = end(&instance.life(), instance.told, ended_at);
+        let ended_at = instance.end(ended_at);
         if instance.rate != Rate::default() {
             there = crate::usage::told_as_read(there.and("covered_to = :to").value("to", n(instance.covered_to)), instance);
         }
@@ -513,7 +544,7 @@ impl Table {
         }
         self.add_given_back(&mut parts, instance, ended_at)?;
         if instance.rate != Rate::default() {
-            self.add_gone(&mut parts, instance, ended_at)?;
+            self.add_gone(&mut parts, instance, ended_at, false)?;
             self.add_usage(&mut parts, instance, &ended(&instance.life(), instance.told, ended_at))?;
         }
         Ok(matches!(self.transact(parts).await?, Written::Done))
@@ -592,7 +623,7 @@ impl Table {
     /// Ends an instance at once: neither of its tokens works any more.
     pub async fn revoke(&self, id: &InstanceId) -> Result<bool, Error> {
         let mut parts = Parts::default();
-        let update = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
+        let update = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash, sleeping_hash, rests").value("lost", s(Stage::Lost.as_str()));
         self.add_update(&mut parts, &keys::instance(id), update, Some(Expr::new("attribute_exists(pk)")))?;
         Ok(matches!(self.transact(parts).await?, Written::Done))
     }

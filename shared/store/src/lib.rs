@@ -27,6 +27,7 @@ mod payments;
 mod profile;
 mod queues;
 mod rent;
+mod rest;
 mod room;
 mod secrets;
 mod shares;

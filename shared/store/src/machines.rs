@@ -3,7 +3,8 @@
 //!
 //! Promises: a machine has one claim at a time; a claim ends by itself; the record is written once, in the transaction that forgets the machine.
 
-use crate::fleet::{Instance, Lease};
+use crate::fleet::{FINISH, Instance, Lease};
+use crate::rent::KEPT_S;
 use crate::table::{Expr, Parts, Sorted, Table, Written, absent, from_item, n, s, to_item};
 use crate::{Audit, Error, keys};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -12,9 +13,6 @@ use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::cost_until;
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
-
-/// For how long a machine's record is kept: thirteen months, in seconds.
-const KEPT_S: i64 = 400 * 86_400;
 
 /// A machine that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,10 +42,16 @@ pub struct Gone {
     #[serde(default)]
     pub microusd_once: i64,
     pub cost_microusd: i64,
+    /// It was kept stopped for this time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// The machine stayed: it was stopped and kept, or started again, and this is what it was until then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
 }
 
 impl Gone {
-    pub(crate) fn of(instance: &Instance, ended_at: Millis) -> Self {
+    pub(crate) fn of(instance: &Instance, ended_at: Millis, stays: bool) -> Self {
         let ended_at = ended_at.max(instance.requested_at);
         let runs = || instance.timings.0.values().map(|times| &times.run);
         Self {
@@ -66,6 +70,8 @@ impl Gone {
             microusd_per_hour: instance.rate.microusd_per_hour,
             microusd_once: instance.rate.microusd_once,
             cost_microusd: cost_until(instance.rate, instance.requested_at, ended_at),
+            stopped: instance.runs_for.is_some(),
+            stays,
         }
     }
 }
@@ -79,6 +85,8 @@ pub enum NoClaim {
     Claimed,
     /// It is on its way out.
     Leaving,
+    /// It is kept stopped.
+    Stopped,
 }
 
 impl Table {
@@ -94,6 +102,7 @@ impl Table {
             Written::Refused(refused) => Err(match refused.found(Some(part)).cloned().map(from_item::<Instance>).transpose()? {
                 None => NoClaim::Gone,
                 Some(instance) if instance.drain || instance.stage == Stage::Lost => NoClaim::Leaving,
+                Some(instance) if instance.stage == Stage::Stopped => NoClaim::Stopped,
                 Some(_) => NoClaim::Claimed,
             }),
         })
@@ -112,9 +121,11 @@ impl Table {
     pub async fn send_away(&self, id: &InstanceId, at_once: bool, now: Millis, audit: &Audit) -> Result<Result<(), NoClaim>, Error> {
         let mut parts = Parts::default();
         let change = match at_once {
-            true => Expr::new("SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE token_hash, boot_hash")
-                .value("lost", s(Stage::Lost.as_str())),
-            false => Expr::new("SET drain = :yes, drained_at = if_not_exists(drained_at, :now)"),
+            true => {
+                Expr::new("SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE token_hash, boot_hash, sleeping_hash, rests")
+                    .value("lost", s(Stage::Lost.as_str()))
+            }
+            false => Expr::new(FINISH),
         };
         let change = change.value("yes", AttributeValue::Bool(true)).value("now", n(now));
         let free = Expr::new("attribute_exists(pk) AND (attribute_not_exists(lease) OR lease.#until <= :now)").name("until");
@@ -127,15 +138,15 @@ impl Table {
         })
     }
 
-    /// The part that records a machine as gone.
-    pub(crate) fn add_gone(&self, parts: &mut Parts, instance: &Instance, ended_at: Millis) -> Result<(), Error> {
+    /// The part that records a machine as gone, or what it was until now where it stays.
+    pub(crate) fn add_gone(&self, parts: &mut Parts, instance: &Instance, ended_at: Millis, stays: bool) -> Result<(), Error> {
         #[derive(Serialize)]
         struct Row {
             #[serde(flatten)]
             gone: Gone,
             ttl: i64,
         }
-        let gone = Gone::of(instance, ended_at);
+        let gone = Gone::of(instance, ended_at, stays);
         let key = keys::gone(gone.ended_at, &gone.instance_id);
         let row = Row { ttl: gone.ended_at / 1000 + KEPT_S, gone };
         self.add_put(parts, to_item(&key, &row)?, Some(absent())).map(drop)
@@ -163,6 +174,6 @@ impl Table {
 }
 
 fn stays() -> Expr {
-    let expr = Expr::new("attribute_exists(pk) AND drain = :no AND stage <> :lost");
-    expr.value("no", AttributeValue::Bool(false)).value("lost", s(Stage::Lost.as_str()))
+    let expr = Expr::new("attribute_exists(pk) AND drain = :no AND NOT stage IN (:lost, :stopped)").value("no", AttributeValue::Bool(false));
+    expr.value("lost", s(Stage::Lost.as_str())).value("stopped", s(Stage::Stopped.as_str()))
 }

@@ -14,8 +14,8 @@ use kiln_core::time::{Millis, seconds};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// For how long what a window cost is kept after it began: thirteen months, in seconds.
-const KEPT_S: i64 = 400 * 86_400;
+/// For how long what machines cost is kept, by window, by day, by machine and by phase: thirteen months, in seconds.
+pub(crate) const KEPT_S: i64 = 400 * 86_400;
 
 /// Why nothing was reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl Table {
         let turn = self.add_check(&mut parts, &keys::run(&instance.pool), Expr::new("epoch = :epoch").value("epoch", n(epoch)))?;
         let first = self.add_put(&mut parts, to_item(&keys::instance(&instance.instance_id), &instance.clone().begun())?, Some(absent()))?;
         self.add_usage(&mut parts, instance, &crate::usage::begun(instance))?;
-        self.reserve(parts, first, Some(turn), instance, instance.requested_at, instance.covered_to, policy).await
+        let whole = shares(instance.rate, instance.requested_at, instance.requested_at, instance.covered_to);
+        self.reserve(parts, first, Some(turn), whole, instance.requested_at, policy).await
     }
 
     /// Covers an instance that was read until `to`.
@@ -64,7 +65,8 @@ impl Table {
             .value("from", n(instance.covered_to))
             .value("no", aws_sdk_dynamodb::types::AttributeValue::Bool(false));
         let first = self.add_update(&mut parts, &keys::instance(&instance.instance_id), further, Some(as_read))?;
-        self.reserve(parts, first, None, instance, instance.covered_to, to, policy).await
+        let further = shares(instance.rate, instance.requested_at, instance.covered_to, to);
+        self.reserve(parts, first, None, further, instance.covered_to, policy).await
     }
 
     /// Commits what an instance costs until `to` whatever the budgets say: it costs that all the same. `false` where it is not what was read.
@@ -74,24 +76,23 @@ impl Table {
         let further = Expr::new("SET covered_to = :to").value("to", n(to));
         let first = self.add_update(&mut parts, &keys::instance(&instance.instance_id), further, Some(as_read))?;
         // What was not committed in time is committed late.
-        Ok(self.reserve(parts, first, None, instance, instance.covered_to, to, &Policy::default()).await?.is_ok())
+        let further = shares(instance.rate, instance.requested_at, instance.covered_to, to);
+        Ok(self.reserve(parts, first, None, further, instance.covered_to, &Policy::default()).await?.is_ok())
     }
 
-    /// With the part `first`, what the instance costs from `from` to `to`, in every window that has room for it.
-    #[allow(clippy::too_many_arguments)]
-    async fn reserve(
+    /// With the part `first`, what is added from `from` on, in every window that has room for it; what is taken away needs none.
+    pub(crate) async fn reserve(
         &self,
         mut parts: Parts,
         first: usize,
         turn: Option<usize>,
-        instance: &Instance,
+        shares: BTreeMap<Window, i64>,
         from: Millis,
-        to: Millis,
         policy: &Policy,
     ) -> Result<Result<(), NoCover>, Error> {
         let mut windows = Vec::new();
-        for (window, share) in shares(instance.rate, instance.requested_at, from, to).into_iter().filter(|(_, share)| *share > 0) {
-            let room = window.budget(policy).map(|budget| match budget - share {
+        for (window, share) in shares.into_iter().filter(|(_, share)| *share != 0) {
+            let room = window.budget(policy).filter(|_| share > 0).map(|budget| match budget - share {
                 // An item that isn't there would pass any condition on its number.
                 room if room < 0 => absent().and("attribute_exists(pk)"),
                 room => Expr::new("(attribute_not_exists(committed) OR committed <= :room)").value("room", n(room)),

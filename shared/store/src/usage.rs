@@ -4,6 +4,7 @@
 //! whoever tells it; those of a machine that is gone are complete, since its last ones are in the transaction that forgets it.
 
 use crate::fleet::Instance;
+use crate::rent::KEPT_S;
 use crate::table::{Expr, Parts, Sorted, Table, Written, absent, n, to_item};
 use crate::{Error, keys};
 use kiln_core::ids::InstanceId;
@@ -12,8 +13,6 @@ use kiln_core::pool::usage::{self, Change, Phase};
 use kiln_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
-/// For how long a row is kept: thirteen months, in seconds.
-const KEPT_S: i64 = 400 * 86_400;
 /// Rows that a page for one machine looks at.
 const FILTER_ROWS: u32 = 1_000;
 

@@ -788,5 +788,6 @@ fn see(record: &Record, world: &World, keeps: bool) -> Seen {
         interruptible: world.hosts[record.host as usize].interruptible,
         taken_away: false,
         keeps: keeps && world.keeps(record.host),
+        resumes: false,
     }
 }

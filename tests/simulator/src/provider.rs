@@ -76,6 +76,7 @@ impl World {
             speed: 100.0,
             interruptible: host.interruptible,
             bid_microusd_per_hour: host.interruptible.then_some(host.microusd_per_hour),
+            disk_microusd_per_hour: None,
         })
         .collect()
     }

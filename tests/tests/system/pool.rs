@@ -103,6 +103,43 @@ async fn words_that_make_no_sense_are_refused_by_their_field_and_change_nothing(
     Ok(())
 }
 
+/// By its worker's own end, its own key at the provider, and its own disk.
+#[tokio::test]
+async fn a_rented_machine_without_work_is_kept_stopped_and_does_the_next_job() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_VAST_STAND_IN", "1"), ("KILN_POOL_MAX", "1")]).await?;
+    let (operator, ada) = (Operator(system.client()), system.signed_in("ada@example.org").await?);
+    operator.ask(Method::PATCH, "", Some(json!({ "budget_day_microusd": 50_000_000, "interruptible": false }))).await?.expect(200)?;
+    // As much work as makes a machine worth its disk.
+    let mut jobs = Vec::new();
+    for _ in 0..6 {
+        jobs.push(ada.noop(2_500).await?);
+    }
+    for job in &jobs {
+        ensure!(ada.ended(job, SOON).await?["state"] == "succeeded");
+    }
+    let ran = operator.pool().await?["instances"][0].clone();
+    operator.ask(Method::PATCH, "", Some(json!({ "idle_shutdown_s": 1 }))).await?.expect(200)?;
+    let pool = operator.when("it to be stopped", |pool| pool["instances"][0]["stage"] == "stopped").await?;
+    let kept = &pool["instances"][0];
+    ensure!(kept["id"] == ran["id"] && kept["provider_id"] == ran["provider_id"] && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
+    let price = |machine: &Value| machine["microusd_per_hour"].as_i64().context("a price");
+    ensure!(price(kept)? > 0 && price(kept)? * 10 <= price(&ran)? && kept["boot_by"].is_null(), "{kept} {ran}");
+    operator.post("/leases", json!({ "instance_id": kept["id"], "minutes": 1 })).await?.problem(409, "instance_stopped", "")?;
+
+    operator.ask(Method::PATCH, "", Some(json!({ "idle_shutdown_s": 900 }))).await?.expect(200)?;
+    let job = ada.noop(1).await?;
+    ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
+    let again = operator.pool().await?["instances"][0].clone();
+    ensure!(again["id"] == ran["id"] && again["provider_id"] == ran["provider_id"] && price(&again)? == price(&ran)?, "{again} {ran}");
+    let records = operator.ask(Method::GET, "/history", None).await?.expect(200)?["items"].as_array().cloned().context("items")?;
+    let stretches: Vec<_> = records.iter().map(|record| (&record["stopped"], &record["stays"], record["jobs"].as_u64())).collect();
+    ensure!(stretches == [(&json!(true), &json!(true), Some(0)), (&json!(false), &json!(true), Some(6))], "{records:?}");
+    operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
+    operator.when("safe mode to end it", |pool| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "lost"))).await?;
+    ada.check_books().await?;
+    Ok(())
+}
+
 /// Everything but the money is real: the warm pool rents over the provider's API, the machine boots a worker by its token, the job is done there.
 #[tokio::test]
 async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> Result<()> {

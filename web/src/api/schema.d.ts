@@ -138,7 +138,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The rented machines that are gone, the last first: how long each was there, what it did, what it cost. Kept for thirteen months. */
+        /**
+         * The rented machines that are gone, the last first: how long each was there, what it did, what it cost. One that was kept stopped has a record for
+         *     each stretch. Kept for thirteen months.
+         */
         get: operations["get_admin_pool_history"];
         put?: never;
         post?: never;
@@ -1651,7 +1654,7 @@ export interface components {
             reason: string;
             text: string;
             /**
-             * @description `rent`, `drain`, `stop`, `destroy`, or `none` where something was left undone.
+             * @description `rent`, `resume`, `drain`, `suspend`, `stop`, `destroy`, or `none` where something was left undone.
              * @example rent
              */
             what: string;
@@ -1827,7 +1830,7 @@ export interface components {
              */
             deleted_at: string;
         };
-        /** @description A machine that is gone. */
+        /** @description A machine that is gone, or one stretch of a machine that was kept stopped meanwhile. */
         GoneView: {
             /** Format: int64 */
             cost_microusd: number;
@@ -1851,6 +1854,10 @@ export interface components {
             /** @description Null where it never was. */
             ready_at?: string | null;
             rented_at: string;
+            /** @description The machine stayed: at `ended_at` it was stopped and kept, or started again, and another record tells of that. */
+            stays: boolean;
+            /** @description It was kept stopped for this time, for what its disk costs; the GPU's seconds are 0 then. */
+            stopped: boolean;
             /**
              * Format: int64
              * @description Of them, spent on jobs that succeeded.
@@ -2007,7 +2014,7 @@ export interface components {
             lease?: components["schemas"]["LeaseView"] | null;
             /**
              * Format: int64
-             * @description GPU and disk; 0 where the machine is the operator's own.
+             * @description GPU and disk, or its disk alone while it is kept stopped; 0 where the machine is the operator's own.
              * @example 350000
              */
             microusd_per_hour: number;
@@ -2015,8 +2022,9 @@ export interface components {
             provider: string;
             /** @description Null while the provider has not answered. */
             provider_id?: string | null;
-            /** @description When it was first ready for work. */
+            /** @description When it was ready for work since then. */
             ready_at?: string | null;
+            /** @description When it was asked for; of one that is kept stopped since when, and of one that was, when it was asked for again. */
             requested_at: string;
             stage: components["schemas"]["Stage"];
         };
@@ -2641,6 +2649,10 @@ export interface components {
                 /** @description Null where it never was. */
                 ready_at?: string | null;
                 rented_at: string;
+                /** @description The machine stayed: at `ended_at` it was stopped and kept, or started again, and another record tells of that. */
+                stays: boolean;
+                /** @description It was kept stopped for this time, for what its disk costs; the GPU's seconds are 0 then. */
+                stopped: boolean;
                 /**
                  * Format: int64
                  * @description Of them, spent on jobs that succeeded.
@@ -2882,7 +2894,7 @@ export interface components {
          * @description What a machine is at.
          * @enum {string}
          */
-        Phase: "rented" | "booting" | "ready" | "busy" | "idle" | "drained" | "terminated";
+        Phase: "rented" | "booting" | "ready" | "busy" | "idle" | "drained" | "stopped" | "terminated";
         PlanChange: {
             /** @description True ends the plan with its period; false lets it go on after all. */
             cancel?: boolean | null;
@@ -2939,6 +2951,8 @@ export interface components {
             idle_shutdown_s: number;
             /** @description Whether machines are rented that may be taken away for somebody who pays more: they cost less, and a job that was on one begins anew. */
             interruptible?: boolean;
+            /** @description Whether machines without work are kept stopped where their provider bills little for them, so that they are soon there again. */
+            keep_stopped?: boolean;
             /** Format: int32 */
             max: number;
             /**
@@ -2998,6 +3012,11 @@ export interface components {
              * @default null
              */
             interruptible: boolean | null;
+            /**
+             * @description Whether machines without work are kept stopped where their provider bills little for them; false gives those back that are.
+             * @default null
+             */
+            keep_stopped: boolean | null;
             /**
              * Format: int32
              * @default null
@@ -4409,7 +4428,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is claimed already, or on its way out. */
+            /** @description It is claimed already, kept stopped, or on its way out. */
             409: {
                 headers: {
                     [name: string]: unknown;

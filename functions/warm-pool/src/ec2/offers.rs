@@ -93,6 +93,7 @@ impl Place<'_> {
             interruptible: spot.is_some(),
             // Its bid is in the id: the order says it as the most that is paid.
             bid_microusd_per_hour: None,
+            disk_microusd_per_hour: None,
         }
     }
 }

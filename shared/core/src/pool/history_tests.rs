@@ -26,6 +26,7 @@ fn machine(n: u128, stage: Stage, silent_s: u64) -> Seen {
         interruptible: false,
         taken_away: false,
         keeps: false,
+        resumes: false,
     }
 }
 

@@ -26,6 +26,20 @@ pub struct Offer {
     pub interruptible: bool,
     /// What is bid for its GPU by the hour, where the provider wants a bid for such a one; in the rate already.
     pub bid_microusd_per_hour: Option<i64>,
+    /// What its disk alone costs by the hour, in the rate already; `None` where that isn't told.
+    pub disk_microusd_per_hour: Option<i64>,
+}
+
+/// A disk is cheap to keep where it costs no more than one in so many of the whole.
+const KEPT_FOR: i64 = 10;
+
+impl Offer {
+    /// What the machine costs by the hour while it is kept stopped; `None` where keeping it is no bargain, or somebody else may have its GPU for
+    /// good.
+    pub fn kept_for(&self) -> Option<i64> {
+        let disk = self.disk_microusd_per_hour.filter(|disk| *disk > 0)?;
+        (!self.interruptible && disk.saturating_mul(KEPT_FOR) <= self.rate.microusd_per_hour).then_some(disk)
+    }
 }
 
 /// What was learned of machines.
@@ -86,7 +100,15 @@ mod tests {
             speed,
             interruptible: false,
             bid_microusd_per_hour: None,
+            disk_microusd_per_hour: None,
         }
+    }
+
+    #[test]
+    fn what_is_kept_stopped_costs_a_tenth_at_most_and_can_t_be_bid_away() {
+        let of = |disk: Option<i64>| Offer { disk_microusd_per_hour: disk, ..offer("a", "A", 400_000, 1.0) };
+        assert_eq!([None, Some(0), Some(40_000), Some(40_001)].map(|disk| of(disk).kept_for()), [None, None, Some(40_000), None]);
+        assert_eq!(Offer { interruptible: true, ..of(Some(9)) }.kept_for(), None);
     }
 
     fn order(offers: &[Offer], policy: &Policy, learned: &Learned) -> Vec<String> {

@@ -42,6 +42,8 @@ pub struct Seen {
     pub taken_away: bool,
     /// Its provider can stop it and keep it for little, and the policy allows it; never one that is interruptible.
     pub keeps: bool,
+    /// It was kept stopped, and is on its way back.
+    pub resumes: bool,
 }
 
 impl Seen {
@@ -62,6 +64,7 @@ impl Seen {
             interruptible: false,
             taken_away: false,
             keeps: false,
+            resumes: false,
         }
     }
 
@@ -172,7 +175,7 @@ fn deadlines<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a
         let reason = if machine.taken_away {
             Reason::TakenAway
         } else if matches!(machine.stage, Stage::Requested | Stage::Loading) && now > machine.boot_by {
-            Reason::BootTooLong { waited_s: seen.deadlines.boot_s + whole(now - machine.boot_by) }
+            Reason::BootTooLong { waited_s: whole(now - machine.begun).min(seen.deadlines.boot_s + whole(now - machine.boot_by)) }
         } else if machine.stage == Stage::Lost && now - machine.heard_at <= lost {
             Reason::SentAway
         } else if machine.stage == Stage::Lost || now - machine.heard_at > lost {

@@ -25,6 +25,7 @@ fn machine(n: u128, stage: Stage, idle_s: u64) -> Seen {
         interruptible: false,
         taken_away: false,
         keeps: false,
+        resumes: false,
     }
 }
 

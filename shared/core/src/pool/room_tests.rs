@@ -24,6 +24,7 @@ fn machine(n: u64, stage: Stage) -> Seen {
         interruptible: false,
         taken_away: false,
         keeps: false,
+        resumes: false,
     }
 }
 

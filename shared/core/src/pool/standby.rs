@@ -2,7 +2,7 @@
 //! much sooner than a new one boots, so fewer run beside what works.
 //!
 //! Promises: what stands by is no supply and is asked for no word; it is covered like the others; there are no more than the jobs that are expected
-//! may need by chance; where nothing is kept stopped, what is stopped is given back.
+//! may need by chance; what is stopped and not kept any more is given back.
 
 use super::plan::{Decision, Observation, Plan, Seen, whole};
 use super::reason::Reason;
@@ -11,14 +11,14 @@ use crate::fleet::Stage;
 use crate::time::{Millis, seconds};
 use std::cmp::Reverse;
 
-/// Those that stand by; what was taken away is no more, and where nothing is kept they are given back.
+/// Those that stand by; what was taken away is no more, and what isn't kept any more is given back.
 pub(super) fn kept<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> Vec<&'a Seen> {
     let mut kept = vec![];
     for machine in seen.instances.iter().filter(|machine| machine.stage == Stage::Stopped) {
         let id = machine.id.clone();
         if machine.taken_away {
             plan.decisions.push(Decision::Destroy { id, reason: Reason::TakenAway });
-        } else if seen.resume_ms.is_none() && !machine.is_leased(now) {
+        } else if (seen.resume_ms.is_none() || !machine.keeps) && !machine.is_leased(now) {
             plan.decisions.push(Decision::Stop { id, reason: Reason::Idle { idle_s: whole(now - machine.since) } });
         } else {
             kept.push(machine);

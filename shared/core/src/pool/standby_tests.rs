@@ -29,6 +29,7 @@ fn machine(n: u128, stage: Stage, since_s: u64) -> Seen {
         covered_to: NOW + seconds(9_999),
         able: true,
         keeps: true,
+        resumes: false,
         ..Seen::asked_for(id(n), NOW)
     }
 }

@@ -78,7 +78,10 @@ impl Waits {
             // Half done, in the mean.
             Stage::Busy => Some(service / 2),
             // One that is late is expected within a quarter of its time.
-            Stage::Loading | Stage::Requested => Some((seen.boot_ms - (now - machine.begun)).max(seen.boot_ms / 4)),
+            Stage::Loading | Stage::Requested => {
+                let boot_ms = seen.resume_ms.filter(|_| machine.resumes).unwrap_or(seen.boot_ms);
+                Some((boot_ms - (now - machine.begun)).max(boot_ms / 4))
+            }
             _ => None,
         };
         let serving: Vec<(Millis, &Seen)> = seen.instances.iter().filter_map(|machine| Some((free_in(&machine)?, machine))).collect();

@@ -22,7 +22,7 @@ fn waits(instances: Vec<Seen>, why: Option<WaitReason>) -> Waits {
         useful: None,
         committed: None,
         boot_ms: seconds(100),
-        resume_ms: None,
+        resume_ms: Some(seconds(40)),
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -34,6 +34,8 @@ fn waits(instances: Vec<Seen>, why: Option<WaitReason>) -> Waits {
 #[test]
 fn a_job_waits_for_the_machine_that_is_free_first() {
     let starts = |waits: &Waits, place| waits.starts_in(place, NOW).map(|ms| ms / 1000);
+    let back = waits(vec![Seen { resumes: true, ..machine(1, Stage::Requested, 10) }, machine(2, Stage::Stopped, 70)], None);
+    assert_eq!((back.machine, starts(&back, 1)), (Some(Stage::Requested), Some(30)), "a start is shorter than a boot, and what stands by serves nobody");
     let booting = waits(vec![machine(1, Stage::Requested, 10), machine(2, Stage::Loading, 70)], None);
     assert_eq!((booting.machine, booting.boot_stage.as_deref()), (Some(Stage::Loading), Some("models")));
     // Two machines take one job each twenty seconds.

@@ -2,7 +2,8 @@
 //! stand in the machine's item anyway, so that no call more is made where a worker registers, beats or claims.
 //!
 //! Promises: the phases of a machine that is gone cover its whole time once, so their costs add up to what it cost, to the last millionth, and
-//! their seconds to its seconds, however often and whenever they were told in between.
+//! their seconds to its seconds, however often and whenever they were told in between. A machine that is kept stopped has a life for each stretch:
+//! while it runs, while it is stopped, and when it runs again; while it is stopped it spends no seconds of a GPU.
 
 use super::budget::{Rate, cost_until};
 use crate::time::{Millis, seconds};
@@ -28,6 +29,8 @@ pub enum Phase {
     Idle,
     /// It finishes what it does and goes.
     Drained,
+    /// It is kept stopped, for what its disk costs.
+    Stopped,
     /// It is gone.
     Terminated,
 }
@@ -80,6 +83,24 @@ pub fn until(life: &Life, told: Option<ToldPhase>, now: Millis) -> Vec<Change> {
     changes
 }
 
+/// What is left to be told of a machine that is stopped now, and kept: the life that it had ends.
+pub fn stopped(life: &Life, told: Option<ToldPhase>, at: Millis) -> Vec<Change> {
+    turned(life, told, Phase::Stopped, at)
+}
+
+/// What is told of one that was kept stopped, and is asked for again: that life ends.
+pub fn resumed(life: &Life, told: Option<ToldPhase>, at: Millis) -> Vec<Change> {
+    turned(life, told, Phase::Rented, at)
+}
+
+fn turned(life: &Life, told: Option<ToldPhase>, into: Phase, at: Millis) -> Vec<Change> {
+    let at = end(life, told, at);
+    let mut changes = until(life, told, at);
+    let mut told = changes.last().map(|change| change.begins).or(told);
+    changes.push(change(life, &mut told, into, at));
+    changes
+}
+
 /// What is left to be told of a machine that has ended, its end included; nothing where that was told. It never ended before what was told of it.
 pub fn ended(life: &Life, told: Option<ToldPhase>, at: Millis) -> Vec<Change> {
     let end = end(life, told, at);
@@ -106,7 +127,7 @@ fn following(life: &Life, told: Option<ToldPhase>, now: Millis) -> Option<(Phase
         Phase::Booting => life.ready_at.map(|at| (Phase::Ready, at)),
         Phase::Ready | Phase::Idle => life.busy_since.map(|at| (Phase::Busy, at)),
         Phase::Busy => life.idle_since.filter(|at| *at >= told.at && by - *at >= IDLE_AFTER).map(|at| (Phase::Idle, at)),
-        Phase::Drained | Phase::Terminated => return None,
+        Phase::Drained | Phase::Stopped | Phase::Terminated => return None,
     };
     let next = next.filter(|(_, at)| *at <= by).or(life.drained_at.filter(|at| *at <= now).map(|at| (Phase::Drained, at)));
     // Two clocks may differ by more than a short phase lasts.
@@ -120,7 +141,7 @@ fn change(life: &Life, told: &mut Option<ToldPhase>, phase: Phase, at: Millis) -
     let change = Change {
         begins,
         ended: told.map(|told| told.phase),
-        gpu_seconds: whole(at) - whole(from),
+        gpu_seconds: if told.is_some_and(|told| told.phase == Phase::Stopped) { 0 } else { whole(at) - whole(from) },
         cost_microusd: cost_until(life.rate, life.requested_at, at) - cost_until(life.rate, life.requested_at, from),
     };
     *told = Some(begins);
@@ -161,6 +182,28 @@ mod tests {
         // It was drained before it had been idle for a minute: then that is all.
         life.drained_at = Some(AT + 230_000);
         assert_eq!(phases(&until(&life, told, AT + 400_000)), [(Phase::Drained, 230_000)]);
+    }
+
+    #[test]
+    fn a_machine_that_is_stopped_and_started_again_has_a_life_for_each_stretch_and_their_costs_add_up() {
+        let disk = Rate { microusd_per_hour: 7_777, microusd_once: 0 };
+        let runs = Life { registered_at: Some(AT + 60_000), ready_at: Some(AT + 90_000), drained_at: Some(AT + 300_000), ..asked_for() };
+        let told = until(&runs, None, AT).last().map(|change| change.begins);
+        let first = stopped(&runs, told, AT + 330_500);
+        assert_eq!(phases(&first), [(Phase::Booting, 60_000), (Phase::Ready, 90_000), (Phase::Drained, 300_000), (Phase::Stopped, 330_500)]);
+        assert_eq!(first.iter().map(|change| change.cost_microusd).sum::<i64>(), cost_until(RATE, AT, AT + 330_500));
+        let told = first.last().map(|change| change.begins);
+        let rests = Life { rate: disk, requested_at: AT + 330_500, ..asked_for() };
+        assert_eq!(until(&rests, told, AT + 9_000_000), [], "while it is stopped nothing is told");
+        let again = resumed(&rests, told, AT + 4_000_000);
+        assert_eq!(phases(&again), [(Phase::Rented, 4_000_000)]);
+        assert_eq!((again[0].ended, again[0].gpu_seconds), (Some(Phase::Stopped), 0));
+        assert_eq!(again[0].cost_microusd, cost_until(disk, rests.requested_at, AT + 4_000_000));
+        // Its numbers go on, so that no row of one life is taken for another's.
+        assert_eq!(again[0].begins.n, first[first.len() - 1].begins.n + 1);
+        let gone = ended(&rests, told, AT + 5_000_000);
+        assert_eq!(phases(&gone), [(Phase::Terminated, 5_000_000)]);
+        assert_eq!((gone[0].gpu_seconds, gone[0].cost_microusd), (0, cost_until(disk, rests.requested_at, AT + 5_000_000)));
     }
 
     #[test]

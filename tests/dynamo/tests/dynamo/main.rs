@@ -13,6 +13,7 @@ mod generator;
 mod likeness;
 mod limits;
 mod rent;
+mod rest;
 mod sdk;
 mod speed;
 

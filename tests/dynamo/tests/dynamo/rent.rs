@@ -12,8 +12,8 @@ use kiln_store::{Instance, NoCover, Table};
 /// Two minutes before an hour, a day and a month end.
 pub(crate) const NOW: Millis = 1_796_083_080_000;
 /// Two dollars an hour, and a cent when it boots.
-const RATE: Rate = Rate { microusd_per_hour: 2_000_000, microusd_once: 10_000 };
-const COVER: Millis = seconds(1_800);
+pub(crate) const RATE: Rate = Rate { microusd_per_hour: 2_000_000, microusd_once: 10_000 };
+pub(crate) const COVER: Millis = seconds(1_800);
 
 pub(crate) fn instance(n: u128) -> Instance {
     Instance {
@@ -48,6 +48,11 @@ pub(crate) fn instance(n: u128) -> Instance {
         busy_since: None,
         told: None,
         rate: RATE,
+        disk_microusd_per_hour: None,
+        rests: false,
+        runs_for: None,
+        sleeping_hash: None,
+        resumed_at: None,
         covered_to: NOW + COVER,
         interruptible: false,
         taken_at: None,
@@ -66,14 +71,14 @@ pub(crate) fn table(memory: &Memory) -> Table {
 }
 
 /// A table in the turn of the run 1.
-async fn world(seed: u64) -> Result<Memory> {
+pub(crate) async fn world(seed: u64) -> Result<Memory> {
     let memory = Memory::new(seed);
     ensure!(table(&memory).begin_run("main", NOW, NOW + COVER, "t").await?.context("a turn")?.epoch == 1);
     Ok(memory)
 }
 
 /// What is committed in the windows of a moment: hour, day, month.
-async fn committed(memory: &Memory, at: Millis) -> Result<[i64; 3]> {
+pub(crate) async fn committed(memory: &Memory, at: Millis) -> Result<[i64; 3]> {
     let all = table(memory).committed(at).await?;
     Ok(windows(at).map(|window| all.get(&window).copied().unwrap_or(0)))
 }
@@ -211,7 +216,7 @@ async fn half_a_rental_is_found_out() -> Result<()> {
 }
 
 /// The usage events that stand, oldest first.
-async fn events(memory: &Memory) -> Result<Vec<kiln_store::Usage>> {
+pub(crate) async fn events(memory: &Memory) -> Result<Vec<kiln_store::Usage>> {
     let mut events = table(memory).usage(&kiln_store::UsageFilter::default(), NOW, 100, None).await?.0;
     events.reverse();
     Ok(events)
