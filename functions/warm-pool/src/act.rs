@@ -341,6 +341,12 @@ impl Choice {
 }
 
 impl Pool<'_> {
+    /// Whether a rental of it may take a machine of ours away: its host has one that is held by a bid, or is stopped and wants its GPU back.
+    fn displaces(&self, offer: &Offer) -> bool {
+        let held = |instance: &Instance| instance.interruptible && instance.stage != Stage::Lost || instance.stage == Stage::Stopped;
+        self.fleet.instances.iter().any(|instance| held(instance) && instance.provider == offer.provider && instance.host == offer.host)
+    }
+
     async fn choice(&self, learned: &Learned, now: Millis) -> anyhow::Result<Choice> {
         if self.rent_at.is_empty() {
             bail!("KILN_PROVIDERS names no provider that can be asked, so no machine can be rented");
@@ -361,6 +367,7 @@ impl Pool<'_> {
                 Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),
             }
         }
+        found.retain(|offer| choice.many.contains(&offer.provider) || !self.displaces(offer));
         choice.offers = ranked(&found, self.policy, learned, now).into_iter().cloned().collect();
         if choice.offers.is_empty() && !found.is_empty() && choice.why.is_none() {
             choice.why = Some(format!("none of {} machines on offer may be rented by the pool's policy", found.len()));

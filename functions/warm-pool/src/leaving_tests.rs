@@ -76,6 +76,24 @@ async fn interruptible_machines_come_first_by_a_bid_and_their_whole_bid_is_cover
 }
 
 #[tokio::test]
+async fn a_machine_that_is_held_by_a_bid_is_not_taken_away_by_our_own_next_rental() {
+    // Its provider offers it on all the same, on demand and for a higher bid.
+    let many = World::with(spot()).await;
+    many.run().await;
+    let best = many.control(Method::GET, "machines", Value::Null).await["machines"][0]["ask_id"].as_u64().unwrap();
+    let mut config = kiln_vast_stand_in::Config::new(crate::pool_tests::KEY);
+    config.offers.retain(|offer| offer.id == best);
+    let world = World::at(config, spot()).await;
+    assert_eq!(world.run().await["started"], 1);
+    assert!(world.known().await[0].interruptible);
+    world.set(Policy { desired_size: 2, ..spot() }).await;
+    let done = world.run().await;
+    assert_eq!((done["started"].clone(), world.exist().await.len()), (json!(0), 1), "{done}");
+    let truth = world.control(Method::GET, "machines", Value::Null).await;
+    assert_eq!(truth["machines"][0]["holds_gpu"], true, "{truth}");
+}
+
+#[tokio::test]
 async fn a_machine_that_was_outbid_is_given_back_and_replaced_by_one_that_stays() {
     let world = World::with(spot()).await;
     world.run().await;
