@@ -208,6 +208,7 @@ mod tests {
             provider_id: None,
             label: String::new(),
             host: String::new(),
+            machine: None,
             offered_as: None,
             trusted: true,
             stage,

@@ -10,7 +10,7 @@ pub const POOL: &str = "main";
 /// The stage to show: the stored one knows neither of the slot nor of the order to leave.
 pub fn stage(instance: &Instance) -> Stage {
     match instance.stage {
-        Stage::Ready | Stage::Busy | Stage::Loading if instance.drain => Stage::Draining,
+        Stage::Ready | Stage::Busy | Stage::Loading | Stage::Stopped if instance.drain => Stage::Draining,
         Stage::Ready if instance.slot_job.is_some() => Stage::Busy,
         stage => stage,
     }

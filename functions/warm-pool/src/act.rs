@@ -2,7 +2,7 @@
 
 use crate::deadline::{Deadline, within};
 use crate::look::deadlines;
-use crate::provider::{NotMade, Order, Provider};
+use crate::provider::{NotMade, NotStarted, Order, Provider};
 use crate::quarantine::{SILENT_AT_WORK, may_leave_silent};
 use crate::reconcile::{ENDED_BEFORE_READY, Found, left_for};
 use crate::{POOL, Providers};
@@ -78,11 +78,14 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, found:
     // What this run finds out counts for what it rents.
     let mut learned = pool.learned.clone();
     let app = pool.app;
+    let resumed = |id: &InstanceId| plan.decisions.iter().any(|decision| matches!(decision, Decision::Resume { id: other, .. } if other == id));
     let find = |id: &InstanceId| pool.fleet.instances.iter().find(|instance| instance.instance_id == *id);
     // What is written to the table alone comes first: a provider that hangs must cost no machine its cover, and leave no token that works.
     let mut going = Vec::new();
     for decision in &plan.decisions {
         let result = match decision {
+            // Its start covers it further, or it is not covered as it was read.
+            Decision::Cover { id, .. } if resumed(id) => Ok(()),
             Decision::Cover { id, to } => match find(id) {
                 Some(instance) => cover(app, pool.policy, instance, *to).await,
                 None => Ok(()),
@@ -176,7 +179,10 @@ fn failed(result: anyhow::Result<()>, decision: &Decision, done: &mut Done) {
 /// Says once more to the providers that these are to run: the first word may have been lost.
 async fn start_again(pool: &Pool<'_>, to_start: &[(&dyn Provider, String)]) {
     for (provider, id) in to_start {
-        if let Err(error) = within(pool.deadline.ends(), provider.start(id)).await {
+        if pool.deadline.left_for(provider.start_takes()).is_zero() {
+            return;
+        }
+        if let Err(error) = within(pool.deadline.ends(), async { Ok(provider.start(id).await?) }).await {
             tracing::warn!(
                 error = format!("{error:#}"),
                 provider = provider.name(),
@@ -198,15 +204,23 @@ async fn resumes<'a>(pool: &Pool<'_>, plan: &'a Plan, run: &mut RunState, done: 
                 done.started += 1;
                 done.resumed.push(id.clone());
                 done.rented_at = Some(pool.app.now());
+                continue;
             }
-            Ok(Resumed::Moved) => {}
+            // The next look goes on.
+            Ok(Resumed::Later) => tracing::warn!(instance_id = %id, "there was no time to start a machine again"),
+            Ok(Resumed::Moved) => instead.push((decision, reason)),
             Ok(Resumed::Broken(error)) => {
                 not_rented(error, decision, run, done);
                 add(&mut broken, Some(instance), true, done);
                 instead.push((decision, reason));
             }
-            Err(error) => not_rented(error, decision, run, done),
+            Err(error) => {
+                not_rented(error, decision, run, done);
+                // No budget may have room for this one, and for a cheaper one.
+                instead.push((decision, reason));
+            }
         }
+        run.told.retain(|told| told.what != "resume" || told.instance_id.as_ref() != Some(id));
     }
     give_back(pool, &broken, done).await;
     (instead, broken)
@@ -217,6 +231,8 @@ enum Resumed {
     Asked,
     /// It is not what was read: it goes, or another run has it.
     Moved,
+    /// There is no time for it in this run.
+    Later,
     /// Its provider doesn't start it: it is written off.
     Broken(anyhow::Error),
 }
@@ -226,6 +242,9 @@ async fn resume(pool: &Pool<'_>, instance: &Instance, reason: &Reason, run: &Run
     let Pool { app, policy, .. } = *pool;
     let (id, now) = (&instance.instance_id, app.now());
     let provider = pool.providers.must(&instance.provider)?;
+    if pool.deadline.left_for(provider.start_takes()).is_zero() {
+        return Ok(Resumed::Later);
+    }
     let (Some(keeps), Some(provider_id)) = (pool.providers.keeps(&instance.provider), &instance.provider_id) else { return Ok(Resumed::Moved) };
     let times = (now, now + keeps.most, now + deadlines(app).first_ms());
     match app.table().resume(instance, times, policy, run.epoch).await? {
@@ -237,11 +256,16 @@ async fn resume(pool: &Pool<'_>, instance: &Instance, reason: &Reason, run: &Run
         Err(NoCover::Moved) => return Ok(Resumed::Moved),
         Err(NoCover::NotOurTurn) => bail!("another run acts by now"),
     }
-    match within(pool.deadline.ends(), provider.start(provider_id)).await {
-        Ok(()) => Ok(Resumed::Asked),
-        Err(error) => {
+    match tokio::time::timeout_at(pool.deadline.ends().into(), provider.start(provider_id)).await {
+        Ok(Err(NotStarted::Refused(error))) => {
             app.table().revoke(id).await?;
             Ok(Resumed::Broken(error.context("a machine that was kept stopped does not start; another one is rented")))
+        }
+        Ok(Ok(())) => Ok(Resumed::Asked),
+        // It is asked for again at the next look.
+        Ok(Err(NotStarted::Unknown(_))) | Err(_) => {
+            tracing::warn!(instance_id = %id, "whether a machine that was kept stopped starts is not known");
+            Ok(Resumed::Asked)
         }
     }
 }
@@ -341,10 +365,15 @@ impl Choice {
 }
 
 impl Pool<'_> {
-    /// Whether a rental of it may take a machine of ours away: its host has one that is held by a bid, or is stopped and wants its GPU back.
+    /// Whether a rental of it may take a machine of ours away: it is one that we hold by a bid, or one that is stopped, or about to be or to start, and
+    /// wants its GPU back.
     fn displaces(&self, offer: &Offer) -> bool {
-        let held = |instance: &Instance| instance.interruptible && instance.stage != Stage::Lost || instance.stage == Stage::Stopped;
-        self.fleet.instances.iter().any(|instance| held(instance) && instance.provider == offer.provider && instance.host == offer.host)
+        let held = |instance: &Instance| {
+            let back = instance.resumed_at.is_some() && instance.stage == Stage::Requested;
+            instance.interruptible && instance.stage != Stage::Lost || instance.stage == Stage::Stopped || instance.rests || back
+        };
+        let same = |instance: &Instance| instance.provider == offer.provider && instance.machine == offer.machine;
+        offer.machine.is_some() && self.fleet.instances.iter().any(|instance| held(instance) && same(instance))
     }
 
     async fn choice(&self, learned: &Learned, now: Millis) -> anyhow::Result<Choice> {
@@ -367,7 +396,12 @@ impl Pool<'_> {
                 Err(error) => choice.why = Some(format!("the offers of {} could not be read: {error:#}", provider.name())),
             }
         }
-        found.retain(|offer| choice.many.contains(&offer.provider) || !self.displaces(offer));
+        let all = found.len();
+        found.retain(|offer| !self.displaces(offer));
+        if found.is_empty() && all > 0 && choice.why.is_none() {
+            choice.why =
+                Some("what is on offer are machines that the pool holds already, by a bid or stopped: renting them would take them away from it".into());
+        }
         choice.offers = ranked(&found, self.policy, learned, now).into_iter().cloned().collect();
         if choice.offers.is_empty() && !found.is_empty() && choice.why.is_none() {
             choice.why = Some(format!("none of {} machines on offer may be rented by the pool's policy", found.len()));
@@ -431,6 +465,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     let label = format!("{}{POOL}/{id}", pool.ours);
     let rate = offer.as_ref().map_or(Rate::default(), |offer| offer.rate);
     let offered = offer.as_ref().map(|offer| offer.host.clone());
+    let machine = offer.as_ref().and_then(|offer| offer.machine.clone());
     let offered_as = offered.clone().filter(|_| provider.has_many());
     let instance = Instance {
         v: 1,
@@ -441,6 +476,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         label: label.clone(),
         // Of an offer that stands for many machines each is a host of its own: as a witness, and for what fails there.
         host: offered.filter(|_| !provider.has_many()).or_else(|| provider.host()).unwrap_or_else(|| id.to_string()),
+        machine,
         offered_as,
         trusted: provider.own(),
         stage: Stage::Requested,

@@ -82,6 +82,7 @@ impl Provider for Kind {
             interruptible: false,
             bid_microusd_per_hour: None,
             disk_microusd_per_hour: None,
+            machine: None,
         }])
     }
     async fn list(&self) -> anyhow::Result<Vec<Machine>> {

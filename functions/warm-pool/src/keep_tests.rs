@@ -53,7 +53,10 @@ impl World {
 
 /// A pool with one machine that was asked to rest.
 async fn resting() -> World {
-    let world = World::with(one()).await;
+    resting_in(World::with(one()).await).await
+}
+
+async fn resting_in(world: World) -> World {
     assert_eq!(world.run().await["started"], 1);
     assert!(world.only().await.disk_microusd_per_hour.is_some(), "its disk costs too much, or nothing is told of it");
     world.set(none()).await;
@@ -72,7 +75,11 @@ async fn resting() -> World {
 
 /// One with one that is kept stopped, and its id at the provider.
 async fn stopped() -> (World, u64) {
-    let world = resting().await;
+    stopped_in(World::with(one()).await).await
+}
+
+async fn stopped_in(world: World) -> (World, u64) {
+    let world = resting_in(world).await;
     let id = world.exist().await[0].0;
     world.stop(id).await;
     world.run().await;
@@ -193,17 +200,126 @@ async fn what_would_soon_give_itself_back_is_not_kept() {
 
 #[tokio::test]
 async fn one_whose_start_is_refused_is_given_back_and_another_rented_in_the_same_look() {
-    for kind in ["success_false", "time_out"] {
+    for kind in ["success_false", "refuses_start"] {
         let (world, id) = stopped().await;
         world.set(one()).await;
-        world.fault(json!({ "kind": kind, "method": "PUT", "path": "/api/v0/instances/", "ms": 50, "times": if kind == "time_out" { 3 } else { 1 } })).await;
+        world.fault(json!({ "kind": kind, "method": "PUT", "path": "/api/v0/instances/" })).await;
         let done = world.run().await;
         assert_eq!((done["started"].clone(), world.ordered().await), (json!(1), 2), "{kind}: {done}");
         let exist = world.exist().await;
         assert!(exist.len() == 1 && exist[0].0 != id, "{kind}: {exist:?}");
+        assert!(world.told().await.iter().all(|(what, _)| what != "resume"), "{:?}", world.told().await);
         let run = world.app.table().fleet(POOL).await.unwrap().run;
         assert!(run.avoid.is_empty(), "{kind}: its host is blamed: {:?}", run.avoid_why);
     }
+}
+
+#[tokio::test]
+async fn one_whose_start_was_not_answered_is_asked_again_and_not_written_off() {
+    let (world, id) = stopped().await;
+    world.set(one()).await;
+    world.fault(json!({ "kind": "time_out", "method": "PUT", "path": "/api/v0/instances/", "ms": 50, "times": 3 })).await;
+    assert_eq!(world.run().await["started"], 1);
+    assert_eq!(world.only().await.stage, Stage::Requested);
+    assert_eq!(world.run().await["started"], 0);
+    let truth = world.control(Method::GET, "machines", Value::Null).await;
+    assert_eq!((&truth["machines"][0]["wanted"], world.exist().await[0].0, world.ordered().await), (&json!(true), id, 1));
+}
+
+#[tokio::test]
+async fn one_that_speaks_again_before_the_list_shows_it_is_left_to_its_work() {
+    let (world, id) = stopped().await;
+    world.set(one()).await;
+    world.run().await;
+    // The list is of a moment ago.
+    world.stop(id).await;
+    let now = world.app.now();
+    let spoke = |ms| move |instance: &mut Instance| (instance.stage, instance.heartbeat_at) = (Stage::Loading, Some(now - ms));
+    world.change(spoke(seconds(5))).await;
+    world.run().await;
+    assert_eq!((world.exist().await.len(), world.only().await.stage), (1, Stage::Loading));
+    // It has ended.
+    world.change(spoke(seconds(61))).await;
+    world.run().await;
+    assert!(world.exist().await.iter().all(|machine| machine.0 != id));
+}
+
+#[tokio::test]
+async fn one_that_the_list_lacks_is_not_waited_for() {
+    let (world, id) = stopped().await;
+    world.set(one()).await;
+    world.control(Method::POST, &format!("instances/{id}/vanish"), json!({})).await;
+    let done = world.run().await;
+    assert_eq!((done["started"].clone(), world.ordered().await), (json!(1), 2), "{done}");
+}
+
+#[tokio::test]
+async fn where_no_budget_has_room_for_it_a_cheaper_one_is_rented() {
+    let many = World::with(one()).await;
+    many.run().await;
+    let best = many.control(Method::GET, "machines", Value::Null).await["machines"][0]["ask_id"].as_u64().unwrap();
+    let mut config = kiln_vast_stand_in::Config::new(KEY);
+    config.offers.retain(|offer| offer.id == best);
+    let good = config.offers[0].clone();
+    let id = best + 100_000;
+    let slow = kiln_vast_stand_in::Offer { id, machine_id: id, dph_base: good.dph_base / 2.0, dlperf: good.dlperf / 10.0, inet_down_cost: 0.0, ..good };
+    config.offers.push(slow);
+    let (world, _) = stopped_in(World::at(config, one()).await).await;
+    let kept = world.only().await;
+    let cover = crate::look::deadlines(&world.app).first_ms();
+    let whole = kiln_core::pool::budget::cost_until(kept.runs_for.unwrap(), 0, cover);
+    world.set(Policy { budget_month_microusd: Some(world.hour().await + whole - 20_000), ..one() }).await;
+    let done = world.run().await;
+    assert_eq!((done["started"].clone(), world.ordered().await), (json!(1), 2), "{:?}", world.app.table().fleet(POOL).await.unwrap().run.told);
+    let known = world.known().await;
+    let rented = known.iter().find(|instance| instance.stage == Stage::Requested).unwrap();
+    assert!(rented.rate.microusd_per_hour < kept.runs_for.unwrap().microusd_per_hour && known.iter().any(|instance| instance.stage == Stage::Stopped));
+}
+
+#[tokio::test]
+async fn what_the_policy_allows_no_more_is_not_started_again() {
+    let (world, id) = stopped().await;
+    let dear = world.only().await.runs_for.unwrap().microusd_per_hour;
+    world.set(Policy { max_microusd_per_hour: Some(dear - 1), ..one() }).await;
+    world.run().await;
+    world.run().await;
+    assert!(world.exist().await.iter().all(|machine| machine.0 != id), "{:?}", world.exist().await);
+    assert!(world.known().await.iter().all(|instance| instance.stage != Stage::Requested || instance.rate.microusd_per_hour < dear));
+}
+
+#[tokio::test]
+async fn one_whose_cover_is_to_be_renewed_in_the_same_look_is_started_all_the_same() {
+    let (world, id) = stopped().await;
+    world.set(one()).await;
+    let (now, tick) = (world.app.now(), seconds(60));
+    let work = crate::look::deadlines(&world.app).work_ms();
+    world.change(|instance| instance.covered_to = now + work + 2 * tick).await;
+    assert_eq!(world.run().await["started"], 1);
+    assert_eq!((world.only().await.stage, world.exist().await[0].0, world.ordered().await), (Stage::Requested, id, 1));
+}
+
+#[tokio::test]
+async fn one_that_comes_to_rest_is_waited_for_and_started_again_and_no_other_is_rented() {
+    let world = resting().await;
+    let id = world.exist().await[0].0;
+    world.set(one()).await;
+    assert_eq!(world.run().await["started"], 0);
+    world.stop(id).await;
+    assert_eq!(world.run().await["started"], 1);
+    assert_eq!((world.only().await.stage, world.exist().await[0].0, world.ordered().await), (Stage::Requested, id, 1));
+}
+
+#[tokio::test]
+async fn what_one_that_will_not_die_costs_is_told_though_it_is_stopped() {
+    let (world, _) = stopped().await;
+    world.fault(json!({ "kind": "undying", "method": "DELETE", "until_cleared": true })).await;
+    world.set(Policy { safe_mode: true, ..one() }).await;
+    world.run().await;
+    let now = world.app.now();
+    world.change(|instance| instance.covered_to = now + seconds(30)).await;
+    world.run().await;
+    assert!(world.told().await.contains(&("none".into(), "beyond_cover".into())), "{:?}", world.told().await);
+    assert!(world.only().await.missing_since.is_none(), "it is listed");
 }
 
 #[tokio::test]
@@ -272,7 +388,10 @@ async fn one_that_runs_and_should_not_is_destroyed() {
     assert_eq!(world.only().await.stage, Stage::Stopped);
     world.change(|instance| instance.requested_at -= seconds(60)).await;
     world.run().await;
-    assert_eq!((world.exist().await.len(), world.only().await.stage), (0, Stage::Lost));
+    let found = world.only().await;
+    assert_eq!((world.exist().await.len(), found.stage), (0, Stage::Lost));
+    // From then on it counts as what it is, whatever comes of it.
+    assert!(found.rate.microusd_per_hour > 10 * found.disk_microusd_per_hour.unwrap() && found.covered_to >= found.requested_at + seconds(120));
 }
 
 #[tokio::test]

@@ -91,6 +91,16 @@ async fn a_machine_that_is_held_by_a_bid_is_not_taken_away_by_our_own_next_renta
     assert_eq!((done["started"].clone(), world.exist().await.len()), (json!(0), 1), "{done}");
     let truth = world.control(Method::GET, "machines", Value::Null).await;
     assert_eq!(truth["machines"][0]["holds_gpu"], true, "{truth}");
+    assert!(world.app.table().fleet(POOL).await.unwrap().run.told.iter().any(|told| told.text.contains("holds already")));
+    // Another machine of the same host is another machine.
+    let mut config = kiln_vast_stand_in::Config::new(crate::pool_tests::KEY);
+    config.offers.retain(|offer| offer.id == best);
+    let other = kiln_vast_stand_in::Offer { id: best + 100_000, machine_id: config.offers[0].machine_id + 100_000, ..config.offers[0].clone() };
+    config.offers.push(other);
+    let world = World::at(config, Policy { desired_size: 2, ..spot() }).await;
+    assert_eq!(world.run().await["started"], 2);
+    world.set(Policy { desired_size: 3, ..spot() }).await;
+    assert_eq!((world.run().await["started"].clone(), world.exist().await.len()), (json!(0), 2));
 }
 
 #[tokio::test]

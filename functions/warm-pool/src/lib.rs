@@ -17,7 +17,7 @@ mod quarantine;
 mod reconcile;
 pub mod vast;
 
-pub use provider::{Charge, Keeps, Machine, NotMade, Order, Provider};
+pub use provider::{Charge, Keeps, Machine, NotMade, NotStarted, Order, Provider};
 pub use providers::Providers;
 
 use deadline::Deadline;

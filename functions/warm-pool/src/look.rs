@@ -62,9 +62,14 @@ pub(crate) async fn look(
     let day_microusd = committed.as_ref().and_then(|committed| committed.get(&windows(now)[1])).copied().unwrap_or(0);
     // One that is kept is to be of use for a while when it runs again.
     let lives = |instance: &Instance, life: Millis| now + deadlines(app).first_ms() < instance.instance_id.time() + life;
+    let may_run = |instance: &Instance| {
+        let rate = instance.runs_for.unwrap_or(instance.rate);
+        policy.max_microusd_per_hour.is_none_or(|most| rate.microusd_per_hour <= most)
+            && (policy.gpus.is_empty() || instance.gpu.as_ref().is_some_and(|gpu| policy.gpus.contains(gpu)))
+    };
     let keeps = |instance: &Instance| {
         let kept = providers.keeps(&instance.provider).filter(|_| policy.keep_stopped && instance.disk_microusd_per_hour.is_some());
-        kept.is_some_and(|keeps| lives(instance, keeps.life))
+        kept.is_some_and(|keeps| lives(instance, keeps.life) && may_run(instance))
     };
     let see = |instance: &Instance| Seen { keeps: keeps(instance), ..see(instance, depth.as_ref(), app.settings().boot_s, now) };
     let instances: Vec<Seen> = fleet.instances.iter().map(see).collect();
@@ -161,20 +166,23 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
     let busy = instance.slot().is_some() && matches!(instance.stage, Stage::Loading | Stage::Ready | Stage::Busy);
     let booting = instance.heartbeat_at.is_none() && now < instance.boot_expires_at;
     // Nothing is to be heard of one that is stopped, nor of one that ends to be; whoever asked for that sees that it doesn't last.
-    let rests = instance.stage == Stage::Stopped || instance.rests && instance.slot().is_none();
+    let rests = instance.rests && instance.slot().is_none() && instance.stage != Stage::Lost;
+    let says_nothing = rests || instance.runs_for.is_some();
     Seen {
         id: instance.instance_id.clone(),
         stage: match instance.stage {
             // Its tokens are revoked: nothing that it does counts.
             Stage::Lost => Stage::Lost,
             _ if instance.drain => Stage::Draining,
+            // It may be gone, and is no machine to count on.
+            Stage::Stopped if instance.missing_since.is_some() => Stage::Draining,
             _ if busy => Stage::Busy,
             Stage::Busy => Stage::Ready,
             Stage::Loading if !loads(instance) => Stage::Ready,
             stage => stage,
         },
         since: instance.idle_since.max(instance.ready_at.unwrap_or(0)),
-        heard_at: if booting || rests { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
+        heard_at: if booting || says_nothing { now } else { instance.heartbeat_at.unwrap_or(instance.requested_at) },
         begun: instance.requested_at,
         // A worker that begins again has a boot's time for it, too: it may speak and never be ready.
         boot_by: match instance.ready_at {
@@ -187,6 +195,8 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         keeps: false,
+        rests,
+        runs_for: instance.runs_for.unwrap_or(instance.rate),
         resumes: instance.resumed_at.is_some() && instance.ready_at.is_none(),
         leased_to: instance.lease.as_ref().map(|lease| lease.until),
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),

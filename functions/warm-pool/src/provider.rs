@@ -69,6 +69,17 @@ pub enum NotMade {
     Unknown(anyhow::Error),
 }
 
+/// Why a machine that is kept stopped was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// It won't be, by the provider's word: somebody else has its GPU.
+    #[error("the provider doesn't start it: {0:#}")]
+    Refused(anyhow::Error),
+    /// It may be: the answer was lost, and it is asked for again.
+    #[error("whether the provider starts it is not known: {0:#}")]
+    Unknown(anyhow::Error),
+}
+
 #[async_trait]
 pub trait Provider: Send + Sync {
     fn name(&self) -> &'static str;
@@ -124,8 +135,12 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
     /// Has a machine run again that is kept stopped. May be asked again; that it is done is no promise that its GPU is free.
-    async fn start(&self, _provider_id: &str) -> anyhow::Result<()> {
-        anyhow::bail!("{} keeps no machines stopped", self.name())
+    async fn start(&self, _provider_id: &str) -> Result<(), NotStarted> {
+        Err(NotStarted::Refused(anyhow::anyhow!("{} keeps no machines stopped", self.name())))
+    }
+    /// How long a start takes at most until it is answered, or known not to be.
+    fn start_takes(&self) -> Duration {
+        Duration::from_secs(8)
     }
     /// How long an order takes at most until it is answered, or known not to be.
     fn order_takes(&self) -> Duration {

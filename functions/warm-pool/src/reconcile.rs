@@ -23,6 +23,11 @@ const NEVER_MADE_AFTER: Millis = seconds(120);
 /// One that is listed as stopped so long after its start, when the next look comes, waits for a GPU that somebody else has.
 const STARTS_WITHIN: Millis = seconds(25);
 
+/// The list may say for a while that a machine doesn't run that was started again and speaks: for so long after its start, while its last word is no older
+/// than that.
+const SPEAKS_WITHIN: Millis = seconds(180);
+const HEARD_LATELY: Millis = seconds(60);
+
 /// Two looks: one that was taken away spoke so shortly before it was first missed.
 const HEARD_WITHIN: Millis = seconds(120);
 
@@ -133,8 +138,10 @@ pub(crate) async fn reconcile<'a>(
             }
             if instance.stage == Stage::Stopped && now - instance.requested_at >= GONE_AFTER {
                 tracing::error!(instance_id = %instance.instance_id, "a machine that is kept stopped runs, and nobody of ours asked for it; it is destroyed");
-                app.table().revoke(&instance.instance_id).await?;
-                instance.stage = Stage::Lost;
+                match app.table().runs_unasked(&instance, now, now + seconds(120)).await? {
+                    Some(runs) => instance = runs,
+                    None => tracing::warn!(instance_id = %instance.instance_id, "what it costs could not be committed yet; the next look does"),
+                }
                 found.unwanted.push((provider, machine.provider_id.clone()));
             }
             remain.push(instance);
@@ -164,7 +171,7 @@ pub(crate) async fn reconcile<'a>(
                 // For this run it is as if it were listed: it is destroyed if it is to go, and what it costs counts. The table keeps since when it isn't,
                 // so that the next run asks again.
                 instance.missing_since = None;
-            } else if instance.missing_since.is_none() && !provider.lists_at_once() {
+            } else if instance.missing_since.is_none() && listed.is_none() && !provider.lists_at_once() {
                 app.table().is_missing(&instance.instance_id, Some(now)).await?;
                 instance.missing_since = Some(now);
             }
@@ -225,6 +232,12 @@ async fn stands<'a>(
             tracing::info!(instance_id = %instance.instance_id, "a machine is kept stopped");
         }
         return Ok(stopped);
+    }
+    // A list may be a little older than its worker's first word.
+    let since = now - instance.requested_at;
+    let speaks = instance.heartbeat_at.is_some_and(|at| now - at < HEARD_LATELY) && since < SPEAKS_WITHIN && instance.stage != Stage::Lost;
+    if instance.resumed_at.is_some() && speaks {
+        return Ok(Some(instance.clone()));
     }
     let comes_back = instance.stage == Stage::Requested && instance.resumed_at.is_some();
     if comes_back && now - instance.requested_at >= STARTS_WITHIN {

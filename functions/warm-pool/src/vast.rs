@@ -5,7 +5,7 @@
 //! reads and destroys are tried three times with jitter; a list that breaks between two pages is no list; the account's key is in no log, no
 //! address and on no machine. What an order says to the machine is [`Vast::order`], and infra/vast/README.md tells what the machine does with it.
 
-use crate::provider::{Charge, Keeps, Machine, NotMade, Order, Provider};
+use crate::provider::{Charge, Keeps, Machine, NotMade, NotStarted, Order, Provider};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use kiln_core::pool::Policy;
@@ -394,11 +394,12 @@ impl Provider for Vast {
         self.rents.then(|| Keeps { usual: RESUME_USUAL, most: RESUME_MOST, life: seconds(self.wanted.max_life_s) })
     }
 
-    async fn start(&self, provider_id: &str) -> anyhow::Result<()> {
-        let id: u64 = provider_id.parse().context("no id of a machine")?;
-        let answer = self.again(Method::PUT, &format!("/api/v0/instances/{id}/"), &[], Some(&json!({ "state": "running" }))).await?;
+    async fn start(&self, provider_id: &str) -> Result<(), NotStarted> {
+        let id: u64 = provider_id.parse().map_err(|_| NotStarted::Refused(anyhow::anyhow!("no id of a machine")))?;
+        let answer = self.again(Method::PUT, &format!("/api/v0/instances/{id}/"), &[], Some(&json!({ "state": "running" }))).await;
+        let answer = answer.map_err(NotStarted::Unknown)?;
         if !answer.done() {
-            bail!("machine {id} could not be started: {}", answer.why());
+            return Err(NotStarted::Refused(anyhow::anyhow!("machine {id} could not be started: {}", answer.why())));
         }
         Ok(())
     }
@@ -550,6 +551,7 @@ impl Vast {
             provider: self.name().into(),
             id: found.id.to_string(),
             host: format!("vast-{}", found.host_id.or(found.machine_id)?),
+            machine: found.machine_id.map(|id| id.to_string()),
             gpu: found.gpu_name?,
             rate: Rate { microusd_per_hour: (dollars * 1e6).ceil() as i64, microusd_once: (download * 1e6).ceil() as i64 },
             reliability: found.reliability.unwrap_or(0.0),
@@ -564,8 +566,12 @@ impl Vast {
 impl From<Listed> for Machine {
     fn from(listed: Listed) -> Self {
         let actual = listed.actual_status.as_deref();
-        let stopped = actual == Some("stopped") || listed.intended_status.as_deref() == Some("stopped");
-        let ended = stopped || matches!(actual, Some("exited" | "destroyed" | "terminated"));
+        let to_stop = listed.intended_status.as_deref() == Some("stopped");
+        // That it is to stop is no word that it has: until then its GPU costs. Of what is not heard it isn't known, and it is of no use.
+        let runs = matches!(actual, Some("running" | "rebooting"));
+        let unheard = matches!(actual, Some("frozen" | "unknown" | "offline"));
+        let stopped = actual == Some("stopped") || to_stop && !runs && !unheard;
+        let ended = stopped || to_stop && unheard || matches!(actual, Some("exited" | "destroyed" | "terminated"));
         // Of those that may be taken we stop none. A container that has ended by itself has exited.
         let taken = stopped && actual != Some("exited");
         Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken, stopped }

@@ -82,6 +82,18 @@ async fn an_order_tells_the_machine_what_it_needs_and_no_key_of_ours_and_keeps_t
     assert!(long.check().is_err());
 }
 
+#[test]
+fn that_a_machine_is_to_stop_is_no_word_that_it_has() {
+    let of = |actual: &str, intended: &str| {
+        let machine = Machine::from(serde_json::from_value::<Listed>(json!({ "id": 1, "actual_status": actual, "intended_status": intended })).unwrap());
+        (machine.running, machine.stopped)
+    };
+    assert_eq!([of("running", "running"), of("loading", "running"), of("running", "stopped"), of("offline", "running")], [(true, false); 4]);
+    assert_eq!([of("stopped", "stopped"), of("exited", "stopped"), of("stopped", "running"), of("loading", "stopped")], [(false, true); 4]);
+    // It has ended by itself, or can't be heard and is to be stopped.
+    assert_eq!([of("exited", "running"), of("offline", "stopped")], [(false, false); 2]);
+}
+
 #[tokio::test]
 async fn a_machine_is_found_rented_listed_and_given_back() {
     let (shop, policy) = (Shop::open().await, on_demand());

@@ -28,6 +28,9 @@ pub struct Instance {
     pub label: String,
     /// The physical host; two instances on one are not two witnesses.
     pub host: String,
+    /// Which of its host's machines it is, where its provider tells that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// What its offer goes by, where that stands for any number of hosts: avoided in its host's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered_as: Option<String>,
@@ -436,7 +439,8 @@ impl Table {
         use aws_sdk_dynamodb::types::AttributeValue;
         let end = Expr::new("SET stage = :lost, boot_twice = :yes REMOVE token_hash, boot_hash").value("lost", s(Stage::Lost.as_str()));
         let end = end.value("yes", AttributeValue::Bool(true));
-        let used = Expr::new("boot_used = :boot").value("boot", s(boot_hash));
+        // One that we have ended, or that is kept stopped, has no token that works: its worker may well try the one that it began with.
+        let used = Expr::new("boot_used = :boot AND attribute_exists(token_hash)").value("boot", s(boot_hash));
         Ok(self.update(&keys::instance(id), end, Some(used)).await?.is_some())
     }
 

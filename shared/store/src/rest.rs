@@ -116,8 +116,20 @@ impl Table {
         let awake = instance.awake(rate, at, boot_by, covered_to.max(at));
         let mut parts = Parts::default();
         let turn = self.add_check(&mut parts, &keys::run(&instance.pool), Expr::new("epoch = :epoch").value("epoch", n(epoch)))?;
-        let as_read = Expr::new("drain = :no AND attribute_not_exists(missing_since)").value("no", AttributeValue::Bool(false));
+        let as_read = Expr::new("drain = :no").value("no", AttributeValue::Bool(false));
         self.turn(parts, Some(turn), (instance, awake), as_read, &changes, policy).await
+    }
+
+    /// One that is kept stopped runs, and nobody of ours asked for it: it costs what it costs, whatever the budgets say, from now on and until
+    /// `covered_to` at least. Its tokens are worth nothing. Gives it as it stands from then on; `None` where it is not what was read.
+    pub async fn runs_unasked(&self, instance: &Instance, now: Millis, covered_to: Millis) -> Result<Option<Instance>, Error> {
+        let Some(rate) = instance.runs_for.filter(|_| instance.stage == Stage::Stopped) else { return Ok(None) };
+        let at = instance.end(now);
+        let changes = usage::resumed(&instance.life(), instance.told, at);
+        let awake = instance.awake(rate, at, at, covered_to.max(instance.covered_to));
+        let awake = Instance { stage: Stage::Lost, token_hash: None, ..awake };
+        let there = Expr::new("attribute_exists(pk)");
+        Ok(self.turn(Parts::default(), None, (instance, awake), there, &changes, &Policy::default()).await?.ok())
     }
 
     /// One life of a machine ends and another begins, in one transaction.

@@ -788,6 +788,8 @@ fn see(record: &Record, world: &World, keeps: bool) -> Seen {
         interruptible: world.hosts[record.host as usize].interruptible,
         taken_away: false,
         keeps: keeps && world.keeps(record.host),
+        rests: record.power == Power::Stopping,
         resumes: false,
+        runs_for: world.rate(record.host),
     }
 }

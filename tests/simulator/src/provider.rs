@@ -77,6 +77,7 @@ impl World {
             interruptible: host.interruptible,
             bid_microusd_per_hour: host.interruptible.then_some(host.microusd_per_hour),
             disk_microusd_per_hour: None,
+            machine: None,
         })
         .collect()
     }

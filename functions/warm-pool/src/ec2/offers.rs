@@ -94,6 +94,7 @@ impl Place<'_> {
             // Its bid is in the id: the order says it as the most that is paid.
             bid_microusd_per_hour: None,
             disk_microusd_per_hour: None,
+            machine: None,
         }
     }
 }

@@ -103,6 +103,8 @@ impl History {
 /// one has fallen silent, and the others are about to. Not only of all: at the end of an outage the first of them speak again before the others do.
 fn many_quiet(machines: &[Seen], lost: Millis, now: Millis) -> Option<Millis> {
     let due = |machine: &&Seen| match machine.stage {
+        // It ends, and says no more.
+        _ if machine.rests => false,
         Stage::Ready | Stage::Busy | Stage::Draining => true,
         // It has spoken before.
         Stage::Loading => machine.heard_at < now,

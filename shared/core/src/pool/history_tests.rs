@@ -26,7 +26,9 @@ fn machine(n: u128, stage: Stage, silent_s: u64) -> Seen {
         interruptible: false,
         taken_away: false,
         keeps: false,
+        rests: false,
         resumes: false,
+        runs_for: Rate::default(),
     }
 }
 

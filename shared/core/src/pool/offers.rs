@@ -16,6 +16,8 @@ pub struct Offer {
     pub provider: String,
     pub id: String,
     pub host: String,
+    /// Which of its host's machines it is, where that is told: what is rented there may have to share it.
+    pub machine: Option<String>,
     pub gpu: String,
     pub rate: Rate,
     /// The provider's own estimate that it stays up, 0 to 1.
@@ -94,6 +96,7 @@ mod tests {
             provider: "p".into(),
             id: id.into(),
             host: format!("host-{id}"),
+            machine: None,
             gpu: gpu.into(),
             rate,
             reliability: 0.99,

@@ -42,8 +42,12 @@ pub struct Seen {
     pub taken_away: bool,
     /// Its provider can stop it and keep it for little, and the policy allows it; never one that is interruptible.
     pub keeps: bool,
+    /// It has been told to rest, and will soon stand by.
+    pub rests: bool,
     /// It was kept stopped, and is on its way back.
     pub resumes: bool,
+    /// What it costs while it runs.
+    pub runs_for: Rate,
 }
 
 impl Seen {
@@ -64,7 +68,9 @@ impl Seen {
             interruptible: false,
             taken_away: false,
             keeps: false,
+            rests: false,
             resumes: false,
+            runs_for: rate,
         }
     }
 

@@ -24,7 +24,9 @@ fn machine(n: u64, stage: Stage) -> Seen {
         interruptible: false,
         taken_away: false,
         keeps: false,
+        rests: false,
         resumes: false,
+        runs_for: Rate::default(),
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn grow(pool: &Pool, plan: &mut Plan) {
         Reason::Expected { per_hour: need.per_hour, supply, wanted }
     };
     let resumed = standby::next(pool.stopped, (wanted - supply) as usize);
-    let rented = wanted - supply - resumed.len() as u32;
+    let rented = (wanted - supply - resumed.len() as u32).saturating_sub(standby::awaited(seen));
     plan.decisions.extend(resumed.into_iter().map(|machine| Decision::Resume { id: machine.id.clone(), reason: reason.clone() }));
     // What will not go, or is not known to be gone, is no supply and may cost all the same: of such and others there are twice the most at most.
     let room = (2 * policy.max).saturating_sub(seen.instances.len() as u32);
@@ -76,7 +76,8 @@ pub(super) fn shrink(pool: &Pool, plan: &mut Plan) {
     let held = if need.queued > 0 { seen.useful.unwrap_or(u32::MAX) } else { 0 };
     let mut spare = supply.saturating_sub(plan.wanted.max(held));
     // Those that run and those that stand by; of more than are kept what has no work is given back, of no more than that it is stopped.
-    let mut total = supply + stopped.len() as u32;
+    let resting = seen.instances.iter().filter(|machine| machine.rests).count();
+    let mut total = supply + (stopped.len() + resting) as u32;
     let mut idle: Vec<_> = staying.iter().filter(|machine| machine.stage == Stage::Ready && !machine.is_leased(now)).collect();
     // The dearest first, and of equals the longest idle.
     idle.sort_by_key(|machine| (Reverse(machine.rate.microusd_per_hour), machine.since));

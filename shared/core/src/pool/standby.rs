@@ -33,12 +33,23 @@ pub(super) fn is_heard(seen: &Observation, machine: &Seen, now: Millis) -> bool 
     now - machine.heard_at <= seconds(seen.lost_after_s) / 3
 }
 
+/// What it costs while it runs, in steps of an eighth: within one, what else is known of a machine matters more.
+fn price(machine: &Seen) -> i64 {
+    ((machine.runs_for.microusd_per_hour.max(1) as f64).ln() * 8.0) as i64
+}
+
 /// Those to start again, so many at most: the cheapest, and of equals the last that was stopped, whose GPU is least likely to be somebody else's by now.
 pub(super) fn next<'a>(stopped: &[&'a Seen], most: usize) -> Vec<&'a Seen> {
     let mut next = stopped.to_vec();
-    next.sort_by_key(|machine| (machine.rate.microusd_per_hour, Reverse(machine.since)));
+    next.sort_by_key(|machine| (price(machine), Reverse(machine.since)));
     next.truncate(most);
     next
+}
+
+/// How many will soon stand by, and be there again before a new one has booted: instead of that they are waited for.
+pub(super) fn awaited(seen: &Observation) -> u32 {
+    let sooner = seen.resume_ms.is_some_and(|resume_ms| resume_ms + seconds(seen.look_s) < seen.boot_ms);
+    if sooner { seen.instances.iter().filter(|machine| machine.rests).count() as u32 } else { 0 }
 }
 
 /// Gives back so many of those that stand by, the dearest first, if the pool does not grow now and has not just grown.
@@ -56,7 +67,7 @@ pub(super) fn surplus(pool: &Pool, most: u32, plan: &mut Plan) {
         }
         return;
     }
-    stopped.sort_by_key(|machine| (Reverse(machine.rate.microusd_per_hour), machine.since));
+    stopped.sort_by_key(|machine| (Reverse(price(machine)), machine.since));
     let wanted = plan.wanted;
     let stops = stopped.into_iter().take(most as usize).map(|machine| {
         let reason = Reason::NotNeeded { idle_s: whole(now - machine.since), wanted };

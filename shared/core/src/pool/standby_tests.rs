@@ -29,7 +29,7 @@ fn machine(n: u128, stage: Stage, since_s: u64) -> Seen {
         covered_to: NOW + seconds(9_999),
         able: true,
         keeps: true,
-        resumes: false,
+        runs_for: Rate { microusd_per_hour, microusd_once: 0 },
         ..Seen::asked_for(id(n), NOW)
     }
 }
@@ -118,7 +118,8 @@ fn beside_what_stands_by_no_spare_runs() {
 
 #[test]
 fn a_job_starts_the_cheapest_that_stands_by_and_rents_only_beyond_them() {
-    let dear = Seen { rate: Rate { microusd_per_hour: 2 * DISK, microusd_once: 0 }, ..machine(1, Stage::Stopped, 60) };
+    // By what it costs when it runs, whatever its disk does.
+    let dear = Seen { runs_for: Rate { microusd_per_hour: 2 * DISK, microusd_once: 0 }, ..machine(1, Stage::Stopped, 60) };
     let there = vec![dear, machine(2, Stage::Stopped, 90), machine(3, Stage::Stopped, 60)];
     let reason = |wanted: u32| Reason::Waiting { queued: 3 * u64::from(wanted), supply: 0, wanted };
     let one = decided(&observe(3, 0, there.clone()), &learned(10));
@@ -127,6 +128,20 @@ fn a_job_starts_the_cheapest_that_stands_by_and_rents_only_beyond_them() {
     let four = decided(&observe(12, 0, there), &learned(10));
     let starts = [3, 2, 1].map(|n| Decision::Resume { id: id(n), reason: reason(4) });
     assert_eq!((&four[..3], &four[3..]), (starts.as_slice(), [Decision::Rent { reason: reason(4) }].as_slice()));
+}
+
+#[test]
+fn what_comes_to_rest_is_waited_for_where_that_is_sooner_than_a_boot() {
+    let resting = |n| Seen { rests: true, ..machine(n, Stage::Draining, 5) };
+    let rents = |seen: &Observation| decided(seen, &learned(10)).iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count();
+    assert_eq!([1, 9].map(|queued| rents(&observe(queued, 0, vec![resting(1)]))), [0, 2], "of three that are wanted one comes to rest");
+    // Where a boot is as short, it isn't.
+    assert_eq!(rents(&Observation { boot_ms: RESUME + seconds(30), ..observe(1, 0, vec![resting(1)]) }), 1);
+    // It counts among those that are kept.
+    let idle: Vec<Seen> = (2..=4).map(|n| machine(n, Stage::Ready, 60)).collect();
+    let few = decided(&observe(0, 120, idle.iter().cloned().chain([resting(1)]).collect()), &learned(10));
+    let many = decided(&observe(0, 120, idle.iter().cloned().chain([resting(1), resting(5), resting(6)]).collect()), &learned(10));
+    assert!(suspended(&few).len() == 1 && stopped(&many).len() == 1, "{few:?} {many:?}");
 }
 
 #[test]
@@ -169,8 +184,8 @@ fn of_more_than_the_expected_jobs_may_need_the_rest_is_given_back() {
     assert_eq!((grown.decisions, grown.notes), (vec![], vec![Reason::TooSoon { wait_s: 1 }]));
     // The dearest first; one that is claimed stays.
     let mut some = there(5, 9_000);
-    some[2].rate.microusd_per_hour = 2 * DISK;
-    some[1].rate.microusd_per_hour = 3 * DISK;
+    some[2].runs_for.microusd_per_hour = 2 * FULL;
+    some[1].runs_for.microusd_per_hour = 3 * FULL;
     some[1].leased_to = Some(NOW + 1);
     assert_eq!(stopped(&decided(&observe(0, 120, some), &learned(10))), [id(3), id(1)]);
     // What runs without work goes too, where enough stand by; and there are never more than the pool may have.

@@ -24,6 +24,7 @@ pub(crate) fn instance(n: u128) -> Instance {
         provider_id: None,
         label: format!("kiln/test/main/{n}"),
         host: n.to_string(),
+        machine: None,
         offered_as: None,
         trusted: false,
         stage: Stage::Requested,

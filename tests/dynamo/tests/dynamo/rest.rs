@@ -202,6 +202,8 @@ async fn while_it_is_stopped_its_token_is_worth_nothing_and_it_can_t_be_claimed(
     let said = kiln_store::Said { capabilities: &[], version: "1", gpu: None };
     ensure!(table.beat(&id(), "token", Stage::Ready, None, STOPPED).await?.is_none());
     ensure!(!table.register_again(&id(), "token", "another", &said, STOPPED).await?);
+    // Nor is the boot token that its worker began with: that is no second one who holds it.
+    ensure!(!table.boot_again(&id(), "boot").await? && !read(&table).await?.boot_twice);
     let [action, subject, facts, outcome, actor, ip] = ["pool.lease", "pool", "{}", DONE, "", ""].map(str::to_owned);
     let line = Audit { id: "1".into(), at: 1, action, subject, facts, outcome, actor, ip, ttl: 1 };
     let lease = Lease { id: LeaseId::new(NOW, 1), until: AGAIN + COVER };
@@ -215,6 +217,17 @@ async fn while_it_is_stopped_its_token_is_worth_nothing_and_it_can_t_be_claimed(
     let mut run = kiln_store::RunState::default();
     run.learn(&[read(&table).await?], AGAIN + seconds(30));
     ensure!((run.boots.slowest(), run.resumes.slowest()) == (None, Some(seconds(21))));
+    // Nobody asked for it, and it runs: then it costs what it costs, beyond every budget, and has no token.
+    let memory = resting(7).await?;
+    let table = crate::rent::table(&memory);
+    let stopped = table.stopped(&read(&table).await?, STOPPED).await?.context("stopped")?;
+    let runs = table.runs_unasked(&stopped, AGAIN, AGAIN + COVER).await?.context("runs")?;
+    ensure!(
+        (runs.stage, runs.rate, runs.token_hash.is_some()) == (Stage::Lost, again(), false)
+            && runs == Instance { timings: runs.timings.clone(), ..read(&table).await? }
+    );
+    ensure!(in_all(&memory).await? == life(RATE, NOW, STOPPED) + life(disk(), STOPPED, AGAIN) + life(again(), AGAIN, AGAIN + COVER));
+    ensure!(table.runs_unasked(&stopped, AGAIN, AGAIN + COVER).await?.is_none(), "it was told twice");
     // One that is to go while it is stopped goes, and is not started.
     let memory = resting(6).await?;
     let table = crate::rent::table(&memory);
