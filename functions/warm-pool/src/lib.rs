@@ -23,6 +23,7 @@ pub use providers::Providers;
 use deadline::Deadline;
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
+use kiln_core::job::Priority;
 use kiln_core::pool::room::WAKE_EVERY;
 use kiln_core::pool::standing::WaitReason;
 use kiln_core::pool::{self, Decision, Plan, Policy, Reason, Seen, Waits};
@@ -108,9 +109,10 @@ async fn invoked_until(app: &App, providers: &Providers, event: Value, deadline:
     Ok(done)
 }
 
-/// The kind of the job that a wake is for; `None` where the event is the schedule's.
-fn wakes(event: &Value) -> Option<&str> {
-    event["wake"]["kind"].as_str()
+/// The kind of the job that a wake is for, and whether it is to be served first; `None` where the event is the schedule's.
+fn wakes(event: &Value) -> Option<(&str, bool)> {
+    let wake = &event["wake"];
+    Some((wake["kind"].as_str()?, wake["priority"] == Priority::Rush.as_str()))
 }
 
 /// Whether a run left anything that runs or waits.
@@ -138,7 +140,7 @@ async fn handle_until(app: &App, providers: &Providers, event: Value, deadline: 
     done
 }
 
-async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Option<&str>, deadline: Deadline) -> anyhow::Result<Value> {
+async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Option<(&str, bool)>, deadline: Deadline) -> anyhow::Result<Value> {
     // Before the fleet is read: whatever is listed has had its intent written already.
     let lists = futures::future::join_all(providers.all().map(async |provider| (provider, deadline.read(provider.list()).await))).await;
     let mut listed: Vec<(&dyn Provider, Vec<Machine>)> = Vec::new();

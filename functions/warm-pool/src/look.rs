@@ -32,13 +32,13 @@ pub(crate) async fn look(
     policy: &Policy,
     run: &mut RunState,
     listed: bool,
-    woken_for: Option<&str>,
+    woken_for: Option<(&str, bool)>,
 ) -> Looked {
     let now = app.now();
     let depth = match app.table().unfinished(now).await {
         Ok((mut depth, _)) => {
-            if let Some(kind) = woken_for.filter(|kind| kinds::offered(true).any(|known| known.name == *kind)) {
-                depth.at_least_one(kind, now);
+            if let Some((kind, rush)) = woken_for.filter(|(kind, _)| kinds::offered(true).any(|known| known.name == *kind)) {
+                depth.at_least_one(kind, rush, now);
             }
             Some(depth)
         }
@@ -122,15 +122,21 @@ pub(crate) fn deadlines(app: &App) -> Deadlines {
     Deadlines { boot_s: app.settings().boot_s, job_s: longest, tick_s: 60 }
 }
 
-/// One for each kind of which some wait or run, and one for all that came.
+/// One for each kind of which some wait or run, one more where some of them are to be served first, and one for all that came.
 fn demand(app: &App, depth: &Depth, fleet: &Fleet, run: &RunState, now: Millis) -> Vec<Demand> {
     let mut all: Vec<Demand> = Vec::new();
     for kind in kinds::offered(true) {
         let of = |state: &str| depth.by_kind.get(&format!("{}/{state}", kind.name)).copied().unwrap_or(0);
         let (queued, running) = (of("queued"), of("running"));
-        if queued + running > 0 {
-            let oldest_ms = depth.oldest_queued_at.filter(|_| queued > 0).map_or(0, |at| now - at);
-            all.push(Demand { queued, running, oldest_ms, service_ms: service(app, &fleet.timings, kind.name), ..Demand::default() });
+        let service_ms = service(app, &fleet.timings, kind.name);
+        let rush = depth.rush.get(kind.name).copied().unwrap_or(0).min(queued);
+        let waits = |count: u64, since: Option<Millis>| since.filter(|_| count > 0).map_or(0, |at| now - at);
+        if rush > 0 {
+            all.push(Demand { rush: true, queued: rush, oldest_ms: waits(rush, depth.oldest_rush_at), service_ms, ..Demand::default() });
+        }
+        if queued - rush + running > 0 {
+            let oldest_ms = waits(queued - rush, depth.oldest_queued_at);
+            all.push(Demand { queued: queued - rush, running, oldest_ms, service_ms, ..Demand::default() });
         }
     }
     let [came_2_min, came_10_min, came_hour] = [2, 10, 60].map(|minutes| run.arrivals.last(minutes, now));

@@ -3,7 +3,7 @@
 use crate::pool_tests::{World, process};
 use crate::{POOL, handle, invoked};
 use kiln_core::ids::{AccountId, JobId};
-use kiln_core::job::Job;
+use kiln_core::job::{Job, Priority};
 use kiln_core::machine;
 use kiln_core::pool::Policy;
 use kiln_http::{App, flow};
@@ -16,15 +16,19 @@ fn policy(max: u32) -> Policy {
 }
 
 fn wake() -> Value {
-    json!({ "wake": { "kind": "noop" } })
+    json!({ "wake": { "kind": "noop", "priority": "standard" } })
 }
 
 /// Commits a job of an account of its own, as `jobs` does, and wakes the pool if need be.
 async fn submit(app: &App) -> Job {
+    submit_as(app, Priority::Standard).await
+}
+
+async fn submit_as(app: &App, priority: Priority) -> Job {
     let (account, job) = (AccountId::new(app.now(), app.random()), JobId::new(app.now(), app.random()));
     let row = Account::new(account.clone(), AccountKind::Person, 0, app.now());
     assert!(app.table().put(to_item(&keys::account(&account), &row).unwrap(), Some(absent())).await.unwrap());
-    let change = machine::submit(Job::draft(job, account, "noop", "image", 900, app.now()), &row.counters, app.settings(), app.now());
+    let change = machine::submit(Job { priority, ..Job::draft(job, account, "noop", "image", 900, app.now()) }, &row.counters, app.settings(), app.now());
     let with = Commit { entry_id: flow::entry_id(app, &change), ..Commit::default() };
     let standing = app.table().standing().await.unwrap();
     app.table().commit(&change, with, app.now()).await.unwrap().unwrap();
@@ -49,6 +53,21 @@ async fn the_first_job_wakes_the_pool_and_those_within_its_room_do_not() {
     submit(&world.app).await;
     assert_eq!(world.memory.take_invocations().len(), 1);
     assert!(invoked(&world.app, &world.vast, wake()).await.unwrap()["started"].as_u64() >= Some(1));
+}
+
+#[tokio::test]
+async fn who_has_paid_to_be_first_wakes_a_patient_pool_and_gets_a_machine_at_once() {
+    let world = World::with(Policy { start_within_s: 3_600, ..policy(3) }).await;
+    world.run().await;
+    submit(&world.app).await;
+    assert_eq!((world.memory.take_invocations(), world.run().await["started"].clone()), (vec![], json!(0)), "others may wait for more of them");
+    submit_as(&world.app, Priority::Rush).await;
+    let event = json!({ "wake": { "kind": "noop", "priority": "rush" } });
+    assert_eq!(world.memory.take_invocations(), [("the-pool".to_owned(), event.clone())]);
+    assert_eq!(invoked(&world.app, &world.vast, event).await.unwrap()["started"], 1);
+    // Now that one is on its way nobody need wake it.
+    submit_as(&world.app, Priority::Rush).await;
+    assert_eq!(world.memory.take_invocations(), []);
 }
 
 #[tokio::test]

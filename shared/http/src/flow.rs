@@ -42,15 +42,17 @@ pub async fn after_commit(app: &App, change: &Change, before: &Counters) {
 }
 
 /// Wakes the warm pool, where a job that has just been committed goes beyond the room that it left, so that a machine is asked for now and not at
-/// the schedule's next look. Within the room it costs nothing: how the pool stands was read with all else. A wake that fails is nothing lost.
+/// the schedule's next look. Within the room it costs nothing: how the pool stands was read with all else. Where the policy is patient the room is
+/// wide; who has paid to be served first wakes it all the same while no machine is there. A wake that fails is nothing lost.
 pub async fn wake(app: &App, job: &Job, standing: Option<&Standing>) {
     let Some(waker) = app.waker() else { return };
     let now = app.now();
-    if standing.is_some_and(|standing| !standing.lags(app.comes(standing.at), now)) {
+    let first = |standing: &Standing| job.priority == Priority::Rush && standing.waits.machine.is_none() && standing.waits.why.is_none();
+    if standing.is_some_and(|standing| !standing.lags(app.comes(standing.at), now) && !first(standing)) {
         return;
     }
     let woken = match app.table().take_wake(now).await {
-        Ok(true) => waker.wake(&job.kind).await,
+        Ok(true) => waker.wake(&job.kind, job.priority).await,
         // Somebody has just woken it, and it may have read the jobs before this one.
         Ok(false) => app.table().look_again().await,
         Err(error) => Err(error),

@@ -44,6 +44,11 @@ pub struct Depth {
     /// Machines that these jobs could use at once: no account runs more than it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub useful: Option<u32>,
+    /// Of those that wait, by kind, whose customers paid to be served first, and when the longest-waiting of them was queued; not kept.
+    #[serde(skip)]
+    pub rush: BTreeMap<String, u64>,
+    #[serde(skip)]
+    pub oldest_rush_at: Option<Millis>,
     /// By the account; not kept.
     #[serde(skip)]
     pub by_account: BTreeMap<AccountId, u64>,
@@ -141,13 +146,18 @@ impl Table {
 }
 
 impl Depth {
-    /// One job of the kind waits at least: it was committed, and the index may not have it yet.
-    pub fn at_least_one(&mut self, kind: &str, now: Millis) {
+    /// One job of the kind waits at least, and is to be served first where it is one of those: it was committed, and the index may not have it yet.
+    pub fn at_least_one(&mut self, kind: &str, rush: bool, now: Millis) {
         let waiting = self.by_kind.entry(format!("{kind}/{}", State::Queued.as_str())).or_default();
         if *waiting == 0 {
             *waiting = 1;
             self.queued += 1;
             self.oldest_queued_at = self.oldest_queued_at.or(Some(now));
+        }
+        if rush {
+            let first = self.rush.entry(kind.to_owned()).or_default();
+            *first = (*first).max(1);
+            self.oldest_rush_at = self.oldest_rush_at.or(Some(now));
         }
     }
 
@@ -156,11 +166,16 @@ impl Depth {
         if state == State::Running.as_str() {
             self.running += 1;
         } else {
-            self.queued += 1;
-            self.oldest_queued_at = match (self.oldest_queued_at, row.queued_at) {
+            let older = |oldest: Option<Millis>| match (oldest, row.queued_at) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            self.queued += 1;
+            self.oldest_queued_at = older(self.oldest_queued_at);
+            if let Some(kind) = row.kind.as_ref().filter(|_| row.priority == Some(Priority::Rush)) {
+                *self.rush.entry(kind.clone()).or_default() += 1;
+                self.oldest_rush_at = older(self.oldest_rush_at);
+            }
         }
         if let Some(kind) = &row.kind {
             *self.by_kind.entry(format!("{kind}/{state}")).or_default() += 1;
@@ -168,5 +183,35 @@ impl Depth {
         if let Some(account) = &row.account_id {
             *self.by_account.entry(account.clone()).or_default() += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_are_to_be_served_first_are_counted_among_all_and_apart() {
+        let row = |state: State, priority: Priority, queued_at: Millis| OwedRow {
+            pk: "pk".into(),
+            sk: "sk".into(),
+            next_check_at: 0,
+            state: Some(state.as_str().into()),
+            kind: Some("upscale".into()),
+            capability: Some("image".into()),
+            priority: Some(priority),
+            queued_at: Some(queued_at),
+            account_id: None,
+        };
+        let mut depth = Depth::default();
+        let rows = [
+            (State::Queued, Priority::Standard, 3),
+            (State::Queued, Priority::Rush, 9),
+            (State::Queued, Priority::Rush, 7),
+            (State::Running, Priority::Rush, 1),
+        ];
+        rows.into_iter().for_each(|(state, priority, at)| depth.add(&row(state, priority, at)));
+        assert_eq!((depth.queued, depth.running, depth.oldest_queued_at), (3, 1, Some(3)));
+        assert_eq!((depth.rush, depth.oldest_rush_at), ([("upscale".to_owned(), 2)].into(), Some(7)));
     }
 }

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
+use kiln_core::job::Priority;
 use kiln_core::pool::room::WAKE_EVERY;
 use kiln_core::pool::{Standing, Waits};
 use kiln_core::time::Millis;
@@ -78,9 +79,9 @@ impl Waker {
         Some(Self { client: Client::from_conf(lambda.build()), function })
     }
 
-    /// Has it run now, and doesn't wait for it. `kind` is of the job that came: the index that jobs are counted by may not have it yet.
-    pub async fn wake(&self, kind: &str) -> Result<(), Error> {
-        let event = serde_json::json!({ "wake": { "kind": kind } }).to_string();
+    /// Has it run now, and doesn't wait for it. `kind` and `priority` are of the job that came: the index that jobs are counted by may not have it yet.
+    pub async fn wake(&self, kind: &str, priority: Priority) -> Result<(), Error> {
+        let event = serde_json::json!({ "wake": { "kind": kind, "priority": priority } }).to_string();
         let call = self.client.invoke().function_name(&self.function).invocation_type(InvocationType::Event).payload(Blob::new(event));
         call.send().await.map_err(|error| Error::aws_code("waking the warm pool", error)).map(drop)
     }

@@ -34,7 +34,16 @@ fn observation(machines: u32) -> Observation {
         runs_for: Rate::default(),
     });
     // Ten thousand jobs in eight queues.
-    let queue = Demand { queued: 1_250, running: 60, oldest_ms: seconds(50), service_ms: seconds(30), came_2_min: 300, came_10_min: 1_500, came_hour: 6_000 };
+    let queue = Demand {
+        rush: false,
+        queued: 1_250,
+        running: 60,
+        oldest_ms: seconds(50),
+        service_ms: seconds(30),
+        came_2_min: 300,
+        came_10_min: 1_500,
+        came_hour: 6_000,
+    };
     Observation {
         useful: None,
         listed: true,

@@ -383,6 +383,7 @@ impl Executor {
         self.told.unread = unread;
         let demand = (!unread).then(|| {
             vec![Demand {
+                rush: false,
                 queued: world.queued() as u64,
                 running: world.running(),
                 oldest_ms: world.oldest_ms(),

@@ -83,6 +83,8 @@ impl Seen {
 /// Unfinished jobs of one capability and priority, never messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demand {
+    /// Their customers paid more to be served first.
+    pub rush: bool,
     pub queued: u64,
     pub running: u64,
     /// For how long the oldest of those that wait has waited.
@@ -303,11 +305,15 @@ impl Need {
         let rate = expected_rate(sum(|d| d.came_2_min) as f64, sum(|d| d.came_10_min) as f64, came_hour as f64);
         let coming = staying.iter().filter(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading)).count() as u32;
         let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient };
+        let rush = rushed(demand).filter(|_| within > RUSH_WITHIN).map_or(0, |(rush, oldest)| {
+            let rate = rate * rush / queue.queued;
+            Queue { queued: rush, oldest, rate, within: RUSH_WITHIN, patient: false, ..queue }.machines()
+        });
         // More than may run at once would stand idle.
         let lately = seen.history.spot.taken_at.is_some_and(|at| now - at <= seen.boot_ms + seconds(policy.start_within_s));
         let sure = |machine: &&&Seen| matches!(machine.stage, Stage::Requested | Stage::Loading) && !machine.interruptible;
         let hedge = lately && queue.queued > 0.0 && queue.oldest > within && !staying.iter().any(|machine| sure(&machine));
-        let waiting = queue.machines().max(if hedge { supply + 1 } else { 0 }).min(seen.useful.unwrap_or(u32::MAX));
+        let waiting = queue.machines().max(rush).max(if hedge { supply + 1 } else { 0 }).min(seen.useful.unwrap_or(u32::MAX));
         let load = rate * service;
         let expected = match policy.keep {
             // What is idle is kept for its time; what waits brings the rest.
@@ -326,6 +332,16 @@ impl Need {
         let kept = if seen.resume_ms.is_none() || patient { 0 } else { machines_kept(load).min(policy.max) };
         Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge, boot_ms, kept }
     }
+}
+
+/// Who has paid to be served first is to be within so many seconds of a machine's being there, however patient the policy is.
+const RUSH_WITHIN: f64 = 60.0;
+
+/// How many of those wait, and the seconds that the oldest of them has; `None` where none does.
+fn rushed(demand: &[Demand]) -> Option<(f64, f64)> {
+    let rush = || demand.iter().filter(|demand| demand.rush && demand.queued > 0);
+    let oldest_ms = rush().map(|demand| demand.oldest_ms).max()?;
+    Some((rush().map(|demand| demand.queued).sum::<u64>() as f64, oldest_ms as f64 / 1000.0))
 }
 
 /// Jobs a second that are expected. What is usual shows in the last hour; the last minutes tell only where they are out of what chance makes
@@ -348,6 +364,7 @@ const ARRIVALS: f64 = 1.2;
 const DEVIATIONS: f64 = 1.5;
 
 /// The jobs that wait, and what is there for them. Times are in seconds.
+#[derive(Clone, Copy)]
 struct Queue {
     queued: f64,
     oldest: f64,

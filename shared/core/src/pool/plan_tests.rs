@@ -250,6 +250,7 @@ fn what_comes_meanwhile_counts_against_the_machines_that_work_a_queue_off() {
     let machines: Vec<_> = (1..=7).map(|n| machine(n, Stage::Busy, 0)).collect();
     let with = |came_hour: u64| {
         let demand = Demand {
+            rush: false,
             queued: 8,
             running: 7,
             oldest_ms: seconds(20),
@@ -351,4 +352,31 @@ fn beside_interruptible_machines_on_their_way_one_that_stays_is_rented_for_jobs_
     // From nothing a boot takes what it takes; long after a loss it is no reason any more; and one that stays is on its way.
     assert_eq!((hedges(61, None, vec![spot.clone()]), hedges(61, Some(151), vec![spot.clone()])), (0, 0));
     assert_eq!(hedges(61, Some(150), vec![spot, rented(2, Stage::Requested, 9_999)]), 0);
+}
+
+#[test]
+fn who_has_paid_to_be_first_waits_for_no_patience_of_the_operator_s() {
+    let patient = Policy { start_within_s: 3_600, max: 10, keep: Keep::Learned, ..Policy::default() };
+    let rents = |demand: Vec<Demand>, machines: Vec<Seen>, policy: &Policy| {
+        let seen = Observation { demand: Some(demand), ..observe(0, machines) };
+        plan(&seen, policy, NOW).decisions.iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count()
+    };
+    let jobs = |rush: bool, queued: u64| Demand { rush, queued, oldest_ms: seconds(5), service_ms: seconds(30), ..Demand::default() };
+    assert_eq!(rents(vec![jobs(false, 4)], vec![], &patient), 0, "they may wait for others to come");
+    assert_eq!(rents(vec![jobs(false, 4), jobs(true, 1)], vec![], &patient), 1);
+    // Three start on one machine in a minute, the first at once.
+    assert_eq!(rents(vec![jobs(false, 40), jobs(true, 7)], vec![], &patient), 3);
+    // Beside one that works they come too late.
+    assert_eq!(
+        rents(vec![jobs(true, 9)], vec![machine(1, Stage::Busy, 0)], &patient),
+        rents(vec![jobs(false, 9)], vec![machine(1, Stage::Busy, 0)], &Policy { start_within_s: 60, ..patient.clone() })
+    );
+    // Where all are to be served as soon they change nothing.
+    let usual = Policy { start_within_s: 60, ..patient };
+    for queued in 1..30 {
+        for busy in 0..4 {
+            let there = || (1..=busy).map(|n| machine(n, Stage::Busy, 0)).collect::<Vec<_>>();
+            assert_eq!(rents(vec![jobs(true, queued)], there(), &usual), rents(vec![jobs(false, queued)], there(), &usual), "{queued} {busy}");
+        }
+    }
 }
