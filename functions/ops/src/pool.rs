@@ -41,7 +41,8 @@ pub struct AvoidedView {
     #[schema(example = "vast-84213")]
     host: String,
     until: String,
-    /// `boot_too_long`, `silent`, `silent_at_work` or `quarantined`, as docs/OPERATORS.md explains them.
+    /// `boot_too_long`, `silent`, `silent_at_work`, `idle_beside_work`, `none_there`, `ended_before_ready`, `boot_token_twice` or `quarantined`, as
+    /// docs/OPERATORS.md explains them.
     #[schema(example = "quarantined")]
     reason: String,
 }
@@ -90,7 +91,7 @@ pub struct DecisionView {
     what: String,
     instance_id: Option<String>,
     /// Its code, as docs/OPERATORS.md explains it.
-    #[schema(example = "jobs_wait")]
+    #[schema(example = "waiting")]
     reason: String,
     text: String,
 }

@@ -1470,7 +1470,8 @@ export interface components {
             /** @example vast-84213 */
             host: string;
             /**
-             * @description `boot_too_long`, `silent`, `silent_at_work` or `quarantined`, as docs/OPERATORS.md explains them.
+             * @description `boot_too_long`, `silent`, `silent_at_work`, `idle_beside_work`, `none_there`, `ended_before_ready`, `boot_token_twice` or `quarantined`, as
+             *     docs/OPERATORS.md explains them.
              * @example quarantined
              */
             reason: string;
@@ -1649,7 +1650,7 @@ export interface components {
             instance_id?: string | null;
             /**
              * @description Its code, as docs/OPERATORS.md explains it.
-             * @example jobs_wait
+             * @example waiting
              */
             reason: string;
             text: string;
