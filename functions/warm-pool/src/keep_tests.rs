@@ -307,6 +307,12 @@ async fn one_that_comes_to_rest_is_waited_for_and_started_again_and_no_other_is_
     world.stop(id).await;
     assert_eq!(world.run().await["started"], 1);
     assert_eq!((world.only().await.stage, world.exist().await[0].0, world.ordered().await), (Stage::Requested, id, 1));
+    // But not for one that doesn't come to rest.
+    let world = resting().await;
+    world.set(one()).await;
+    let now = world.app.now();
+    world.change(|instance| instance.drained_at = Some(now - seconds(91))).await;
+    assert_eq!((world.run().await["started"].clone(), world.ordered().await), (json!(1), 2));
 }
 
 #[tokio::test]

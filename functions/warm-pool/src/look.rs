@@ -166,6 +166,9 @@ fn loads(instance: &Instance) -> bool {
     instance.ready_at.is_none() || instance.loading_since.is_some() && (instance.trusted || instance.restarts <= MOST_RESTARTS)
 }
 
+/// One that was told to rest so long ago is not waited for any more: its worker may hang.
+const AWAITED: Millis = seconds(90);
+
 fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> Seen {
     let waits = |kind: &kinds::Kind| depth.is_some_and(|depth| depth.by_kind.get(&format!("{}/queued", kind.name)).is_some_and(|count| *count > 0));
     // By its slot, which the job's own transactions fill and empty, and not by its word.
@@ -201,7 +204,7 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
         keeps: false,
-        rests,
+        rests: rests && instance.drained_at.is_some_and(|at| now - at <= AWAITED),
         runs_for: instance.runs_for.unwrap_or(instance.rate),
         resumes: instance.resumed_at.is_some() && instance.ready_at.is_none(),
         leased_to: instance.lease.as_ref().map(|lease| lease.until),
