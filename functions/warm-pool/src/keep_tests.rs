@@ -227,6 +227,16 @@ async fn one_whose_start_was_not_answered_is_asked_again_and_not_written_off() {
 }
 
 #[tokio::test]
+async fn a_run_without_the_time_for_a_start_leaves_what_is_stopped_as_it_is() {
+    let (world, id) = stopped().await;
+    world.set(one()).await;
+    let deadline = crate::Deadline::within(std::time::Duration::from_secs(7));
+    let done = crate::handle_until(&world.app, &world.vast, json!({}), deadline).await.unwrap();
+    assert_eq!((done["started"].clone(), world.only().await.stage, world.exist().await[0].0), (json!(0), Stage::Stopped, id));
+    assert_eq!(world.run().await["started"], 1);
+}
+
+#[tokio::test]
 async fn one_that_speaks_again_before_the_list_shows_it_is_left_to_its_work() {
     let (world, id) = stopped().await;
     world.set(one()).await;
