@@ -45,8 +45,6 @@ pub enum Reason {
     Unreadable { what: String },
     /// The direction was changed just now: nothing is given back before a boot's time has passed.
     TooSoon { wait_s: u64 },
-    /// It stays, and is covered further.
-    Stays,
 }
 
 impl Reason {
@@ -72,7 +70,6 @@ impl Reason {
             Reason::CoverEnds { .. } => "cover_ends",
             Reason::Unreadable { .. } => "unreadable",
             Reason::TooSoon { .. } => "too_soon",
-            Reason::Stays => "stays",
         }
     }
 }
@@ -105,7 +102,6 @@ impl std::fmt::Display for Reason {
             Reason::CoverEnds { left_s } => write!(f, "what is covered of it ends in {left_s} s"),
             Reason::Unreadable { what } => write!(f, "{what} could not be read, so nothing is rented"),
             Reason::TooSoon { wait_s } => write!(f, "the pool has just grown; nothing is given back for {wait_s} s more"),
-            Reason::Stays => write!(f, "it stays"),
         }
     }
 }
