@@ -103,7 +103,7 @@ fn silence_of_many_is_in_doubt_though_some_speak_again_already_and_that_of_few_i
 
 #[test]
 fn machines_that_come_to_rest_are_no_voices_against_those_that_are_silent() {
-    let silent = vec![machine(1, Stage::Busy, 103), machine(2, Stage::Busy, 95)];
+    let silent = [machine(1, Stage::Busy, 103), machine(2, Stage::Busy, 95)];
     let with = |rests: bool| silent.iter().cloned().chain((3..=5).map(|n| Seen { rests, ..machine(n, Stage::Draining, 0) })).collect::<Vec<_>>();
     let resting = with(true);
     assert_eq!(destroyed(&at(resting.clone(), looked(&resting), 0, NOW)), []);
