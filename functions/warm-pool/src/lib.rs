@@ -63,7 +63,7 @@ pub async fn tick(app: &App, event: Value) -> anyhow::Result<Value> {
     let first = invoked_until(app, &Providers::named(app, None).await, event.clone(), deadline).await?;
     let pause = Duration::from_secs(app.settings().second_look_s);
     // Late, it would be cut off by the function's time-out.
-    if wakes(&event).is_some() || pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
+    if is_wake(&event) || pause.is_zero() || !has_work(&first) || begun.elapsed() > pause {
         return Ok(first);
     }
     tokio::time::sleep(pause - begun.elapsed()).await;
@@ -78,7 +78,7 @@ pub async fn invoked(app: &App, providers: &Providers, event: Value) -> anyhow::
 
 async fn invoked_until(app: &App, providers: &Providers, event: Value, deadline: Deadline) -> anyhow::Result<Value> {
     let begun = Instant::now();
-    let woken = wakes(&event).is_some();
+    let woken = is_wake(&event);
     let mut done = handle_until(app, providers, event.clone(), deadline).await?;
     if woken && done["another_runs"] == true {
         app.table().look_again().await?;
@@ -109,7 +109,12 @@ async fn invoked_until(app: &App, providers: &Providers, event: Value, deadline:
     Ok(done)
 }
 
-/// The kind of the job that a wake is for, and whether it is to be served first; `None` where the event is the schedule's.
+/// Whether somebody wakes it, and not its schedule: for a job, an operator's order or a machine that has fallen idle.
+fn is_wake(event: &Value) -> bool {
+    event["wake"].is_object()
+}
+
+/// The kind of the job that a wake is for, and whether it is to be served first; `None` where it is for none.
 fn wakes(event: &Value) -> Option<(&str, bool)> {
     let wake = &event["wake"];
     Some((wake["kind"].as_str()?, wake["priority"] == Priority::Rush.as_str()))

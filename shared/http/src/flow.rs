@@ -62,6 +62,20 @@ pub async fn wake(app: &App, job: &Job, standing: Option<&Standing>) {
     }
 }
 
+/// Has the warm pool look now, since something else than a job has changed what it is to do: an operator's order, say. A wake that fails is nothing
+/// lost: its schedule looks.
+pub async fn look_now(app: &App, what: &str) {
+    let Some(waker) = app.waker() else { return };
+    let woken = match app.table().take_wake(app.now()).await {
+        Ok(true) => waker.look(what).await,
+        Ok(false) => app.table().look_again().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = woken {
+        tracing::warn!(%error, what, "the warm pool was not woken; its schedule will look");
+    }
+}
+
 /// Has an event sent at once, if an endpoint of the account is to be told: after the commit that wrote it
 /// ([`kiln_store::Table::add_owed_event`]). What can't be said here, the sender finds by itself within a minute.
 pub async fn tell(app: &App, account: &AccountId, counters: &Counters, event: &Event) {

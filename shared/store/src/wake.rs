@@ -79,9 +79,18 @@ impl Waker {
         Some(Self { client: Client::from_conf(lambda.build()), function })
     }
 
-    /// Has it run now, and doesn't wait for it. `kind` and `priority` are of the job that came: the index that jobs are counted by may not have it yet.
+    /// Has it run now for a job that has come, and doesn't wait for it: the index that jobs are counted by may not have it yet.
     pub async fn wake(&self, kind: &str, priority: Priority) -> Result<(), Error> {
-        let event = serde_json::json!({ "wake": { "kind": kind, "priority": priority } }).to_string();
+        self.invoke(serde_json::json!({ "kind": kind, "priority": priority })).await
+    }
+
+    /// Has it run now for `what` has changed beside jobs, and doesn't wait for it.
+    pub async fn look(&self, what: &str) -> Result<(), Error> {
+        self.invoke(serde_json::json!({ "for": what })).await
+    }
+
+    async fn invoke(&self, wake: serde_json::Value) -> Result<(), Error> {
+        let event = serde_json::json!({ "wake": wake }).to_string();
         let call = self.client.invoke().function_name(&self.function).invocation_type(InvocationType::Event).payload(Blob::new(event));
         call.send().await.map_err(|error| Error::aws_code("waking the warm pool", error)).map(drop)
     }
