@@ -152,6 +152,9 @@ pub(crate) async fn heartbeat(State(app): State<App>, worker: Worker, body: Body
     if lease_s.is_none() {
         empty_stale_slot(&app, &instance).await?;
     }
+    if request.stage == Stage::Ready && !instance.drain {
+        flow::fell_idle(&app, &instance).await;
+    }
     Ok(Json(HeartbeatResponse { lease_s, cancel, drain: instance.drain, rest: instance.rests }))
 }
 

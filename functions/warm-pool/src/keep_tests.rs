@@ -4,7 +4,7 @@
 use crate::POOL;
 use crate::pool_tests::{KEY, World, idle, one};
 use kiln_core::fleet::Stage;
-use kiln_core::pool::Policy;
+use kiln_core::pool::{Policy, Took};
 use kiln_core::time::seconds;
 use kiln_store::Instance;
 use reqwest::Method;
@@ -119,7 +119,7 @@ async fn a_machine_without_work_is_stopped_kept_for_its_disk_and_the_same_one_st
     world.change(|instance| (instance.stage, instance.heartbeat_at, instance.ready_at) = (Stage::Ready, Some(now), Some(now + 1))).await;
     world.run().await;
     let run = world.app.table().fleet(POOL).await.unwrap().run;
-    assert_eq!((run.resumes.slowest(), world.only().await.instance_id), (Some(seconds(1)), stopped.instance_id));
+    assert_eq!((run.resumes.took(), world.only().await.instance_id), (Some(Took::all(seconds(1))), stopped.instance_id));
     let gone = world.app.table().gone(10, None).await.unwrap().0;
     assert_eq!(gone.iter().map(|gone| (gone.stopped, gone.stays)).collect::<Vec<_>>(), [(true, true), (false, true)]);
 }

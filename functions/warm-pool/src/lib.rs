@@ -26,10 +26,10 @@ use kiln_core::ids::InstanceId;
 use kiln_core::job::Priority;
 use kiln_core::pool::room::WAKE_EVERY;
 use kiln_core::pool::standing::WaitReason;
-use kiln_core::pool::{self, Decision, Plan, Policy, Reason, Seen, Waits};
+use kiln_core::pool::{self, Decision, Keep, Plan, Policy, Reason, Seen, Standing, Waits};
 use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
-use kiln_store::{Fleet, RunState, Stood, Told};
+use kiln_store::{Fleet, RunState, Told};
 use look::Looked;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -218,12 +218,15 @@ async fn stand(app: &App, policy: &Policy, looked: &mut Looked, plan: &Plan, don
     let boot_stage = |seen: &Seen| fleet.instances.iter().find(|instance| instance.instance_id == seen.id)?.boot_stage.clone();
     let waits = Waits::of(&looked.seen, why, now, boot_stage);
     // While nothing waits, runs or comes, it is said again only so often that it doesn't go stale.
-    let known = run.stood.as_ref().is_some_and(|stood| stood.room == room && stood.waits.machine == waits.machine && now - stood.at < STANDS);
+    let idle_wakes = policy.keep == Keep::Learned && !policy.safe_mode;
+    let standing = Standing { room, waits, at: now, idle_wakes, again: false };
+    let same = |stood: &Standing| stood.room == room && stood.waits.machine == standing.waits.machine && stood.idle_wakes == idle_wakes;
+    let known = run.stood.as_ref().is_some_and(|stood| same(stood) && now - stood.at < STANDS);
     if known && looked.unfinished == 0 && looked.came == 0 {
         return;
     }
-    match app.table().stand(room, &waits, now).await {
-        Ok(()) => run.stood = Some(Stood { room, waits, at: now }),
+    match app.table().stand(&standing).await {
+        Ok(()) => run.stood = Some(standing),
         Err(error) => tracing::warn!(%error, "how the pool stands was not left to those who submit; they wake it"),
     }
 }

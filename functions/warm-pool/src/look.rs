@@ -5,7 +5,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::kinds;
 use kiln_core::pool::budget::{Deadlines, Rate, windows};
 use kiln_core::pool::offers::Learned;
-use kiln_core::pool::{Demand, Observation, Policy, Seen};
+use kiln_core::pool::{Demand, Observation, Policy, Seen, Took};
 use kiln_core::time::{Millis, seconds};
 use kiln_core::timing::Timings;
 use kiln_http::App;
@@ -84,8 +84,8 @@ pub(crate) async fn look(
         instances,
         useful,
         committed,
-        boot_ms: run.boots.slowest().unwrap_or_else(|| providers.usual_boot()),
-        resume_ms: providers.usual_resume().filter(|_| policy.keep_stopped).map(|usual| run.resumes.slowest().unwrap_or(usual)),
+        boot: run.boots.took().unwrap_or_else(|| Took::all(providers.usual_boot())),
+        resume: providers.usual_resume().filter(|_| policy.keep_stopped).map(|usual| run.resumes.took().unwrap_or(Took::all(usual))),
         history: run.history.clone(),
         lost_after_s,
         deadlines: deadlines(app),

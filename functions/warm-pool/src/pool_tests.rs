@@ -4,7 +4,7 @@ use crate::vast::{Pace, Vast, Wanted};
 use crate::{POOL, Providers, handle};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{InstanceId, LeaseId};
-use kiln_core::pool::Policy;
+use kiln_core::pool::{History, Policy};
 use kiln_core::time::{Millis, seconds};
 use kiln_dynamo::{Memory, TABLE};
 use kiln_http::App;
@@ -47,6 +47,14 @@ impl World {
     pub(crate) async fn set(&self, policy: Policy) {
         let stored = self.app.table().fleet(POOL).await.unwrap().state;
         assert!(self.app.table().set_policy(POOL, stored.as_ref(), &policy, None, &self.line("pool.change")).await.unwrap());
+    }
+
+    /// As if it had rented and given back long before.
+    pub(crate) async fn turned_long_ago(&self) {
+        let now = self.app.now();
+        let mut run = self.app.table().begin_run(POOL, now, now + seconds(5), "t").await.unwrap().unwrap();
+        run.history = History::default();
+        self.app.table().end_run(POOL, &run).await.unwrap();
     }
 
     /// A line of the audit log.

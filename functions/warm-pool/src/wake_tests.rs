@@ -1,11 +1,12 @@
 //! Who wakes the warm pool, and that what woke it is seen: over the store's own code and a table in memory.
 
-use crate::pool_tests::{World, process};
+use crate::pool_tests::{World, idle, process};
 use crate::{POOL, handle, invoked};
 use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::{Job, Priority};
 use kiln_core::machine;
-use kiln_core::pool::Policy;
+use kiln_core::pool::room::{IDLE_SAID, IDLE_WAKES_EVERY};
+use kiln_core::pool::{Keep, Policy};
 use kiln_http::{App, flow};
 use kiln_store::table::{absent, to_item};
 use kiln_store::{Account, AccountKind, Commit, keys};
@@ -130,4 +131,55 @@ async fn a_job_that_the_index_has_not_yet_is_carried_by_the_wake_and_a_kind_that
         assert_eq!(handle(&world.app, &world.vast, event).await.unwrap()["started"], 0);
     }
     assert_eq!(handle(&world.app, &world.vast, wake()).await.unwrap()["started"], 1);
+}
+
+#[tokio::test]
+async fn a_machine_that_falls_idle_wakes_the_pool_once_where_it_may_be_given_back() {
+    let learned = Policy { keep: Keep::Learned, keep_stopped: false, desired_size: 1, ..policy(3) };
+    let world = World::with(Policy { keep: Keep::Idle, ..learned.clone() }).await;
+    assert_eq!(world.run().await["started"], 1);
+    let fell_idle = async |idle_ms: i64| {
+        let now = world.app.now();
+        world
+            .change(|instance| {
+                idle(instance, now, 0);
+                instance.idle_since = now - idle_ms;
+            })
+            .await;
+        flow::fell_idle(&world.app, &world.known().await[0]).await;
+        world.memory.take_invocations()
+    };
+    assert_eq!(fell_idle(IDLE_SAID).await, [], "it is kept for its time whenever the pool looks");
+    world.set(Policy { desired_size: 0, ..learned }).await;
+    world.run().await;
+    for not_just_now in [0, IDLE_SAID - 1_000, IDLE_SAID + IDLE_WAKES_EVERY] {
+        assert_eq!(fell_idle(not_just_now).await, []);
+    }
+    let event = json!({ "wake": { "for": "idle" } });
+    assert_eq!(fell_idle(IDLE_SAID).await, [("the-pool".to_owned(), event.clone())]);
+    // Others that fall idle within seconds are seen by the same look.
+    assert_eq!(fell_idle(IDLE_SAID + 1_000).await, []);
+    // It was idle for less than what a boot's time is worth: that it is needed no more is seen when the pool has not just turned.
+    let now = world.app.now();
+    world.change(|instance| idle(instance, now, 60)).await;
+    world.turned_long_ago().await;
+    assert_eq!((invoked(&world.app, &world.vast, event).await.unwrap()["stopped"].clone(), world.exist().await.len()), (json!(1), 0));
+}
+
+#[tokio::test]
+async fn one_that_works_already_wakes_nobody() {
+    let world = World::with(Policy { keep: Keep::Learned, ..policy(3) }).await;
+    world.run().await;
+    submit(&world.app).await;
+    world.memory.take_invocations();
+    world.run().await;
+    let now = world.app.now();
+    world
+        .change(|instance| {
+            idle(instance, now, 3);
+            instance.slot_job = Some(JobId::new(1, 1));
+        })
+        .await;
+    flow::fell_idle(&world.app, &world.known().await[0]).await;
+    assert_eq!(world.memory.take_invocations(), []);
 }

@@ -7,8 +7,9 @@ use kiln_core::ids::{AccountId, EntryId, InstanceId, JobId};
 use kiln_core::job::{Counters, Hint, Job, Priority};
 use kiln_core::machine::{self, Change, running_cap};
 use kiln_core::pool::Standing;
+use kiln_core::pool::room::{IDLE_SAID, IDLE_WAKES_EVERY};
 use kiln_core::time::Millis;
-use kiln_store::{Account, Commit, DeliveryHint, Error, Slot};
+use kiln_store::{Account, Commit, DeliveryHint, Error, Instance, Slot};
 
 /// How often "read, decide, commit" is repeated when the job moves on in between.
 pub const TRIES: usize = 12;
@@ -73,6 +74,19 @@ pub async fn look_now(app: &App, what: &str) {
     };
     if let Err(error) = woken {
         tracing::warn!(%error, what, "the warm pool was not woken; its schedule will look");
+    }
+}
+
+/// Has the warm pool look now since an instance has fallen idle, if it has just said so: it may be given back half a minute sooner.
+pub async fn fell_idle(app: &App, instance: &Instance) {
+    let idle = app.now() - instance.idle_since;
+    if app.waker().is_none() || instance.slot_job.is_some() || !(IDLE_SAID..IDLE_SAID + IDLE_WAKES_EVERY).contains(&idle) {
+        return;
+    }
+    match app.table().take_idle_wake(app.now()).await {
+        Ok(true) => look_now(app, "idle").await,
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, instance_id = %instance.instance_id, "the warm pool was not told that it is idle; its schedule will look"),
     }
 }
 

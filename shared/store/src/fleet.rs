@@ -9,7 +9,7 @@ use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
 use kiln_core::pool::charges::Daily;
 use kiln_core::pool::usage::{Life, ToldPhase, end, ended};
-use kiln_core::pool::{Arrivals, Boots, History, Policy, Waits};
+use kiln_core::pool::{Arrivals, Boots, History, Policy, Standing};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -216,16 +216,6 @@ pub struct Told {
     pub text: String,
 }
 
-/// How the pool said last that it stands, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stood {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub room: Option<u32>,
-    #[serde(default)]
-    pub waits: Waits,
-    pub at: Millis,
-}
-
 /// Jobs that succeeded at a host beside those that failed there. It only grows, whatever machines go and come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
@@ -281,7 +271,7 @@ pub struct RunState {
     pub ran_at: Option<Millis>,
     /// How it last said that it stands (`Table::stand`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stood: Option<Stood>,
+    pub stood: Option<Standing>,
     /// From when a provider takes the next order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub orders_from: BTreeMap<String, Millis>,

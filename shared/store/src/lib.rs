@@ -50,7 +50,7 @@ pub use deletion::{Leaving, Leftover, NoEnd, Places};
 pub use error::Error;
 pub use faults::Faults;
 pub use files::{Files, Presigned, Stored, artifact_key, incoming_key, input_key, model_key};
-pub use fleet::{Beside, Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Stood, Told};
+pub use fleet::{Beside, Fleet, Instance, Lease, PoolState, Prewarm, RunState, Said, Slot, Told};
 pub use invites::Invite;
 pub use jobs::{Commit, Creation, Idempotent, Replay, Submitted, Why};
 pub use ledger::{Posted, Posting};

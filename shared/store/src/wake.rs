@@ -11,8 +11,8 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use kiln_core::job::Priority;
-use kiln_core::pool::room::WAKE_EVERY;
-use kiln_core::pool::{Standing, Waits};
+use kiln_core::pool::Standing;
+use kiln_core::pool::room::{IDLE_WAKES_EVERY, WAKE_EVERY};
 use kiln_core::time::Millis;
 
 impl Table {
@@ -21,14 +21,15 @@ impl Table {
         self.get(&keys::standing()).await
     }
 
-    /// Leaves how it stands at `at` to those who submit and those who wait.
-    pub async fn stand(&self, room: Option<u32>, waits: &Waits, at: Millis) -> Result<(), Error> {
-        let update = match room {
-            Some(room) => Expr::new("SET #at = :at, waits = :waits, room = :room").value("room", n(room)),
-            None => Expr::new("SET #at = :at, waits = :waits REMOVE room"),
+    /// Leaves how it stands to those who submit, those who wait and those who fall idle. Marks of theirs stay.
+    pub async fn stand(&self, standing: &Standing) -> Result<(), Error> {
+        let update = match standing.room {
+            Some(room) => Expr::new("SET #at = :at, waits = :waits, idle_wakes = :idle, room = :room").value("room", n(room)),
+            None => Expr::new("SET #at = :at, waits = :waits, idle_wakes = :idle REMOVE room"),
         };
-        let waits = serde_dynamo::to_attribute_value(waits).map_err(Error::internal)?;
-        self.update(&keys::standing(), update.name("at").value("at", n(at)).value("waits", waits), None).await.map(drop)
+        let waits = serde_dynamo::to_attribute_value(&standing.waits).map_err(Error::internal)?;
+        let update = update.value("waits", waits).value("idle", AttributeValue::Bool(standing.idle_wakes));
+        self.update(&keys::standing(), update.name("at").value("at", n(standing.at)), None).await.map(drop)
     }
 
     /// What a queued job is told: how many wait, and for what.
@@ -42,6 +43,14 @@ impl Table {
     pub async fn take_wake(&self, now: Millis) -> Result<bool, Error> {
         let take = Expr::new("SET woken_at = :now, #at = if_not_exists(#at, :never)").name("at").value("now", n(now)).value("never", n(0));
         let free = Expr::new("attribute_not_exists(woken_at) OR woken_at <= :before").value("before", n(now - WAKE_EVERY));
+        Ok(self.update(&keys::standing(), take, Some(free)).await?.is_some())
+    }
+
+    /// Takes the wake of a machine that has fallen idle; `false` where somebody has just taken one, or the pool wants none.
+    pub async fn take_idle_wake(&self, now: Millis) -> Result<bool, Error> {
+        let take = Expr::new("SET idle_woken_at = :now").value("now", n(now));
+        let free = Expr::new("idle_wakes = :yes AND (attribute_not_exists(idle_woken_at) OR idle_woken_at <= :before)");
+        let free = free.value("yes", AttributeValue::Bool(true)).value("before", n(now - IDLE_WAKES_EVERY));
         Ok(self.update(&keys::standing(), take, Some(free)).await?.is_some())
     }
 

@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::{Rate, Window};
-use kiln_core::pool::{Demand, History, Keep, Observation, Policy, Seen, plan};
+use kiln_core::pool::{Demand, History, Keep, Observation, Policy, Seen, Took, plan};
 use kiln_core::time::{Millis, seconds};
 use kiln_simulator::executor::DEADLINES;
 use std::collections::BTreeMap;
@@ -50,8 +50,8 @@ fn observation(machines: u32) -> Observation {
         demand: Some(vec![queue; 8]),
         instances: instances.collect(),
         committed: Some(BTreeMap::from([(Window("hour#2026-11-29T07".into()), 1_000_000)])),
-        boot_ms: seconds(90),
-        resume_ms: Some(seconds(60)),
+        boot: Took::all(seconds(90)),
+        resume: Some(Took::all(seconds(60))),
         history: History { last_rent_at: Some(NOW - seconds(600)), unserved_since: Some(NOW - seconds(1_200)), ..History::default() },
         lost_after_s: 90,
         deadlines: DEADLINES,

@@ -13,7 +13,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::ids::InstanceId;
 use kiln_core::pool::budget::{Ahead, Deadlines, Rate, Window};
 use kiln_core::pool::offers::{self, Learned};
-use kiln_core::pool::{Decision, Demand, History, Observation, Plan, Policy, Reason, Seen, plan};
+use kiln_core::pool::{Boots, Decision, Demand, History, Observation, Plan, Policy, Reason, Seen, Took, plan};
 use kiln_core::time::{Millis, seconds};
 use std::collections::HashMap;
 
@@ -27,9 +27,9 @@ const BETWEEN: Millis = seconds(2);
 /// A host that failed is avoided for so long.
 const AVOID: Millis = seconds(6 * 3_600);
 const HOUR: Millis = seconds(3_600);
-/// The boot, and the start of a stopped machine, that is assumed before five were measured.
-const ASSUMED_BOOT: Millis = seconds(90);
-const ASSUMED_RESUME: Millis = seconds(60);
+/// The boot, and the start of a stopped machine, that is assumed before one was measured.
+const ASSUMED_BOOT: Took = Took::all(seconds(90));
+const ASSUMED_RESUME: Took = Took::all(seconds(60));
 const DISK_RATE: Rate = Rate { microusd_per_hour: STOPPED, microusd_once: 0 };
 
 /// A machine as the table knows it, from its intent on.
@@ -148,10 +148,10 @@ pub struct Executor {
     /// Machines whose create was not answered, or not written down, and that were found by their label.
     pub adopted: u64,
     intents: u64,
-    boots: Vec<Millis>,
-    boot_ms: Millis,
-    resumes: Vec<Millis>,
-    resume_ms: Millis,
+    boots: Boots,
+    boot: Took,
+    resumes: Boots,
+    resume: Took,
     history: History,
     looked_at: Option<Millis>,
     learned: Learned,
@@ -180,10 +180,10 @@ impl Executor {
             ahead: Hour::of(0),
             adopted: 0,
             intents: 0,
-            boots: vec![],
-            boot_ms: ASSUMED_BOOT,
-            resumes: vec![],
-            resume_ms: ASSUMED_RESUME,
+            boots: Boots::default(),
+            boot: ASSUMED_BOOT,
+            resumes: Boots::default(),
+            resume: ASSUMED_RESUME,
             history: History::default(),
             looked_at: None,
             learned: Learned::default(),
@@ -218,11 +218,6 @@ impl Executor {
     /// Whether anything runs or waits.
     pub fn has_work(&self, world: &World) -> bool {
         self.records.iter().any(|record| !record.stands_by()) || world.queued() > 0 || world.running() > 0
-    }
-
-    /// Whether there is room for one more.
-    pub fn may_grow(&self) -> bool {
-        self.records.iter().filter(|record| !record.ending && !record.draining && !record.stands_by()).count() < self.policy.max as usize
     }
 
     /// Forgets a record, as a table restored from an earlier copy would have.
@@ -355,25 +350,25 @@ impl Executor {
 
     /// What boots and starts took.
     fn learn(&mut self, world: &World) {
-        let (boots, resumes) = (self.boots.len(), self.resumes.len());
+        let (mut boots, mut resumes) = (vec![], vec![]);
         for record in &mut self.records {
             let Some(id) = record.machine else { continue };
             if let Some(ready_at) = world.ready_at(id).filter(|_| !record.measured) {
                 record.measured = true;
-                self.boots.push(ready_at - record.begun);
+                boots.push((record.begun, ready_at));
             }
             if let (Power::Starting { at }, Some(up_at)) = (record.power, world.up_at(id))
                 && !matches!(world.worker(id).0, Worker::Silent)
             {
                 (record.power, record.boot_by) = (Power::On, Millis::MAX);
-                self.resumes.push(up_at - at);
+                resumes.push((at, up_at));
             }
         }
-        if self.boots.len() > boots {
-            self.boot_ms = slowest(&mut self.boots).unwrap_or(self.boot_ms);
-        }
-        if self.resumes.len() > resumes {
-            self.resume_ms = slowest(&mut self.resumes).unwrap_or(self.resume_ms);
+        for (took, known, new) in [(&mut self.boot, &mut self.boots, boots), (&mut self.resume, &mut self.resumes, resumes)] {
+            if !new.is_empty() {
+                known.look(new.into_iter());
+                *took = known.took().unwrap_or(*took);
+            }
         }
     }
 
@@ -419,8 +414,8 @@ impl Executor {
             useful: None,
             listed: true,
             committed: Some(committed),
-            boot_ms: self.boot_ms,
-            resume_ms: self.policy.keep_stopped.then_some(self.resume_ms),
+            boot: self.boot,
+            resume: self.policy.keep_stopped.then_some(self.resume),
             history: self.history.clone(),
             lost_after_s: LOST_AFTER_S,
             deadlines: DEADLINES,
@@ -715,16 +710,6 @@ impl Executor {
         }
         true
     }
-}
-
-/// What 95 of the last hundred took at most, if there were five.
-fn slowest(took: &mut Vec<Millis>) -> Option<Millis> {
-    let surplus = took.len().saturating_sub(100);
-    took.drain(..surplus);
-    let mut sorted = took.clone();
-    sorted.sort_unstable();
-    let at = ((sorted.len() * 95).div_ceil(100).max(1) - 1).min(sorted.len().max(1) - 1);
-    sorted.get(at).copied().filter(|_| sorted.len() >= 5)
 }
 
 /// The windows of an hour and of what may be covered from within it, named once.

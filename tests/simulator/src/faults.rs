@@ -139,7 +139,7 @@ pub fn run(seed: u64, planted: Option<Planted>, coverage: &mut Coverage) -> Opti
     world.wakes = true;
     drive(&mut world, seconds(TICK_S), None, |world, woken| {
         let next = looks.next(woken, executor.has_work(world));
-        if broken.is_some() || woken && !executor.may_grow() {
+        if broken.is_some() {
             return next;
         }
         let outage = schedule.outages.iter().find(|(from, to, _)| (*from..to + seconds(HEARTBEAT_S)).contains(&world.now));

@@ -77,6 +77,9 @@ pub const TICK_S: u64 = 60;
 pub const LOOK_S: u64 = 30;
 /// A job that finds no machine ready and idle wakes it: from the submit to its reading.
 pub const WAKE_MS: Millis = 2_000;
+/// A machine that has found no job for so long wakes it too, unless one has within so long.
+pub const IDLE_SAID_MS: Millis = 3_000;
+pub const IDLE_WAKES_MS: Millis = 10_000;
 pub const BOOT_S: u64 = 600;
 pub const LOST_AFTER_S: u64 = 90;
 /// An attempt's lease, and how often its worker renews it.

@@ -26,7 +26,7 @@ pub fn ours(family: &Family, policy: &Policy, seed: u64, samples: Option<&mut Ve
     let mut executor = Executor::new(policy.clone(), None);
     let mut looks = Looks::default();
     drive(&mut world, seconds(TICK_S), samples, |world, woken| {
-        if (!woken || executor.may_grow()) && !world.chance(world.lies.tick_missed) {
+        if !world.chance(world.lies.tick_missed) {
             executor.tick(world);
         }
         looks.next(woken, executor.has_work(world))

@@ -111,6 +111,11 @@ enum Event {
         machine: MachineId,
         epoch: u32,
     },
+    /// It has found no job for so long that its worker says so.
+    Rests {
+        machine: MachineId,
+        epoch: u32,
+    },
     Mishap {
         machine: MachineId,
         kind: Mishap,
@@ -172,9 +177,10 @@ pub struct World {
     pub job_factor: i64,
     /// From when until when nobody hears any machine.
     pub unheard: Option<(Millis, Millis)>,
-    /// Jobs that find no idle machine wake who steers, and when the last did.
+    /// Jobs that find no idle machine, and machines that find no job, wake who steers; when the last of each did.
     pub wakes: bool,
     woken_at: Millis,
+    idle_woken_at: Millis,
     end: Millis,
     events: BinaryHeap<Reverse<(Millis, u64, Event)>>,
     order: u64,
@@ -213,6 +219,7 @@ impl World {
             unheard: None,
             wakes: false,
             woken_at: EPOCH - 1,
+            idle_woken_at: EPOCH,
             end,
             events: BinaryHeap::new(),
             order: 0,
@@ -290,6 +297,7 @@ impl World {
             Event::Arrive => self.arrive(),
             Event::Stage { machine, epoch } => self.next_stage(machine, epoch),
             Event::Done { machine, epoch } => self.done(machine, epoch),
+            Event::Rests { machine, epoch } => self.rests(machine, epoch),
             Event::Mishap { machine, kind } => self.mishap(machine, kind),
             Event::Heal { machine } => self.heal(machine),
             Event::Requeue(work) => self.requeue(work),
@@ -373,8 +381,14 @@ impl World {
         self.meter.came(self.now);
         self.queue.push_back(id);
         self.hand_out();
-        // One that is on its way sees this job too.
-        if self.wakes && !self.queue.is_empty() && self.woken_at < self.now {
+        if !self.queue.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Wakes who steers, unless that is on its way: it sees this too.
+    fn wake(&mut self) {
+        if self.wakes && self.woken_at < self.now {
             self.woken_at = self.now + WAKE_MS;
             self.push(self.woken_at, Event::Wake);
         }
@@ -526,6 +540,19 @@ impl World {
         if !draining {
             self.idle.push(id);
             self.hand_out();
+        }
+        let machine = &self.machines[id as usize];
+        if self.wakes && machine.state == State::Idle {
+            self.push(now + IDLE_SAID_MS, Event::Rests { machine: id, epoch: machine.epoch });
+        }
+    }
+
+    /// Its worker says that it has no work, which wakes who steers, if none has for some seconds.
+    fn rests(&mut self, id: MachineId, epoch: u32) {
+        let machine = &self.machines[id as usize];
+        if machine.epoch == epoch && machine.silent_from.is_none() && self.now - self.idle_woken_at >= IDLE_WAKES_MS {
+            self.idle_woken_at = self.now;
+            self.wake();
         }
     }
 

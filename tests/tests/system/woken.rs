@@ -30,6 +30,22 @@ async fn a_job_into_an_empty_pool_brings_its_machine_though_no_schedule_looks() 
 }
 
 #[tokio::test]
+async fn a_machine_that_falls_idle_is_given_back_though_no_schedule_looks() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "1"), ("KILN_TICK_S", "3600")]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let admin = |method: Method| ada.request(method, "/api/v1/admin/pool").bearer_auth(ADMIN);
+    ada.send(admin(Method::PATCH).json(&json!({ "policy": "learned" }))).await?.expect(200)?;
+    // Longer than a boot takes here: the pool turns once in that time.
+    let job = ada.noop(8_000).await?;
+    ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
+    let gone = async || Ok(Some(ada.send(admin(Method::GET)).await?.expect(200)?).filter(|pool| pool["instances"] == json!([])));
+    let pool = wait_for("the machine to be given back", SOON, gone).await?;
+    let decided = &pool["last_run"]["decisions"][0];
+    ensure!(decided["what"] == "stop" && decided["reason"] == "not_needed", "{pool}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn whoever_waits_is_told_how_far_the_machine_is_and_why_there_is_none() -> Result<()> {
     let machine = Machine::new()?;
     let system =

@@ -5,12 +5,15 @@
 use super::Agent;
 use super::slot::{Attempt, Drain, Stop};
 use kiln_core::fleet::AttemptBeat;
+use kiln_core::pool::room::IDLE_SAID;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two words of one attempt's progress; each costs the control plane as much as a heartbeat.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// A slot that is empty for so long is told of.
+const IDLE: Duration = Duration::from_millis(IDLE_SAID as u64);
 /// What is done sooner than this is not worth a word of its own.
 const FIRST_PROGRESS: Duration = Duration::from_secs(2);
 
@@ -21,6 +24,11 @@ fn has_news(attempt: &Attempt, told: Option<&AttemptBeat>, told_at: Instant, now
         Some(told) => now - told_at >= PROGRESS_EVERY && *told != attempt.beat(),
         None => now - attempt.began >= FIRST_PROGRESS,
     }
+}
+
+/// Whether the slot has just been empty for so long that the pool may want to know, and wasn't told since.
+fn has_fallen_idle(emptied: Option<Instant>, told_at: Instant, now: Instant) -> bool {
+    emptied.is_some_and(|emptied| (told_at..now).contains(&(emptied + IDLE)))
 }
 
 /// Runs until a heartbeat is answered 401.
@@ -34,8 +42,9 @@ pub async fn beat(agent: &Agent, period: Duration) {
         tokio::select! {
             () = tokio::time::sleep_until(due.min(look)) => {
                 let now = Instant::now();
+                let idle = || failed == 0 && has_fallen_idle(agent.slot.emptied(), told_at, now);
                 let news = || failed == 0 && agent.slot.attempt().is_some_and(|attempt| has_news(&attempt, told.as_ref(), told_at, now));
-                if now < due && !news() {
+                if now < due && !news() && !idle() {
                     continue;
                 }
             }
@@ -85,6 +94,15 @@ mod tests {
     use crate::agent::drill::Drill;
     use crate::engine::Context;
     use kiln_core::ids::{AccountId, JobId};
+
+    #[test]
+    fn that_it_has_fallen_idle_is_told_once() {
+        let emptied = Instant::now();
+        let told = |told_at, now| has_fallen_idle(Some(emptied), emptied + Duration::from_secs(told_at), emptied + Duration::from_secs(now));
+        assert!(!told(0, 2) && told(0, 4) && told(2, 4));
+        assert!(!told(4, 5) && !told(4, 60), "it has been told");
+        assert!(!has_fallen_idle(None, emptied, emptied + IDLE * 2), "it has done nothing yet, or works");
+    }
 
     #[test]
     fn progress_is_told_when_it_moves_and_not_each_time() {

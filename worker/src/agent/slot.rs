@@ -159,6 +159,8 @@ struct Inside {
     loaded: bool,
     draining: bool,
     over: bool,
+    /// When its last attempt was over.
+    emptied: Option<tokio::time::Instant>,
 }
 
 impl Slot {
@@ -196,7 +198,14 @@ impl Slot {
     }
 
     pub fn empty(&self) {
-        self.inside.lock().expect("the slot's lock").1 = None;
+        let mut inside = self.inside.lock().expect("the slot's lock");
+        (inside.0.emptied, inside.1) = (Some(tokio::time::Instant::now()), None);
+    }
+
+    /// Since when it has been empty; `None` before the first attempt, and while one is in it.
+    pub fn emptied(&self) -> Option<tokio::time::Instant> {
+        let inside = self.inside.lock().expect("the slot's lock");
+        inside.0.emptied.filter(|_| inside.1.is_none())
     }
 
     pub fn attempt(&self) -> Option<Arc<Attempt>> {

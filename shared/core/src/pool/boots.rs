@@ -8,6 +8,22 @@ const KEPT: usize = 50;
 /// Of so many, one in twenty may be longer than what is said; of fewer, none.
 const ENOUGH: usize = 20;
 
+/// How long a boot takes, or the start of a machine that stands by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    /// Half of them take no longer.
+    pub typical: Millis,
+    /// Hardly any takes longer.
+    pub slowest: Millis,
+}
+
+impl Took {
+    /// All of them the same.
+    pub const fn all(ms: Millis) -> Self {
+        Self { typical: ms, slowest: ms }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boots {
     /// Whole seconds from the order to ready, the newest last.
@@ -33,12 +49,13 @@ impl Boots {
         self.seconds.drain(..surplus);
     }
 
-    /// What 95 of 100 boots take at most (nearest rank), the longest where few are known, `None` where none is.
-    pub fn slowest(&self) -> Option<Millis> {
+    /// What they took: the median, and what 95 of 100 take at most (nearest rank), the longest where few are known; `None` where none is.
+    pub fn took(&self) -> Option<Took> {
         let mut sorted = self.seconds.clone();
         sorted.sort_unstable();
         let beyond = if sorted.len() < ENOUGH { 0 } else { sorted.len() / 20 };
-        sorted.iter().rev().nth(beyond).map(|seconds| Millis::from(*seconds) * 1000)
+        let ms = |at: usize| sorted.get(at).map(|seconds| Millis::from(*seconds) * 1000);
+        Some(Took { typical: ms(sorted.len() / 2)?, slowest: ms(sorted.len().checked_sub(1 + beyond)?)? })
     }
 }
 
@@ -47,16 +64,20 @@ mod tests {
     use super::*;
     use crate::time::seconds;
 
+    fn slowest(boots: &Boots) -> Option<Millis> {
+        boots.took().map(|took| took.slowest)
+    }
+
     #[test]
     fn each_boot_counts_once_and_is_remembered_when_its_machine_is_gone() {
         let mut boots = Boots::default();
-        assert_eq!(boots.slowest(), None);
+        assert_eq!(boots.took(), None);
         let first = (0, seconds(90) - 1);
         boots.look([first].into_iter());
         boots.look([first, (seconds(60), seconds(100))].into_iter());
-        assert_eq!((boots.seconds.clone(), boots.slowest()), (vec![90, 41], Some(seconds(90))));
+        assert_eq!((boots.seconds.clone(), slowest(&boots)), (vec![90, 41], Some(seconds(90))));
         boots.look(std::iter::empty());
-        assert_eq!(boots.slowest(), Some(seconds(90)));
+        assert_eq!(slowest(&boots), Some(seconds(90)));
         // A clock that goes back takes no time away.
         boots.look([(seconds(300), seconds(200))].into_iter());
         assert_eq!(boots.seconds, [90, 41, 1]);
@@ -67,10 +88,10 @@ mod tests {
         let mut boots = Boots::default();
         let at = |n: i64, took: u64| (n * 1_000_000, n * 1_000_000 + seconds(took) - 1);
         boots.look((1..=19).map(|n| at(n, if n == 3 { 600 } else { 60 })));
-        assert_eq!(boots.slowest(), Some(seconds(600)));
+        assert_eq!(boots.took(), Some(Took { typical: seconds(60), slowest: seconds(600) }));
         boots.look([at(20, 60)].into_iter());
-        assert_eq!(boots.slowest(), Some(seconds(60)));
+        assert_eq!(slowest(&boots), Some(seconds(60)));
         boots.look((21..=70).map(|n| at(n, 30)));
-        assert_eq!((boots.seconds.len(), boots.slowest()), (KEPT, Some(seconds(30))));
+        assert_eq!((boots.seconds.len(), boots.took()), (KEPT, Some(Took::all(seconds(30)))));
     }
 }

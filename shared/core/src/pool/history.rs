@@ -41,6 +41,9 @@ pub struct History {
 pub struct Doubt {
     pub from: Millis,
     pub at: Millis,
+    /// Many were quiet; else it was we who did not listen.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 impl History {
@@ -51,9 +54,11 @@ impl History {
         let gap = before.filter(|before| now - before >= lost / 3 * 2);
         let quiet_from = many_quiet(machines, lost, now);
         self.doubt = match (gap, self.doubt, quiet_from) {
-            (Some(from), ..) => Some(Doubt { from, at: now }),
+            (Some(from), ..) => Some(Doubt { from, at: now, quiet: false }),
+            // Many are quiet though we listen again: the one may have led into the other.
+            (None, Some(doubt), Some(from)) if !doubt.quiet => Some(Doubt { from: from.min(doubt.from), at: now, quiet: true }),
             // Many are quiet, and it is not the silence that was in doubt already: some spoke since.
-            (None, doubt, Some(from)) if doubt.is_none_or(|doubt| from > doubt.at) => Some(Doubt { from, at: now }),
+            (None, doubt, Some(from)) if doubt.is_none_or(|doubt| from > doubt.at) => Some(Doubt { from, at: now, quiet: true }),
             // They had their time, and some speak again.
             (None, Some(doubt), None) if now - doubt.at > lost => None,
             (None, doubt, _) => doubt,
@@ -82,14 +87,14 @@ impl History {
         self.last_stop_at = Some(now);
     }
 
-    /// How long it is still too soon to turn to growing, or to shrinking, if it is: it turns once in a boot's time at most.
-    pub(super) fn too_soon(&self, grows: bool, boot_ms: Millis, now: Millis) -> Option<Millis> {
+    /// How long it is still too soon to turn to growing, or to shrinking, if it is: it turns once in so long at most.
+    pub(super) fn too_soon(&self, grows: bool, turns_after: Millis, now: Millis) -> Option<Millis> {
         if grows == (self.last_rent_at > self.last_stop_at) {
             return None;
         }
         let last = self.last_rent_at.max(self.last_stop_at);
         // What an older version left has no turn.
-        self.turned_at.or(last).map(|turned| turned + boot_ms - now).filter(|wait| *wait > 0)
+        self.turned_at.or(last).map(|turned| turned + turns_after - now).filter(|wait| *wait > 0)
     }
 
     /// Whether a machine's silence may be ours: it was not silent yet when the others were last heard, or when we last listened, and has had
@@ -131,7 +136,7 @@ pub(super) fn deaf<'a>(seen: &Observation, living: &[&'a Seen], now: Millis) -> 
     };
     let found = living.iter().filter(is_deaf).count();
     let apart = if living.iter().any(|machine| takes(machine)) {
-        seen.boot_ms
+        seen.boot.slowest
     } else if found == 1 || now - unserved_since > PROBES_APART {
         PROBES_APART
     } else {

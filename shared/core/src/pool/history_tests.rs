@@ -4,7 +4,7 @@ use super::*;
 use crate::ids::InstanceId;
 use crate::pool::budget::{Deadlines, Rate};
 use crate::pool::plan::{Decision, Demand, Plan, plan};
-use crate::pool::{Policy, Reason};
+use crate::pool::{Policy, Reason, Took};
 
 const NOW: Millis = 1_795_935_600_000;
 const LOST_S: u64 = 90;
@@ -40,8 +40,8 @@ fn at(instances: Vec<Seen>, history: History, oldest_s: u64, now: Millis) -> Pla
         instances,
         useful: None,
         committed: None,
-        boot_ms: BOOT,
-        resume_ms: None,
+        boot: Took::all(BOOT),
+        resume: None,
         history,
         lost_after_s: LOST_S,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -92,6 +92,24 @@ fn silence_of_all_at_once_is_in_doubt_for_as_long_again_and_no_longer() {
 }
 
 #[test]
+fn an_outage_that_begins_beside_a_missed_look_has_its_own_time() {
+    // A look was missed a minute ago, and just then all fell silent.
+    let quiet = |s: u64| vec![machine(1, Stage::Busy, s), machine(2, Stage::Busy, s + 5)];
+    let mut history = History::default();
+    history.look(Some(NOW - seconds(120)), &quiet(0), Some(false), LOST_S, NOW - seconds(60));
+    assert_eq!(history.doubt.map(|doubt| doubt.at), Some(NOW - seconds(60)));
+    let machines = quiet(60);
+    history.look(Some(NOW - seconds(30)), &machines, Some(false), LOST_S, NOW);
+    assert_eq!(history.doubt.map(|doubt| doubt.at), Some(NOW));
+    // Each once: it ends.
+    for later in [30, 60, 90] {
+        history.look(Some(NOW + seconds(later - 30)), &machines, Some(false), LOST_S, NOW + seconds(later));
+        assert_eq!(destroyed(&at(machines.clone(), history.clone(), 0, NOW + seconds(later))), []);
+    }
+    assert_eq!(destroyed(&at(machines, history, 0, NOW + LOST + 1)).len(), 2);
+}
+
+#[test]
 fn silence_of_many_is_in_doubt_though_some_speak_again_already_and_that_of_few_is_not() {
     // An outage is over: two have spoken since, the next heartbeats of the others are on their way.
     let machines = vec![machine(1, Stage::Busy, 103), machine(2, Stage::Busy, 95), machine(3, Stage::Busy, 0), machine(4, Stage::Ready, 2)];
@@ -128,9 +146,9 @@ fn after_a_time_in_which_nobody_looked_machines_may_speak_first() {
 fn who_was_sent_away_has_no_excuse_and_a_second_outage_is_a_new_doubt() {
     let lost = vec![machine(1, Stage::Lost, 91), machine(2, Stage::Busy, 91), machine(3, Stage::Busy, 91)];
     assert_eq!(destroyed(&at(lost.clone(), looked(&lost), 0, NOW)), [(1, "silent")]);
-    let mut history = History { doubt: Some(Doubt { from: NOW - seconds(500), at: NOW - seconds(300) }), ..History::default() };
+    let mut history = History { doubt: Some(Doubt { from: NOW - seconds(500), at: NOW - seconds(300), quiet: true }), ..History::default() };
     history.look(Some(NOW - seconds(30)), &lost, None, LOST_S, NOW);
-    assert_eq!(history.doubt, Some(Doubt { from: NOW - seconds(91), at: NOW }));
+    assert_eq!(history.doubt, Some(Doubt { from: NOW - seconds(91), at: NOW, quiet: true }));
     // They speak again, and it is over when their time is.
     let well = [2, 3].map(|n| Seen { heard_at: NOW + seconds(85), ..machine(n, Stage::Busy, 0) });
     history.look(Some(NOW), &well, None, LOST_S, NOW + seconds(30));

@@ -29,7 +29,7 @@ pub mod standing;
 pub mod usage;
 
 pub use arrivals::Arrivals;
-pub use boots::Boots;
+pub use boots::{Boots, Took};
 pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};

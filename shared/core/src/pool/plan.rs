@@ -3,6 +3,7 @@
 //! within a boot's time of a rental, so that the pool doesn't flap; each decision has its reason. Where its provider keeps a stopped machine for
 //! little, one without work is stopped and not given back, and is started again before another is rented (`standby`).
 
+use super::boots::Took;
 use super::budget::{self, Deadlines, Rate, Window};
 use super::forecast::{machines_beside_rentals, machines_for, machines_kept};
 use super::history::{self, History};
@@ -108,10 +109,10 @@ pub struct Observation {
     pub useful: Option<u32>,
     /// What is committed in each window of the budgets.
     pub committed: Option<BTreeMap<Window, i64>>,
-    /// What a boot takes that is among the slowest ([`Boots`](super::Boots)).
-    pub boot_ms: Millis,
-    /// What a start of a stopped machine takes that is among the slowest. `None`: nothing is kept stopped.
-    pub resume_ms: Option<Millis>,
+    /// What a boot takes ([`Boots`](super::Boots)).
+    pub boot: Took,
+    /// What a start of a stopped machine takes. `None`: nothing is kept stopped.
+    pub resume: Option<Took>,
     /// What earlier looks left, and what this one makes of it ([`History::look`]).
     pub history: History,
     /// A machine that has not spoken for so long is lost.
@@ -161,7 +162,7 @@ pub fn plan(seen: &Observation, policy: &Policy, now: Millis) -> Plan {
     let staying = cover(seen, policy, now, living, &mut plan);
     let (mut stopped, staying): (Vec<&Seen>, Vec<&Seen>) = staying.into_iter().partition(|machine| machine.stage == Stage::Stopped);
     // Where nothing is kept stopped, what an operator has claimed stays as it is.
-    stopped.retain(|_| seen.resume_ms.is_some());
+    stopped.retain(|_| seen.resume.is_some());
     let Some(demand) = &seen.demand else {
         plan.notes.push(Reason::Unreadable { what: "the jobs".into() });
         return plan;
@@ -280,8 +281,8 @@ pub(super) struct Need {
     pub patient: bool,
     /// Jobs are past their time since machines were taken away, and what is on its way may be too: one that stays is rented beside it.
     pub hedge: bool,
-    /// What one more takes to be there: a boot, or the start of one that stands by.
-    pub boot_ms: Millis,
+    /// For so long after a turn it turns no more: what one more typically takes to be there, by a boot or by the start of one that stands by.
+    pub turns_after: Millis,
     /// Of machines that run and that stand by, as many are kept.
     pub kept: u32,
 }
@@ -298,19 +299,20 @@ impl Need {
         let service_ms: f64 = if weights > 0.0 { demand.iter().map(|d| weight(d) * d.service_ms as f64).sum::<f64>() / weights } else { 0.0 };
         let service = (service_ms / 1000.0).max(0.1);
         let (within, look) = (policy.start_within_s as f64, seen.look_s as f64);
-        let patient = within >= seen.boot_ms as f64 / 1000.0 + 3.0 * seen.deadlines.tick_s as f64;
+        let patient = within >= in_s(seen.boot.slowest) + 3.0 * seen.deadlines.tick_s as f64;
         let stands_by = stands_by && !patient;
-        let boot_ms = seen.resume_ms.filter(|_| stands_by).unwrap_or(seen.boot_ms);
-        let boot = boot_ms as f64 / 1000.0;
+        let took = seen.resume.filter(|_| stands_by).unwrap_or(seen.boot);
+        let boot = in_s(took.slowest);
+        let soon = stands_by.then(|| in_s(took.typical));
         let rate = expected_rate(sum(|d| d.came_2_min) as f64, sum(|d| d.came_10_min) as f64, came_hour as f64);
         let coming = staying.iter().filter(|machine| matches!(machine.stage, Stage::Requested | Stage::Loading)).count() as u32;
-        let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient };
+        let queue = Queue { queued: queued as f64, oldest: oldest_ms as f64 / 1000.0, supply, coming, service, rate, within, boot, look, patient, soon };
         let rush = rushed(demand).filter(|_| within > RUSH_WITHIN).map_or(0, |(rush, oldest)| {
             let rate = rate * rush / queue.queued;
             Queue { queued: rush, oldest, rate, within: RUSH_WITHIN, patient: false, ..queue }.machines()
         });
         // More than may run at once would stand idle.
-        let lately = seen.history.spot.taken_at.is_some_and(|at| now - at <= seen.boot_ms + seconds(policy.start_within_s));
+        let lately = seen.history.spot.taken_at.is_some_and(|at| now - at <= seen.boot.slowest + seconds(policy.start_within_s));
         let sure = |machine: &&&Seen| matches!(machine.stage, Stage::Requested | Stage::Loading) && !machine.interruptible;
         let hedge = lately && queue.queued > 0.0 && queue.oldest > within && !staying.iter().any(|machine| sure(&machine));
         let waiting = queue.machines().max(rush).max(if hedge { supply + 1 } else { 0 }).min(seen.useful.unwrap_or(u32::MAX));
@@ -319,7 +321,7 @@ impl Need {
             // What is idle is kept for its time; what waits brings the rest.
             Keep::Idle => 0,
             // A boot after the next look is in time: what works all the time is kept.
-            Keep::Learned if within >= seen.boot_ms as f64 / 1000.0 + look => load.floor() as u32,
+            Keep::Learned if within >= in_s(seen.boot.slowest) + look => load.floor() as u32,
             // One that stands by is soon there: no spare runs beside it.
             Keep::Learned if stands_by => (load + 0.5).floor() as u32,
             // Most that are rented for a job that waits are there before its time is over.
@@ -329,8 +331,8 @@ impl Need {
         // What works stays.
         let busy = staying.iter().filter(|machine| machine.stage == Stage::Busy).count() as u32;
         let wanted = waiting.max(expected).max(busy).max(policy.floor());
-        let kept = if seen.resume_ms.is_none() || patient { 0 } else { machines_kept(load).min(policy.max) };
-        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge, boot_ms, kept }
+        let kept = if seen.resume.is_none() || patient { 0 } else { machines_kept(load).min(policy.max) };
+        Self { queued, waiting, expected, per_hour: (rate * 3600.0).round() as u64, wanted, patient, hedge, turns_after: took.typical, kept }
     }
 }
 
@@ -377,12 +379,14 @@ struct Queue {
     boot: f64,
     look: f64,
     patient: bool,
+    /// One more is there within so long, as a rule, where one stands by.
+    soon: Option<f64>,
 }
 
 impl Queue {
     /// Machines for them: `supply` where those that are there, or on their way, start them in time.
     fn machines(&self) -> u32 {
-        let Self { queued, oldest, supply, coming, service, rate, within, boot, look, patient } = *self;
+        let Self { queued, oldest, supply, coming, service, rate, within, boot, look, patient, soon } = *self;
         if queued == 0.0 {
             return 0;
         }
@@ -401,12 +405,18 @@ impl Queue {
         };
         // From nothing each of those on their way takes one at once.
         if supply == coming && queued <= f64::from(coming) || !late(supply) {
-            // By the mean they start in time, but one has waited for longer: the machines have long ones. One more at a time.
-            return if oldest > within { supply.max(supply - coming + 1) } else { supply };
+            // By the mean they start in time, but one has waited for longer, or so long that one more that stands by is just there in time: the
+            // machines have long ones, or what is on its way is late. One more at a time.
+            let overdue = soon.map_or(within, |soon| (within - soon).max(within / 2.0));
+            return if oldest > overdue { supply.max(supply - coming + 1) } else { supply };
         }
         let left = queued - f64::from(supply) * boot / service + rate * boot;
         supply.max((left / starts).ceil() as u32).max(supply + 1)
     }
+}
+
+fn in_s(ms: Millis) -> f64 {
+    ms as f64 / 1000.0
 }
 
 pub(super) fn whole(ms: Millis) -> u64 {

@@ -12,6 +12,10 @@ use crate::time::{Millis, seconds};
 const MOST: u32 = 1_024;
 /// Between two wakes.
 pub const WAKE_EVERY: Millis = seconds(1);
+/// A worker that has found no job for so long says so at once, and not with its next heartbeat.
+pub const IDLE_SAID: Millis = seconds(3);
+/// Between two wakes by those that have fallen idle. What is said later than that after it fell idle is no news.
+pub const IDLE_WAKES_EVERY: Millis = seconds(10);
 
 /// How many more jobs may come before `plan` rents a machine, or starts one again; `None` where it never does. By asking the plan itself, so that both
 /// agree.

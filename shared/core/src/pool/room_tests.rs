@@ -4,8 +4,8 @@ use super::*;
 use crate::fleet::Stage;
 use crate::ids::InstanceId;
 use crate::pool::History;
-use crate::pool::Seen;
 use crate::pool::budget::{Deadlines, Rate};
+use crate::pool::{Seen, Took};
 
 const NOW: Millis = 1_795_935_600_000;
 
@@ -37,8 +37,8 @@ fn observe(queued: u64, service_s: u64, stages: &[Stage]) -> Observation {
         instances: (0..).zip(stages).map(|(n, stage)| machine(n, *stage)).collect(),
         useful: Some(queued as u32),
         committed: None,
-        boot_ms: seconds(90),
-        resume_ms: None,
+        boot: Took::all(seconds(90)),
+        resume: None,
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -90,7 +90,7 @@ fn and_the_first_for_which_one_that_stands_by_starts_again() {
     for seed in 1..=300 {
         let mut random = fastrand_like(seed);
         let there: Vec<Stage> = (0..random(12)).map(|_| stages[random(6) as usize]).collect();
-        let mut seen = Observation { resume_ms: Some(seconds(30)), ..observe(random(20), 1 + random(120), &there) };
+        let mut seen = Observation { resume: Some(Took::all(seconds(30))), ..observe(random(20), 1 + random(120), &there) };
         for (n, decision) in (100..).zip(plan(&seen, &policy(100), NOW).decisions) {
             match decision {
                 Decision::Rent { .. } => seen.instances.push(machine(n, Stage::Requested)),

@@ -27,7 +27,7 @@ impl Pool<'_> {
 
     /// How long it is still too soon to turn round, if it is.
     pub(super) fn too_soon(&self, grows: bool) -> Option<Millis> {
-        self.seen.history.too_soon(grows, self.need.boot_ms, self.now)
+        self.seen.history.too_soon(grows, self.need.turns_after, self.now)
     }
 }
 
@@ -124,5 +124,5 @@ pub(super) fn shrink(pool: &Pool, plan: &mut Plan) {
 
 /// For how long a machine that isn't needed is kept: it would have to boot again. Where jobs may wait longer than that, not at all.
 fn learned_idle(need: &Need, seen: &Observation, supply: u32) -> Millis {
-    if need.patient { 0 } else { seen.boot_ms / 10 / Millis::from(supply.max(1)) }
+    if need.patient { 0 } else { seen.boot.slowest / 10 / Millis::from(supply.max(1)) }
 }

@@ -18,7 +18,7 @@ pub(super) fn kept<'a>(seen: &'a Observation, now: Millis, plan: &mut Plan) -> V
         let id = machine.id.clone();
         if machine.taken_away {
             plan.decisions.push(Decision::Destroy { id, reason: Reason::TakenAway });
-        } else if (seen.resume_ms.is_none() || !machine.keeps) && !machine.is_leased(now) {
+        } else if (seen.resume.is_none() || !machine.keeps) && !machine.is_leased(now) {
             plan.decisions.push(Decision::Stop { id, reason: Reason::Idle { idle_s: whole(now - machine.since) } });
         } else {
             kept.push(machine);
@@ -48,14 +48,14 @@ pub(super) fn next<'a>(stopped: &[&'a Seen], most: usize) -> Vec<&'a Seen> {
 
 /// How many will soon stand by, and be there again before a new one has booted: instead of that they are waited for.
 pub(super) fn awaited(seen: &Observation) -> u32 {
-    let sooner = seen.resume_ms.is_some_and(|resume_ms| resume_ms + seconds(seen.look_s) < seen.boot_ms);
+    let sooner = seen.resume.is_some_and(|resume| resume.slowest + seconds(seen.look_s) < seen.boot.slowest);
     if sooner { seen.instances.iter().filter(|machine| machine.rests).count() as u32 } else { 0 }
 }
 
 /// Gives back so many of those that stand by, the dearest first, if the pool does not grow now and has not just grown.
 pub(super) fn surplus(pool: &Pool, most: u32, plan: &mut Plan) {
     let Pool { seen, now, .. } = *pool;
-    let for_long = |machine: &&&Seen| now - machine.since > seen.boot_ms && !machine.is_leased(now);
+    let for_long = |machine: &&&Seen| now - machine.since > seen.boot.slowest && !machine.is_leased(now);
     let mut stopped: Vec<_> = pool.stopped.iter().filter(for_long).collect();
     if most == 0 || stopped.is_empty() || plan.wanted > pool.staying.len() as u32 {
         return;

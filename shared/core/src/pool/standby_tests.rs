@@ -3,7 +3,7 @@
 use super::super::budget::{Deadlines, Rate};
 use super::super::plan::{Demand, plan};
 use super::super::policy::{Keep, Policy};
-use super::super::{History, room};
+use super::super::{History, Took, room};
 use super::*;
 use crate::ids::InstanceId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +44,8 @@ fn observe(queued: u64, came_hour: u64, instances: Vec<Seen>) -> Observation {
         instances,
         useful: None,
         committed: Some(BTreeMap::new()),
-        boot_ms: BOOT,
-        resume_ms: Some(RESUME),
+        boot: Took::all(BOOT),
+        resume: Some(Took::all(RESUME)),
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -136,7 +136,7 @@ fn what_comes_to_rest_is_waited_for_where_that_is_sooner_than_a_boot() {
     let rents = |seen: &Observation| decided(seen, &learned(10)).iter().filter(|decision| matches!(decision, Decision::Rent { .. })).count();
     assert_eq!([1, 9].map(|queued| rents(&observe(queued, 0, vec![resting(1)]))), [0, 2], "of three that are wanted one comes to rest");
     // Where a boot is as short, it isn't.
-    assert_eq!(rents(&Observation { boot_ms: RESUME + seconds(30), ..observe(1, 0, vec![resting(1)]) }), 1);
+    assert_eq!(rents(&Observation { boot: Took::all(RESUME + seconds(30)), ..observe(1, 0, vec![resting(1)]) }), 1);
     // It counts among those that are kept.
     let idle: Vec<Seen> = (2..=4).map(|n| machine(n, Stage::Ready, 60)).collect();
     let few = decided(&observe(0, 120, idle.iter().cloned().chain([resting(1)]).collect()), &learned(10));
@@ -265,7 +265,7 @@ fn what_was_taken_away_stands_by_no_more() {
 fn where_nothing_is_kept_stopped_what_is_is_given_back_but_for_what_is_claimed() {
     let claimed = Seen { leased_to: Some(NOW + 1), ..machine(2, Stage::Stopped, 60) };
     let off = Observation {
-        resume_ms: None,
+        resume: None,
         ..observe(0, 120, vec![machine(1, Stage::Stopped, 60), claimed, machine(3, Stage::Ready, 0), machine(4, Stage::Ready, 0)])
     };
     assert_eq!(decided(&off, &learned(10)), [Decision::Stop { id: id(1), reason: Reason::Idle { idle_s: 60 } }]);
@@ -376,7 +376,7 @@ fn safe_mode_ends_what_stands_by_too() {
 fn where_nothing_is_kept_stopped_the_plan_is_what_it_was_without_those_that_stand_by() {
     for seed in 1..=5_000 {
         let (seen, policy) = any(seed);
-        let off = Observation { resume_ms: None, ..seen };
+        let off = Observation { resume: None, ..seen };
         let planned = plan(&off, &policy, NOW);
         assert!(suspended(&planned.decisions).is_empty(), "{seed}");
         assert!(resumed(&planned.decisions).is_empty(), "{seed}");

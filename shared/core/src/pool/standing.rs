@@ -18,6 +18,9 @@ pub struct Standing {
     pub waits: Waits,
     /// When that was worked out.
     pub at: Millis,
+    /// A machine that falls idle may be given back, or stopped, before the next look: it wakes the pool.
+    #[serde(default)]
+    pub idle_wakes: bool,
     /// Somebody has come since the last wake and wants it looked at again.
     #[serde(default)]
     pub again: bool,
@@ -79,7 +82,7 @@ impl Waits {
             Stage::Busy => Some(service / 2),
             // One that is late is expected within a quarter of its time.
             Stage::Loading | Stage::Requested => {
-                let boot_ms = seen.resume_ms.filter(|_| machine.resumes).unwrap_or(seen.boot_ms);
+                let boot_ms = seen.resume.filter(|_| machine.resumes).unwrap_or(seen.boot).slowest;
                 Some((boot_ms - (now - machine.begun)).max(boot_ms / 4))
             }
             _ => None,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::ids::InstanceId;
 use crate::pool::Demand;
-use crate::pool::History;
 use crate::pool::budget::{Deadlines, Rate};
+use crate::pool::{History, Took};
 
 const NOW: Millis = 1_795_935_600_000;
 
@@ -21,8 +21,8 @@ fn waits(instances: Vec<Seen>, why: Option<WaitReason>) -> Waits {
         instances,
         useful: None,
         committed: None,
-        boot_ms: seconds(100),
-        resume_ms: Some(seconds(40)),
+        boot: Took::all(seconds(100)),
+        resume: Some(Took::all(seconds(40))),
         history: History::default(),
         lost_after_s: 90,
         deadlines: Deadlines { boot_s: 600, job_s: 1_800, tick_s: 60 },
@@ -69,7 +69,7 @@ fn one_that_stands_by_serves_nobody() {
 
 #[test]
 fn who_goes_beyond_the_room_wakes_and_so_does_whoever_finds_that_nothing_has_looked_for_long() {
-    let standing = Standing { room: Some(2), waits: Waits::default(), at: NOW, again: false };
+    let standing = Standing { room: Some(2), waits: Waits::default(), at: NOW, idle_wakes: false, again: false };
     assert_eq!([1, 2, 3].map(|came| standing.lags(came, NOW + 1)), [false, false, true]);
     let full = Standing { room: None, ..standing };
     assert!(!full.lags(9_999, NOW + STALE));

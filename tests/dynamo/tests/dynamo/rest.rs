@@ -4,8 +4,8 @@ use crate::rent::{COVER, NOW, RATE, committed, events, instance, table, world};
 use anyhow::{Context, Result, ensure};
 use kiln_core::fleet::Stage;
 use kiln_core::ids::{InstanceId, LeaseId};
-use kiln_core::pool::Policy;
 use kiln_core::pool::budget::{Rate, cost_until};
+use kiln_core::pool::{Policy, Took};
 use kiln_core::time::{Millis, seconds};
 use kiln_dynamo::{Crashed, Memory, at_every_await};
 use kiln_store::{Audit, DONE, Instance, Lease, NoClaim, NoCover, Table};
@@ -216,7 +216,7 @@ async fn while_it_is_stopped_its_token_is_worth_nothing_and_it_can_t_be_claimed(
     ensure!(table.beat(&id(), "another", Stage::Ready, None, AGAIN + seconds(20)).await?.is_some_and(|there| there.ready_at == Some(AGAIN + seconds(20))));
     let mut run = kiln_store::RunState::default();
     run.learn(&[read(&table).await?], AGAIN + seconds(30));
-    ensure!((run.boots.slowest(), run.resumes.slowest()) == (None, Some(seconds(21))));
+    ensure!((run.boots.took(), run.resumes.took()) == (None, Some(Took::all(seconds(21)))));
     // Nobody asked for it, and it runs: then it costs what it costs, beyond every budget, and has no token.
     let memory = resting(7).await?;
     let table = crate::rent::table(&memory);
