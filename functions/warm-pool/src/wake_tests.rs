@@ -161,7 +161,7 @@ async fn a_machine_that_falls_idle_wakes_the_pool_once_where_it_may_be_given_bac
     assert_eq!(fell_idle(IDLE_SAID + 1_000).await, []);
     // It was idle for less than what a boot's time is worth: that it is needed no more is seen when the pool has not just turned.
     let now = world.app.now();
-    world.change(|instance| idle(instance, now, 60)).await;
+    world.change(|instance| idle(instance, now, 120)).await;
     world.turned_long_ago().await;
     assert_eq!((invoked(&world.app, &world.vast, event).await.unwrap()["stopped"].clone(), world.exist().await.len()), (json!(1), 0));
 }

@@ -30,6 +30,8 @@ pub struct Checker {
     beside_since: Option<Millis>,
     /// For how many good ticks a machine was kept stopped though no job has come for long.
     unneeded: BTreeMap<MachineId, u32>,
+    /// When it last began to grow, or to shrink.
+    turned: Option<(Millis, bool)>,
     /// What was seen, so that a run without any fault is not taken for a proof.
     pub seen: Coverage,
 }
@@ -86,6 +88,9 @@ impl Checker {
             }
         }
         self.silence(told)?;
+        if !told.crashed {
+            self.flapping(told)?;
+        }
         self.deafness(world, executor, told)?;
         let listed: Option<BTreeSet<MachineId>> = told.listed.as_ref().map(|listed| listed.iter().map(|machine| machine.id).collect());
         let known = executor.records.iter().filter_map(|record| record.machine).chain(told.closed.iter().filter_map(|(_, id)| *id));
@@ -146,6 +151,22 @@ impl Checker {
             if !told.dumb.contains(id) && told.speakers >= 2 {
                 return Err(format!("at {} machine {id} would have spoken, and was given back for its silence", rfc3339(told.at)));
             }
+        }
+        Ok(())
+    }
+
+    /// The pool doesn't turn twice within what one more machine typically takes, but for jobs that wait, machines that were idle for their whole time
+    /// and what an operator says.
+    fn flapping(&mut self, told: &Told) -> Result<(), String> {
+        for (moved, early, grows) in [(told.grew, told.grew_early, true), (told.shrank, told.shrank_early, false)] {
+            let Some((since, _)) = self.turned.filter(|(_, grew)| moved && *grew != grows) else {
+                self.turned = self.turned.or(moved.then_some((told.at, grows)));
+                continue;
+            };
+            if early && told.at - since < told.typical {
+                return Err(format!("at {} the pool turned {} ms after it had turned", rfc3339(told.at), told.at - since));
+            }
+            self.turned = Some((told.at, grows));
         }
         Ok(())
     }

@@ -90,6 +90,13 @@ pub struct Told {
     /// Machines that should have spoken for as long as a silence is, and whether silence was in doubt.
     pub speakers: usize,
     pub doubt: bool,
+    /// What it did to the pool's size: at all, and for what was only expected, or not needed any more.
+    pub grew: bool,
+    pub grew_early: bool,
+    pub shrank: bool,
+    pub shrank_early: bool,
+    /// What one more typically takes to be there, as far as the plan knows: the least of what it may have reckoned with.
+    pub typical: Millis,
 }
 
 /// A rule that is left out on purpose, so that the checker can show that it would be caught.
@@ -119,10 +126,12 @@ pub enum Planted {
     StartsAgain,
     /// What is stopped is never given back for want of work.
     KeepsForEver,
+    /// It turns from growing to shrinking and back as it likes.
+    Flaps,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 12] = [
+    pub const ALL: [Planted; 13] = [
         Planted::OrphansStay,
         Planted::TouchesForeign,
         Planted::ClosesAtOnce,
@@ -135,6 +144,7 @@ impl Planted {
         Planted::StartsUnreserved,
         Planted::StartsAgain,
         Planted::KeepsForEver,
+        Planted::Flaps,
     ];
 }
 
@@ -241,7 +251,10 @@ impl Executor {
         self.told.wanted = plan.wanted;
         // Between what was read and what is done, jobs come and end.
         world.pass(BETWEEN);
-        self.carry_out(world, plan)
+        let (decided, before) = (plan.decisions.clone(), self.history.clone());
+        let done = self.carry_out(world, plan);
+        self.tell_of_size(&decided, &before);
+        done
     }
 
     /// The borders between steps, where a process may die.
@@ -395,6 +408,7 @@ impl Executor {
         match self.planted {
             Some(Planted::NeverDoubts) => self.history.doubt = None,
             Some(Planted::TrustsTheDeaf) => self.history.unserved_since = None,
+            Some(Planted::Flaps) => (self.history.turned_at, self.history.last_rent_at, self.history.last_stop_at) = (None, None, None),
             _ => {}
         }
         let machines = self.records.iter().filter_map(|record| record.machine);
@@ -405,6 +419,7 @@ impl Executor {
         let seen = self.records.iter().filter(|record| !record.ending).zip(&instances);
         self.told.speakers = seen.filter(|(record, machine)| speaks(machine) && long_up(record)).count();
         self.told.doubt = self.history.doubt.is_some();
+        self.told.typical = self.boot.typical.min(self.resume.typical);
         // Hours, days and months that are over can't be committed to any more.
         let windows = &self.ahead.at(now).windows;
         let committed = windows.iter().filter_map(|window| Some((window.clone(), *self.committed.get(window)?))).collect();
@@ -491,6 +506,20 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// What of the plan's growing and shrinking was done: a rental may not fit, and what was to stop may have taken a job.
+    fn tell_of_size(&mut self, plan: &[Decision], before: &History) {
+        let told = &mut self.told;
+        told.grew = self.history.last_rent_at != before.last_rent_at;
+        told.shrank = self.history.last_stop_at != before.last_stop_at;
+        told.grew_early = plan
+            .iter()
+            .any(|decision| matches!(decision, Decision::Rent { reason: Reason::Expected { .. } } | Decision::Resume { reason: Reason::Expected { .. }, .. }));
+        let early = |decision: &Decision| {
+            matches!(decision, Decision::Stop { reason: Reason::NotNeeded { .. }, .. } | Decision::Suspend { reason: Reason::NotNeeded { .. }, .. })
+        };
+        told.shrank_early = plan.iter().any(early);
     }
 
     fn find(&self, id: &InstanceId) -> Option<usize> {

@@ -766,3 +766,7 @@ fn host(n: usize, spot: bool, rng: &mut Rng) -> Host {
         taken: false,
     }
 }
+
+#[cfg(test)]
+#[path = "billing_tests.rs"]
+mod billing_tests;
