@@ -274,6 +274,10 @@ fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize)
 #[cfg(test)]
 mod charges_tests;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod host_faults_tests;
 #[cfg(test)]
 mod hosts_tests;
