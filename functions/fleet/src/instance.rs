@@ -81,7 +81,7 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
             // The process that had an attempt is gone, so the attempt is over; before the token changes, so that an error here leaves a token that works.
             let before = worker.check(found)?;
             if let Some(slot) = before.slot() {
-                flow::end_attempt(&app, &id, &slot).await?;
+                flow::end_attempt(&app, &id, &slot, false).await?;
                 // Had the attempt been taken over before, nothing was ended and the slot is still held.
                 app.table().clear_slot(&id, &slot, app.now()).await?;
             }

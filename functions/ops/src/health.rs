@@ -241,6 +241,7 @@ mod tests {
             covered_to: 0,
             interruptible: false,
             taken_at: None,
+            ended_by_us_at: None,
             missing_since: None,
             token_hash: None,
             slot_job: None,

@@ -117,6 +117,8 @@ pub struct Spend {
     hour_microusd: i64,
     day_microusd: i64,
     month_microusd: i64,
+    /// Jobs, ever, whose machine was ended under them since no budget covered it any further. Each is done again, and loses no try.
+    killed_for_cover: u64,
 }
 
 /// One machine.
@@ -255,7 +257,7 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
     let prewarm = fleet.state.as_ref().and_then(|state| state.prewarm).filter(|prewarm| prewarm.until > now);
     PoolView {
         policy,
-        spend: Spend { hour_microusd, day_microusd, month_microusd },
+        spend: Spend { hour_microusd, day_microusd, month_microusd, killed_for_cover: fleet.run.killed_for_cover },
         prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
         last_run: run(&fleet.run),
         avoided: avoided(&fleet.run, now),

@@ -33,6 +33,8 @@ pub(crate) struct Done {
     pub failed: usize,
     pub rented_at: Option<Millis>,
     pub stopped_at: Option<Millis>,
+    /// Of those stopped, which were at work and could not be covered any further.
+    pub killed_for_cover: u64,
     /// Of those started, which had been kept stopped.
     pub resumed: Vec<InstanceId>,
 }
@@ -123,7 +125,13 @@ pub(crate) async fn all(pool: &Pool<'_>, plan: &Plan, run: &mut RunState, found:
                 }
                 tracing::warn!(instance_id = %id, reason = reason.code(), "destroying a machine: {reason}");
                 // Its row stays until the provider stops listing it, so that a destroy that fails is tried again.
-                app.table().revoke(id).await.map(|_| add(&mut going, find(id), true, &mut done)).map_err(Into::into)
+                // One that is written off already was not ended by this.
+                let by_us = matches!(reason, Reason::SafeMode | Reason::CoverEnds { .. }) && find(id).is_some_and(|it| it.stage != Stage::Lost);
+                let ended = if by_us { app.table().end_by_us(id, app.now()).await } else { app.table().revoke(id).await };
+                if ended.is_ok() && matches!(reason, Reason::CoverEnds { .. }) && find(id).is_some_and(|it| it.slot().is_some()) {
+                    done.killed_for_cover += 1;
+                }
+                ended.map(|_| add(&mut going, find(id), true, &mut done)).map_err(Into::into)
             }
             Decision::Rent { .. } | Decision::Resume { .. } | Decision::Suspend { .. } | Decision::Stop { .. } => Ok(()),
         };
@@ -509,6 +517,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         covered_to: now + deadlines(app).first_ms(),
         interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
         taken_at: None,
+        ended_by_us_at: None,
         missing_since: None,
         token_hash: None,
         slot_job: None,

@@ -192,3 +192,59 @@ async fn a_job_whose_machine_was_taken_away_loses_no_try_and_its_host_is_not_bla
         assert!(share > 0.0 && share <= 0.25, "{share}");
     }
 }
+
+#[tokio::test]
+async fn a_job_whose_machine_the_pool_ended_loses_no_try_and_those_ended_for_their_cover_are_counted() {
+    use kiln_http::flow::end_preempted;
+    for what in ["safe mode", "sent away", "cover"] {
+        let world = World::with(one()).await;
+        world.run().await;
+        let (known, now) = (world.known().await.remove(0), world.app.now());
+        world.change(|instance| idle(instance, now, 10)).await;
+        let (account, job) = works_on(&world, &known).await;
+        match what {
+            "safe mode" => world.set(Policy { safe_mode: true, ..one() }).await,
+            "sent away" => {
+                let sent = world.app.table().send_away(&known.instance_id, true, now, &world.line("pool.terminate")).await;
+                assert_eq!(sent.unwrap(), Ok(()));
+            }
+            // With three looks left it goes, whatever it does.
+            _ => world.change(|instance| instance.covered_to = now + seconds(170)).await,
+        }
+        world.run().await;
+        assert!(world.exist().await.iter().all(|(id, _)| Some(id.to_string()) != known.provider_id), "{what}");
+        let row = async || world.app.table().instance(&known.instance_id).await.unwrap();
+        let ended = row().await.unwrap();
+        assert!(ended.stage == Stage::Lost && ended.ended_by_us_at.is_some() && ended.token_hash.is_none(), "{what}: {ended:?}");
+        for _ in 0..2 {
+            world.missing_for(&known, seconds(61)).await;
+            world.run().await;
+            assert!(row().await.is_some_and(|row| row.slot().is_some()), "{what}: its row is gone before its job knows");
+        }
+        assert_eq!(end_preempted(&world.app, &job, Some(&account)).await.unwrap(), Some(true), "{what}");
+        let after = world.app.table().job(&account.account_id, &job.job_id).await.unwrap().unwrap();
+        assert_eq!((after.state.as_str(), after.attempt, after.failures, after.failed_on.len()), ("queued", 1, 0, 0), "{what}");
+        world.missing_for(&known, seconds(61)).await;
+        world.run().await;
+        assert_eq!(row().await, None, "{what}");
+        let run = world.app.table().fleet(POOL).await.unwrap().run;
+        assert_eq!((run.killed_for_cover, run.avoid.contains_key(&known.host)), (u64::from(what == "cover"), false), "{what}: {run:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_without_a_job_that_is_ended_for_its_cover_is_no_job_that_was_killed() {
+    let world = World::with(one()).await;
+    world.run().await;
+    let (id, now) = (world.exist().await[0].0, world.app.now());
+    world
+        .change(|instance| {
+            idle(instance, now, 10);
+            instance.covered_to = now + seconds(170);
+        })
+        .await;
+    world.run().await;
+    assert!(!world.exist().await.iter().any(|(there, _)| *there == id));
+    let run = world.app.table().fleet(POOL).await.unwrap().run;
+    assert!(run.killed_for_cover == 0 && run.told.iter().any(|told| told.reason == "cover_ends"), "{run:?}");
+}

@@ -11,6 +11,7 @@ mod books;
 mod deadline;
 pub mod ec2;
 mod look;
+mod metrics;
 mod provider;
 mod providers;
 mod quarantine;
@@ -31,6 +32,7 @@ use kiln_core::time::{Millis, seconds};
 use kiln_http::{App, restoring};
 use kiln_store::{Fleet, RunState, Told};
 use look::Looked;
+use metrics::Measured;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -181,6 +183,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     let done = act::all(&pool, &plan, run, &found).await;
     books::tell(app, &fleet.instances).await;
     books::daily(&pool, run).await;
+    run.killed_for_cover += done.killed_for_cover;
     if let Some(at) = done.rented_at {
         run.history.rented(at);
     }
@@ -195,7 +198,11 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     }
     stand(app, &policy, &mut looked, &plan, &done, &fleet, run).await;
     let ready = fleet.instances.iter().filter(|instance| matches!(instance.stage, Stage::Ready | Stage::Busy)).count() as u64;
-    metrics(app, looked.queued, ready, looked.day_microusd, beyond.len());
+    let (queued, day_microusd, beyond, killed_for_cover) = (looked.queued, looked.day_microusd, beyond.len() as u64, done.killed_for_cover);
+    let measured = Measured { queued, ready, day_microusd, beyond, killed_for_cover };
+    if let Some(line) = measured.line(app.deployment(), app.now()).filter(|_| std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some()) {
+        println!("{line}");
+    }
     Ok(json!({ "unfinished": looked.unfinished, "instances": fleet.instances.len(), "started": done.started, "stopped": done.stopped, "failed": done.failed }))
 }
 
@@ -252,30 +259,12 @@ fn told(plan: &Plan) -> Vec<Told> {
     decided.chain(plan.notes.iter().map(|note| tell("none", None, note))).take(MOST_TOLD).collect()
 }
 
-/// CloudWatch's embedded metric format, one line on stdout; nothing while nothing runs or waits, since each metric costs
-/// money for the hours in which it is written.
-fn metrics(app: &App, queued: u64, ready: u64, day_microusd: i64, beyond: usize) {
-    if queued + ready + beyond as u64 == 0 || std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
-        return;
-    }
-    let mut values = vec![("QueuedJobs", json!(queued)), ("ReadyInstances", json!(ready)), ("StrandedJobs", json!(if ready == 0 { queued } else { 0 }))];
-    values.push(("SpendMicrousd", json!(day_microusd)));
-    if beyond > 0 {
-        values.push(("BeyondCover", json!(beyond)));
-    }
-    let names: Vec<_> = values.iter().map(|(name, _)| json!({ "Name": name })).collect();
-    let mut line = json!({
-        "_aws": { "Timestamp": app.now(), "CloudWatchMetrics": [{ "Namespace": "Kiln", "Dimensions": [["Deployment"]], "Metrics": names }] },
-        "Deployment": app.deployment(),
-    });
-    for (name, value) in values {
-        line[name] = value;
-    }
-    println!("{line}");
-}
-
 #[cfg(test)]
 mod charges_tests;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod host_faults_tests;
 #[cfg(test)]

@@ -67,8 +67,8 @@ pub(crate) fn left_for(provider: &dyn Provider) -> Millis {
     LEFT_FOR.min(provider.avoided_for())
 }
 
-/// For so long the row of a machine that was taken away from a job says so to those who end the attempt: its lease has run out by then, and maintenance
-/// has looked.
+/// For so long the row of a machine that was taken away from a job, or that we ended, says so to those who end the attempt: its lease has run out by then,
+/// and maintenance has looked.
 const TOLD_FOR: Millis = seconds(180);
 
 /// Machines that are asked for by their ids in one run: a provider wants seconds between two such questions, and the run has other things to do.
@@ -91,7 +91,7 @@ async fn disown(app: &App, provider: Option<&dyn Provider>, instance: &Instance)
     let dropped = async {
         let dropped = app.table().forget_instance(instance, app.now().min(instance.covered_to)).await?;
         if let Some(slot) = instance.slot().filter(|_| dropped && provider.is_some_and(Provider::lists_at_once)) {
-            flow::end_attempt(app, &instance.instance_id, &slot).await?;
+            flow::end_attempt(app, &instance.instance_id, &slot, false).await?;
         }
         anyhow::Ok(())
     };
@@ -185,7 +185,8 @@ pub(crate) async fn reconcile<'a>(
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
                 found.taken += 1;
             }
-            if instance.taken_at.is_some_and(|at| now - at < TOLD_FOR) {
+            let told = instance.taken_at.or(instance.ended_by_us_at).filter(|_| !provider.lists_at_once());
+            if told.is_some_and(|at| now - at < TOLD_FOR) {
                 remain.push(instance);
                 continue;
             }
@@ -200,7 +201,7 @@ pub(crate) async fn reconcile<'a>(
         found.ended(provider, &instance, now);
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
-            flow::end_attempt(app, &instance.instance_id, &slot).await?;
+            flow::end_attempt(app, &instance.instance_id, &slot, instance.ended_by_us_at.is_some()).await?;
         }
     }
     for machine in machines.iter().filter(|machine| machine.label.starts_with(ours)) {

@@ -21,7 +21,7 @@ fn wake() -> Value {
 }
 
 /// Commits a job of an account of its own, as `jobs` does, and wakes the pool if need be.
-async fn submit(app: &App) -> Job {
+pub(crate) async fn submit(app: &App) -> Job {
     submit_as(app, Priority::Standard).await
 }
 

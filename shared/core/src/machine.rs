@@ -497,14 +497,21 @@ pub fn abandoned(job: &Job, instance: &InstanceId, attempt: u32, settings: &Sett
     })
 }
 
-/// The machine of a running attempt was taken away for somebody who pays more. Once its lease is over the attempt is, too: its number is used, a retry is
-/// not, and its host is not blamed. Attempts are bounded all the same.
+/// The pool has ended the machine of this attempt, and it is gone: its number is used, a retry is not, and its host is not blamed.
+pub fn given_back(job: &Job, instance: &InstanceId, attempt: u32, settings: &Settings, now: Millis) -> Option<Change> {
+    (job.state == State::Running && holds(job, instance, attempt)).then(|| without_machine(job, settings, now))
+}
+
+/// The machine of a running attempt was taken away for somebody who pays more, or ended by the pool. Once its lease is over the attempt is, too: its
+/// number is used, a retry is not, and its host is not blamed. Attempts are bounded all the same.
 pub fn preempted(job: &Job, settings: &Settings, now: Millis) -> Option<Change> {
     let over = job.state == State::Running && job.lease_until.is_none_or(|until| until <= now);
-    over.then(|| {
-        let error = JobError { code: "preempted".into(), message: "The machine was taken away while it worked on the job.".into(), retryable: true };
-        requeue(job, 0, error, settings, now)
-    })
+    over.then(|| without_machine(job, settings, now))
+}
+
+fn without_machine(job: &Job, settings: &Settings, now: Millis) -> Change {
+    let error = JobError { code: "preempted".into(), message: "The machine was taken away while it worked on the job.".into(), retryable: true };
+    requeue(job, 0, error, settings, now)
 }
 
 /// What maintenance sees of a job's account.

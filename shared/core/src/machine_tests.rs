@@ -342,6 +342,11 @@ fn an_attempt_whose_machine_was_taken_away_uses_a_number_and_no_retry_and_blames
     }
     assert_eq!(job.error.unwrap().code, "preempted");
     assert_eq!(preempted(&queued(), &settings, now), None);
+    // Where its machine is known to be gone nobody waits for the lease.
+    let running = claimed(&queued(), &a, "c", NOW);
+    let after = given_back(&running, &a.id, 1, &settings, NOW + 1).unwrap().after;
+    assert_eq!((after.state, after.attempt, after.failures, after.failed_on.len()), (State::Queued, 1, 0, 0));
+    assert_eq!([given_back(&running, &a.id, 2, &settings, NOW), given_back(&running, &host(2, "b").id, 1, &settings, NOW)], [None, None]);
 }
 
 /// The attack: a customer whose jobs fail wherever they like, beside customers whose jobs succeed at every sound host, with a host that is broken.

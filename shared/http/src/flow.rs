@@ -137,12 +137,12 @@ async fn send(app: &App, job_id: &JobId, account_id: &AccountId, capability: &st
     }
 }
 
-/// Ends the attempt of a machine that was taken away, as the pool noted in its row, once its lease is over. `None` where it is no such attempt, else
+/// Ends the attempt of a machine that was taken away or that the pool has ended, as is noted in its row, once its lease is over. `None` where it is no such attempt, else
 /// whether this ended it: the job may have moved on.
 pub async fn end_preempted(app: &App, job: &Job, account: Option<&Account>) -> Result<Option<bool>, Error> {
     let now = app.now();
     let (Some(change), Some(instance)) = (machine::preempted(job, app.settings(), now), &job.instance_id) else { return Ok(None) };
-    if app.table().instance(instance).await?.is_none_or(|instance| instance.taken_at.is_none()) {
+    if app.table().instance(instance).await?.is_none_or(|instance| instance.taken_at.or(instance.ended_by_us_at).is_none()) {
         return Ok(None);
     }
     let counters = account.map(|account| &account.counters);
@@ -150,7 +150,7 @@ pub async fn end_preempted(app: &App, job: &Job, account: Option<&Account>) -> R
     if app.table().commit(&change, with, now).await?.is_err() {
         return Ok(Some(false));
     }
-    tracing::warn!(job_id = %job.job_id, instance_id = %instance, attempt = job.attempt, "attempt ended: its machine was taken away");
+    tracing::warn!(job_id = %job.job_id, instance_id = %instance, attempt = job.attempt, "attempt ended: its machine was taken away, or given back while it worked");
     if let Some(counters) = counters {
         after_commit(app, &change, counters).await;
     }
@@ -158,12 +158,13 @@ pub async fn end_preempted(app: &App, job: &Job, account: Option<&Account>) -> R
 }
 
 /// Ends the attempt that an instance holds, because its process has restarted or its machine is gone: the job is queued
-/// again at once instead of waiting for its lease to run out.
-pub async fn end_attempt(app: &App, instance: &InstanceId, slot: &Slot) -> Result<(), Error> {
+/// again at once instead of waiting for its lease to run out. `by_us`: the pool has ended its machine, which costs no try.
+pub async fn end_attempt(app: &App, instance: &InstanceId, slot: &Slot, by_us: bool) -> Result<(), Error> {
     for _ in 0..TRIES {
         let (job, account) = app.table().job_and_account(&slot.account_id, &slot.job_id).await?;
         let now = app.now();
-        let change = job.and_then(|job| machine::abandoned(&job, instance, slot.attempt, app.settings(), now));
+        let ends = if by_us { machine::given_back } else { machine::abandoned };
+        let change = job.and_then(|job| ends(&job, instance, slot.attempt, app.settings(), now));
         let Some(change) = change else { return Ok(()) };
         let counters = account.as_ref().map(|account| &account.counters);
         let with = Commit { entry_id: entry_id(app, &change), account: counters, ..Commit::default() };

@@ -114,6 +114,9 @@ pub struct Instance {
     pub interruptible: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Millis>,
+    /// When we ended it whatever it did, though nothing was wrong with it: its job loses no try by that, and its host is not blamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by_us_at: Option<Millis>,
     /// Since when the provider's list lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Millis>,
@@ -272,6 +275,9 @@ pub struct RunState {
     /// How it last said that it stands (`Table::stand`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<Standing>,
+    /// Jobs whose machine was ended since no budget covered it any further; each is done again.
+    #[serde(default)]
+    pub killed_for_cover: u64,
     /// From when a provider takes the next order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub orders_from: BTreeMap<String, Millis>,
@@ -616,8 +622,18 @@ impl Table {
 
     /// Ends an instance at once: neither of its tokens works any more.
     pub async fn revoke(&self, id: &InstanceId) -> Result<bool, Error> {
+        self.end_now(id, Expr::new("SET stage = :lost REMOVE token_hash, boot_hash, sleeping_hash, rests")).await
+    }
+
+    /// The same where nothing is wrong with it and it may be at work, as [`Instance::ended_by_us_at`] says.
+    pub async fn end_by_us(&self, id: &InstanceId, now: Millis) -> Result<bool, Error> {
+        let set = "SET stage = :lost, ended_by_us_at = if_not_exists(ended_by_us_at, :now) REMOVE token_hash, boot_hash, sleeping_hash, rests";
+        self.end_now(id, Expr::new(set).value("now", n(now))).await
+    }
+
+    async fn end_now(&self, id: &InstanceId, update: Expr) -> Result<bool, Error> {
         let mut parts = Parts::default();
-        let update = Expr::new("SET stage = :lost REMOVE token_hash, boot_hash, sleeping_hash, rests").value("lost", s(Stage::Lost.as_str()));
+        let update = update.value("lost", s(Stage::Lost.as_str()));
         self.add_update(&mut parts, &keys::instance(id), update, Some(Expr::new("attribute_exists(pk)")))?;
         Ok(matches!(self.transact(parts).await?, Written::Done))
     }

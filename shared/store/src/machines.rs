@@ -122,8 +122,8 @@ impl Table {
         let mut parts = Parts::default();
         let change = match at_once {
             true => {
-                Expr::new("SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now) REMOVE token_hash, boot_hash, sleeping_hash, rests")
-                    .value("lost", s(Stage::Lost.as_str()))
+                let set = "SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now), ended_by_us_at = if_not_exists(ended_by_us_at, :now)";
+                Expr::new(format!("{set} REMOVE token_hash, boot_hash, sleeping_hash, rests")).value("lost", s(Stage::Lost.as_str()))
             }
             false => Expr::new(FINISH),
         };

@@ -57,6 +57,7 @@ pub(crate) fn instance(n: u128) -> Instance {
         covered_to: NOW + COVER,
         interruptible: false,
         taken_at: None,
+        ended_by_us_at: None,
         missing_since: None,
         token_hash: None,
         slot_job: None,
