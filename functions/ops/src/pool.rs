@@ -4,9 +4,10 @@ use crate::machines::PrewarmView;
 use crate::workers::{POOL, heartbeat_age_s, stage};
 use axum::Json;
 use axum::extract::State;
+use kiln_core::FieldError;
 use kiln_core::fleet::Stage;
 use kiln_core::pool::budget::{Window, windows};
-use kiln_core::pool::{Keep, Policy};
+use kiln_core::pool::{Keep, Policy, gpus};
 use kiln_core::time::{Millis, rfc3339};
 use kiln_http::flow::TRIES;
 use kiln_http::{Acts, Admin, App, Body, Result, action};
@@ -168,7 +169,8 @@ pub struct PoolChange {
     safe_mode: Option<bool>,
     /// `idle`: a machine without work is kept for `idle_shutdown_s`; `learned`: only as long as the jobs that are expected need it.
     policy: Option<Keep>,
-    /// The most that a clock hour (UTC) may cost, in millionths of a dollar.
+    /// The most that a clock hour (UTC) may cost, in millionths of a dollar. No budget is set below what is committed of its window already, but with
+    /// safe mode.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     budget_hour_microusd: Option<Option<i64>>,
@@ -185,7 +187,7 @@ pub struct PoolChange {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     max_microusd_per_hour: Option<Option<i64>>,
-    /// GPUs that may be rented, by the provider's names; empty: any.
+    /// GPUs that may be rented, by the provider's names, such as `RTX 4090`; empty: any. A name that no known GPU has is refused.
     #[schema(max_items = 32)]
     gpus: Option<Vec<String>>,
     /// Whether machines are rented that may be taken away for somebody who pays more.
@@ -216,8 +218,13 @@ pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, 
         let now = app.now();
         let (fleet, spent) = tokio::try_join!(app.table().fleet(POOL), spent(&app, now))?;
         let state = fleet.state.as_ref();
-        let policy = body.value.applied_to(state.map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
+        let was = state.map_or_else(|| app.settings().policy(), |state| state.policy.clone());
+        let policy = body.value.applied_to(was.clone());
         policy.validate()?;
+        body.value.check_gpus(&fleet)?;
+        if !policy.safe_mode {
+            body.value.check_budgets(&was, &spent.0)?;
+        }
         let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
@@ -281,6 +288,32 @@ fn run(run: &RunState) -> Option<RunView> {
 }
 
 impl PoolChange {
+    /// Each GPU that it names is one that is known, or that the fleet has met.
+    fn check_gpus(&self, fleet: &Fleet) -> std::result::Result<(), FieldError> {
+        let rented = fleet.instances.iter().filter_map(|instance| instance.gpu.as_deref());
+        let met: Vec<&str> = rented.chain(fleet.run.jobs_per_hour.keys().map(String::as_str)).collect();
+        match gpus::refused(self.gpus.as_deref().unwrap_or_default(), &met) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// No budget is set below what is committed already of a window that it is for. What it was before is no change.
+    fn check_budgets(&self, was: &Policy, committed: &BTreeMap<Window, i64>) -> std::result::Result<(), FieldError> {
+        for (span, given, was) in [
+            ("hour", self.budget_hour_microusd, was.budget_hour_microusd),
+            ("day", self.budget_day_microusd, was.budget_day_microusd),
+            ("month", self.budget_month_microusd, was.budget_month_microusd),
+        ] {
+            let least = committed.iter().filter(|(window, _)| window.name() == span).map(|(_, sum)| *sum).max().unwrap_or(0);
+            if given.flatten().is_some_and(|budget| budget < least && Some(budget) != was) {
+                let message = format!("at least what is committed now, {least} millionths of a dollar; safe mode ends all machines at once");
+                return Err(FieldError::new(format!("budget_{span}_microusd"), message));
+            }
+        }
+        Ok(())
+    }
+
     fn applied_to(&self, policy: Policy) -> Policy {
         Policy {
             desired_size: self.desired_size.unwrap_or(policy.desired_size),
@@ -318,5 +351,41 @@ mod tests {
         assert!(change(r#"{"maxx": 3}"#).is_err() && change(r#"{"interruptible": 1}"#).is_err());
         assert!(!change(r#"{"interruptible": false}"#).unwrap().applied_to(Policy::default()).interruptible);
         assert!(!change(r#"{"keep_stopped": false}"#).unwrap().applied_to(Policy::default()).keep_stopped);
+    }
+
+    #[test]
+    fn a_budget_is_not_set_below_what_is_committed_and_may_stay_there_go_up_or_be_taken_away() {
+        let committed: BTreeMap<Window, i64> = [("hour#2026-11-29T06", 50), ("hour#2026-11-29T07", 70), ("day#2026-11-29", 120), ("month#2026-11", 500)]
+            .map(|(name, sum)| (Window(name.into()), sum))
+            .into();
+        // Too small by what a machine cost that would not die.
+        let was = Policy { budget_month_microusd: Some(400), ..Policy::default() };
+        let refused = |text: &str| serde_json::from_str::<PoolChange>(text).unwrap().check_budgets(&was, &committed).err().map(|error| error.field);
+        for (change, field) in [
+            (r#"{"budget_hour_microusd": 69}"#, "budget_hour_microusd"),
+            (r#"{"budget_hour_microusd": 70, "budget_day_microusd": 119}"#, "budget_day_microusd"),
+            (r#"{"budget_month_microusd": 399}"#, "budget_month_microusd"),
+            (r#"{"budget_month_microusd": 0, "max": 0}"#, "budget_month_microusd"),
+        ] {
+            assert_eq!(refused(change).as_deref(), Some(field), "{change}");
+        }
+        for change in [
+            r#"{"budget_hour_microusd": 70, "budget_day_microusd": 120}"#,
+            r#"{"budget_month_microusd": 400}"#,
+            r#"{"budget_month_microusd": 500}"#,
+            r#"{"budget_month_microusd": null}"#,
+            r#"{"max": 0, "safe_mode": false}"#,
+        ] {
+            assert_eq!(refused(change), None, "{change}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_was_rented_or_measured_may_be_named_whatever_the_list_says() {
+        let change: PoolChange = serde_json::from_str(r#"{"gpus": ["L4", "R200 SXM"]}"#).unwrap();
+        assert_eq!(change.check_gpus(&Fleet::default()).unwrap_err().field, "gpus[1]");
+        let mut met = Fleet::default();
+        met.run.jobs_per_hour.insert("R200 SXM".into(), 100.0);
+        change.check_gpus(&met).unwrap();
     }
 }

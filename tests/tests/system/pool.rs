@@ -11,30 +11,39 @@ use std::time::Duration;
 const ADMIN: &str = "the-admin-key-of-this-test";
 const SOON: Duration = Duration::from_secs(60);
 
-struct Operator(Client);
+pub(crate) struct Operator(pub Client);
 
 impl Operator {
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<kiln_tests::client::Answer> {
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<kiln_tests::client::Answer> {
         let request = self.0.request(method, &format!("/api/v1/admin/pool{path}")).bearer_auth(ADMIN);
         self.0.send(body.iter().fold(request, |request, body| request.json(body))).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Result<kiln_tests::client::Answer> {
+    pub async fn post(&self, path: &str, body: Value) -> Result<kiln_tests::client::Answer> {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    async fn pool(&self) -> Result<Value> {
+    pub async fn change(&self, change: Value) -> Result<kiln_tests::client::Answer> {
+        self.ask(Method::PATCH, "", Some(change)).await
+    }
+
+    pub async fn pool(&self) -> Result<Value> {
         self.ask(Method::GET, "", None).await?.expect(200)
     }
 
     /// The pool, once this is so.
-    async fn when(&self, what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub async fn when(&self, what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_for(what, SOON, async || Ok(Some(self.pool().await?).filter(&so))).await
     }
 }
 
 fn ready(pool: &Value) -> bool {
     pool["instances"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["stage"] == "ready"))
+}
+
+/// Whether the last look that decided anything decided this, for this reason.
+pub(crate) fn decided(pool: &Value, what: &str, reason: &str) -> bool {
+    pool["last_run"]["decisions"].as_array().is_some_and(|all| all.iter().any(|one| one["what"] == what && one["reason"] == reason))
 }
 
 #[tokio::test]
@@ -89,9 +98,42 @@ async fn words_that_make_no_sense_are_refused_by_their_field_and_change_nothing(
     ] {
         operator.post(path, body).await?.problem(422, "bad_field", field)?;
     }
+    let before = operator.when("the first look", |pool| pool["last_run"].is_object()).await?;
+    for (change, field) in [
+        (json!({ "desired_size": -1 }), "desired_size"),
+        (json!({ "desired_size": 1.5 }), "desired_size"),
+        (json!({ "desired_size": "1" }), "desired_size"),
+        (json!({ "desired_size": 101, "max": 100 }), "desired_size"),
+        (json!({ "min": 2 }), "min"),
+        (json!({ "min": 1, "max": 0 }), "min"),
+        (json!({ "max": 101 }), "max"),
+        (json!({ "max": -1 }), "max"),
+        (json!({ "idle_shutdown_s": 0 }), "idle_shutdown_s"),
+        (json!({ "idle_shutdown_s": 86_401 }), "idle_shutdown_s"),
+        (json!({ "start_within_s": 0 }), "start_within_s"),
+        (json!({ "budget_hour_microusd": -1 }), "budget_hour_microusd"),
+        (json!({ "budget_day_microusd": 0.5 }), "budget_day_microusd"),
+        (json!({ "budget_month_microusd": 1_000_000_000_001_i64 }), "budget_month_microusd"),
+        (json!({ "budget_hour_microusd": 2, "budget_day_microusd": 1 }), "budget_hour_microusd"),
+        (json!({ "budget_day_microusd": 2, "budget_month_microusd": 1 }), "budget_day_microusd"),
+        (json!({ "max_microusd_per_hour": -1 }), "max_microusd_per_hour"),
+        (json!({ "safe_mode": "yes" }), "safe_mode"),
+        (json!({ "policy": "eager" }), "policy"),
+        (json!({ "gpus": [""] }), "gpus"),
+        (json!({ "gpus": ["RTX4090"] }), "gpus[0]"),
+        (json!({ "gpus": ["L4", "RTX 4090", "Voodoo 2"] }), "gpus[2]"),
+        (json!({ "max": 1, "desired_sise": 1 }), "desired_sise"),
+    ] {
+        operator.change(change.clone()).await?.problem(422, "bad_field", field).with_context(|| change.to_string())?;
+    }
+    let misspelt = operator.change(json!({ "gpus": ["rtx_4090"] })).await?.body.to_string();
+    ensure!(misspelt.contains("RTX 4090"), "{misspelt}");
+    let after = operator.pool().await?;
+    ensure!(after == before, "{after} {before}");
     operator.post("/leases", json!({ "instance_id": stranger, "minutes": 30 })).await?.problem(404, "not_found", "")?;
     operator.post("/terminate", json!({ "instance_id": stranger })).await?.problem(404, "not_found", "")?;
-    operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
+    let set = operator.change(json!({ "gpus": ["L4", "RTX 4090"], "safe_mode": true })).await?.expect(200)?;
+    ensure!(set["gpus"] == json!(["L4", "RTX 4090"]), "{set}");
     operator.post("/prewarm", json!({ "machines": 1 })).await?.problem(409, "safe_mode", "")?;
     let guess = system.client();
     for path in ["/prewarm", "/leases", "/terminate"] {
@@ -154,6 +196,19 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     ensure!(machine["provider"] == "vast" && machine["microusd_per_hour"].as_i64() > Some(0) && machine["gpu"].is_string(), "{pool}");
     ensure!(machine["stage"] == "requested" && machine["boot_by"].is_string(), "{pool}");
     ensure!(pool["spend"]["day_microusd"].as_i64() > Some(0), "{pool}");
+    // No budget is set below what runs already, and nothing else of such a change is done either.
+    for (change, field) in [
+        (json!({ "max": 2, "budget_hour_microusd": 1 }), "budget_hour_microusd"),
+        (json!({ "max": 2, "budget_day_microusd": 1 }), "budget_day_microusd"),
+        (json!({ "max": 2, "budget_day_microusd": null, "budget_month_microusd": 1 }), "budget_month_microusd"),
+    ] {
+        let refused = operator.change(change).await?;
+        refused.problem(422, "bad_field", field)?;
+        ensure!(refused.body.to_string().contains("committed now"), "{}", refused.body);
+    }
+    let unchanged = operator.pool().await?;
+    ensure!(unchanged["max"] == 1 && unchanged["budget_day_microusd"] == 50_000_000 && unchanged["budget_hour_microusd"].is_null(), "{unchanged}");
+    operator.change(json!({ "budget_day_microusd": 40_000_000 })).await?.expect(200)?;
     ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
     let pool = operator.pool().await?;
     ensure!(pool["instances"][0]["ready_at"].is_string() && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
@@ -166,7 +221,8 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     let phases: Vec<_> = events.iter().rev().map(|event| event["event"].as_str().unwrap_or_default()).take(4).collect();
     ensure!(phases == ["rented", "booting", "ready", "busy"] && events[0]["cost_microusd"].as_i64() >= Some(0), "{events:?}");
     operator.ask(Method::GET, "/events?instance_id=i-1", None).await?.problem(422, "bad_field", "instance_id")?;
-    operator.ask(Method::PATCH, "", Some(json!({ "safe_mode": true }))).await?.expect(200)?;
+    // With safe mode any budget is taken.
+    operator.change(json!({ "safe_mode": true, "budget_day_microusd": 1 })).await?.expect(200)?;
     operator.when("safe mode to end it", |pool| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "lost"))).await?;
     ada.check_books().await?;
     Ok(())
