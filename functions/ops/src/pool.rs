@@ -1,7 +1,7 @@
 //! The pool, for operators: its policy and budgets, what it costs, and its machines.
 
 use crate::machines::PrewarmView;
-use crate::workers::{POOL, heartbeat_age_s, stage};
+use crate::workers::{ORDERED, POOL, heartbeat_age_s, stage};
 use axum::Json;
 use axum::extract::State;
 use kiln_core::FieldError;
@@ -9,7 +9,7 @@ use kiln_core::fleet::Stage;
 use kiln_core::pool::budget::{Window, windows};
 use kiln_core::pool::{Keep, Policy, gpus};
 use kiln_core::time::{Millis, rfc3339};
-use kiln_http::flow::TRIES;
+use kiln_http::flow::{self, TRIES};
 use kiln_http::{Acts, Admin, App, Body, Result, action};
 use kiln_store::{Charged, Fleet, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -210,7 +210,7 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
     Ok(Json(view(&fleet, policy, spent, now)))
 }
 
-/// Changes the pool's policy; the warm pool follows it at its next look.
+/// Changes the pool's policy; the warm pool looks at once and follows it.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
@@ -228,6 +228,7 @@ pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, 
         let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
+            flow::look_now(&app, ORDERED).await;
             return Ok(Json(view(&fleet, policy, spent, now)));
         }
     }
