@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use kiln_core::FieldError;
 use kiln_core::fleet::Stage;
-use kiln_core::pool::budget::{Window, windows};
+use kiln_core::pool::budget::{Window, shares, windows};
 use kiln_core::pool::{Keep, Policy, gpus};
 use kiln_core::time::{Millis, rfc3339};
 use kiln_http::flow::{self, TRIES};
 use kiln_http::{Acts, Admin, App, Body, Result, action};
-use kiln_store::{Charged, Fleet, Lease, RunState, Told};
+use kiln_store::{Charged, Fleet, Instance, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -112,12 +112,42 @@ impl LeaseView {
 }
 
 /// What machines have cost, and are covered for, in the current hour, day and month (UTC): in millionths of a dollar. No budget is passed by it.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Spend {
     #[schema(example = 120_000)]
     hour_microusd: i64,
     day_microusd: i64,
     month_microusd: i64,
+    /// Of that, what was spent by now: what is only reserved for the time to come is not in it.
+    #[schema(example = 40_000)]
+    spent_hour_microusd: i64,
+    spent_day_microusd: i64,
+    spent_month_microusd: i64,
+    /// What the machines there cost as they stand: those that are kept stopped their disk.
+    #[schema(example = 350_000)]
+    now_microusd_per_hour: i64,
+}
+
+impl Spend {
+    fn of(instances: &[&Instance], committed: &BTreeMap<Window, i64>, now: Millis) -> Self {
+        // What is covered further while this is read may be in the one and not in the other.
+        let ahead = instances.iter().map(|instance| shares(instance.rate, instance.requested_at, now.max(instance.requested_at), instance.covered_to));
+        let mut reserved: BTreeMap<Window, i64> = BTreeMap::new();
+        for (window, share) in ahead.flatten() {
+            *reserved.entry(window).or_insert(0) += share;
+        }
+        let of = |sums: &BTreeMap<Window, i64>| windows(now).map(|window| sums.get(&window).copied().unwrap_or(0));
+        let ([hour_microusd, day_microusd, month_microusd], [hour, day, month]) = (of(committed), of(&reserved));
+        Self {
+            hour_microusd,
+            day_microusd,
+            month_microusd,
+            spent_hour_microusd: (hour_microusd - hour).max(0),
+            spent_day_microusd: (day_microusd - day).max(0),
+            spent_month_microusd: (month_microusd - month).max(0),
+            now_microusd_per_hour: instances.iter().map(|instance| instance.rate.microusd_per_hour).sum(),
+        }
+    }
 }
 
 /// One machine.
@@ -243,8 +273,8 @@ async fn spent(app: &App, now: Millis) -> std::result::Result<Spent, kiln_store:
 }
 
 fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis) -> PoolView {
-    let [hour_microusd, day_microusd, month_microusd] = windows(now).map(|window| committed.get(&window).copied().unwrap_or(0));
-    let instances = fleet.instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
+    let ours: Vec<&Instance> = fleet.instances.iter().filter(|instance| instance.pool == POOL).collect();
+    let instances = ours.iter().map(|instance| InstanceView {
         id: instance.instance_id.to_string(),
         provider: instance.provider.clone(),
         provider_id: instance.provider_id.clone(),
@@ -263,7 +293,7 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
     let prewarm = fleet.state.as_ref().and_then(|state| state.prewarm).filter(|prewarm| prewarm.until > now);
     PoolView {
         policy,
-        spend: Spend { hour_microusd, day_microusd, month_microusd },
+        spend: Spend::of(&ours, &committed, now),
         prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
         last_run: run(&fleet.run),
         avoided: avoided(&fleet.run, now),
@@ -379,6 +409,57 @@ mod tests {
         ] {
             assert_eq!(refused(change), None, "{change}");
         }
+    }
+
+    #[test]
+    fn what_was_spent_is_what_is_committed_less_what_is_reserved_for_the_time_to_come() {
+        // 2026-11-29T06:29:30Z.
+        let now: Millis = 1_795_933_770_000;
+        let machine = |n: u128, microusd_per_hour: i64, begun: Millis| -> Instance {
+            let row = serde_json::json!({
+                "v": 1, "instance_id": kiln_core::ids::InstanceId::new(begun, n), "pool": POOL, "provider": "vast", "label": "", "host": "vast-1",
+                "trusted": false, "stage": "ready", "requested_at": begun, "idle_since": begun, "boot_expires_at": begun, "covered_to": now + 200_000,
+                "rate": { "microusd_per_hour": microusd_per_hour, "microusd_once": 500 },
+            });
+            serde_json::from_value(row).unwrap()
+        };
+        let (works, stands) = (machine(1, 3_600_000, now - 100_000), machine(2, 36_000, now - 10_000));
+        let mut committed = BTreeMap::new();
+        for instance in [&works, &stands] {
+            for (window, share) in shares(instance.rate, instance.requested_at, instance.requested_at, instance.covered_to) {
+                *committed.entry(window).or_insert(0) += share;
+            }
+        }
+        // A machine that is gone by now.
+        *committed.entry(windows(now)[1].clone()).or_insert(0) += 7_000;
+        let spent = (100_000 + 500) + (100 + 500);
+        let expected = Spend {
+            hour_microusd: spent + 200_000 + 2_000,
+            day_microusd: spent + 200_000 + 2_000 + 7_000,
+            month_microusd: spent + 200_000 + 2_000,
+            spent_hour_microusd: spent,
+            spent_day_microusd: spent + 7_000,
+            spent_month_microusd: spent,
+            now_microusd_per_hour: 3_636_000,
+        };
+        assert_eq!(Spend::of(&[&works, &stands], &committed, now), expected);
+        assert_eq!(Spend::of(&[], &BTreeMap::new(), now), Spend::default());
+    }
+
+    #[test]
+    fn a_day_is_shown_as_it_was_recorded_and_charged_with_the_difference() {
+        let day = Charged {
+            provider: "vast".into(),
+            day: "2026-11-28".into(),
+            recorded_microusd: 5_000,
+            charged_microusd: 4_200,
+            counted_microusd: 0,
+            at: 0,
+            ttl: 0,
+        };
+        let shown = view(&Fleet::default(), Policy::default(), (BTreeMap::new(), vec![day]), 0);
+        let shown = serde_json::to_value(&shown.charges[0]).unwrap();
+        assert_eq!((&shown["day"], &shown["difference_microusd"]), (&serde_json::json!("2026-11-28"), &serde_json::json!(-800)));
     }
 
     #[test]

@@ -166,6 +166,7 @@ async fn a_rented_machine_without_work_is_kept_stopped_and_does_the_next_job() -
     ensure!(kept["id"] == ran["id"] && kept["provider_id"] == ran["provider_id"] && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
     let price = |machine: &Value| machine["microusd_per_hour"].as_i64().context("a price");
     ensure!(price(kept)? > 0 && price(kept)? * 10 <= price(&ran)? && kept["boot_by"].is_null(), "{kept} {ran}");
+    ensure!(pool["spend"]["now_microusd_per_hour"] == kept["microusd_per_hour"], "{pool}");
     operator.post("/leases", json!({ "instance_id": kept["id"], "minutes": 1 })).await?.problem(409, "instance_stopped", "")?;
 
     operator.ask(Method::PATCH, "", Some(json!({ "idle_shutdown_s": 900 }))).await?.expect(200)?;
@@ -195,7 +196,13 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     let machine = &pool["instances"][0];
     ensure!(machine["provider"] == "vast" && machine["microusd_per_hour"].as_i64() > Some(0) && machine["gpu"].is_string(), "{pool}");
     ensure!(machine["stage"] == "requested" && machine["boot_by"].is_string(), "{pool}");
-    ensure!(pool["spend"]["day_microusd"].as_i64() > Some(0), "{pool}");
+    let spend = |name: &str| pool["spend"][name].as_i64().context("spend");
+    ensure!(spend("now_microusd_per_hour")? == machine["microusd_per_hour"].as_i64().context("a price")?, "{pool}");
+    for span in ["hour", "day", "month"] {
+        let (committed, spent) = (spend(&format!("{span}_microusd"))?, spend(&format!("spent_{span}_microusd"))?);
+        ensure!(committed > 0 && (0..committed).contains(&spent), "{span}: {pool}");
+    }
+    ensure!(machine["heartbeat_age_s"].is_null() && pool["charges"].is_array(), "{pool}");
     // No budget is set below what runs already, and nothing else of such a change is done either.
     for (change, field) in [
         (json!({ "max": 2, "budget_hour_microusd": 1 }), "budget_hour_microusd"),
@@ -212,6 +219,7 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
     let pool = operator.pool().await?;
     ensure!(pool["instances"][0]["ready_at"].is_string() && pool["instances"].as_array().map(Vec::len) == Some(1), "{pool}");
+    ensure!(pool["instances"][0]["heartbeat_age_s"].as_u64().is_some_and(|age| age < 60), "{pool}");
     let told = format!("/events?instance_id={}", pool["instances"][0]["id"].as_str().context("id")?);
     let events = wait_for("its usage to be told", SOON, || async {
         let events = operator.ask(Method::GET, &told, None).await?.expect(200)?["items"].as_array().cloned().context("items")?;
@@ -224,6 +232,50 @@ async fn a_job_brings_a_rented_machine_which_does_it_and_safe_mode_ends_it() -> 
     // With safe mode any budget is taken.
     operator.change(json!({ "safe_mode": true, "budget_day_microusd": 1 })).await?.expect(200)?;
     operator.when("safe mode to end it", |pool| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "lost"))).await?;
+    ada.check_books().await?;
+    Ok(())
+}
+
+/// One goes when its job is done, and one at once; nobody takes their place, and the others stay.
+#[tokio::test]
+async fn of_two_rented_machines_the_one_that_is_sent_away_goes_and_the_other_stays() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_VAST_STAND_IN", "1"), ("KILN_POOL_MAX", "2")]).await?;
+    let (operator, ada) = (Operator(system.client()), system.signed_in("ada@example.org").await?);
+    operator.change(json!({ "budget_day_microusd": 50_000_000, "interruptible": false, "keep_stopped": false })).await?.expect(200)?;
+    operator.post("/prewarm", json!({ "machines": 2 })).await?.expect(200)?;
+    let both = |pool: &Value| ready(pool) && pool["instances"].as_array().map(Vec::len) == Some(2);
+    let pool = operator.when("two machines", both).await?;
+    ensure!(pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["provider"] == "vast" && one["heartbeat_age_s"].is_u64())), "{pool}");
+    operator.post("/prewarm", json!({ "machines": 0 })).await?.expect(200)?;
+
+    let job = ada.noop(8_000).await?;
+    let at_work =
+        |pool: &Value| pool["instances"].as_array().and_then(|all| all.iter().find(|one| one["stage"] == "busy" && one["job_id"] == job.as_str()).cloned());
+    let pool = operator.when("one to work", |pool| at_work(pool).is_some()).await?;
+    let goes = at_work(&pool).context("one at work")?["id"].clone();
+    let of = |pool: &Value, id: &Value| pool["instances"].as_array().and_then(|all| all.iter().find(|one| one["id"] == *id).cloned()).unwrap_or_default();
+    let stays = pool["instances"].as_array().and_then(|all| all.iter().map(|one| one["id"].clone()).find(|id| *id != goes)).context("the other")?;
+    operator.post("/terminate", json!({ "instance_id": goes })).await?.expect(202)?;
+    let pool = operator.pool().await?;
+    ensure!(of(&pool, &goes)["stage"] == "draining" && of(&pool, &stays)["stage"] == "ready", "{pool}");
+    let done = ada.ended(&job, SOON).await?;
+    ensure!(done["state"] == "succeeded" && done["attempt"] == 1, "what it was at was ended: {done}");
+
+    // The other one does the next job, and goes at once when it is told so.
+    let next = ada.noop(1).await?;
+    ensure!(ada.ended(&next, SOON).await?["state"] == "succeeded");
+    let told = format!("/events?instance_id={}", stays.as_str().context("id")?);
+    wait_for("its work to be told", SOON, || async {
+        let events = operator.ask(Method::GET, &told, None).await?.expect(200)?["items"].as_array().cloned().context("items")?;
+        Ok(events.iter().any(|event| event["event"] == "busy").then_some(()))
+    })
+    .await?;
+    operator.post("/terminate", json!({ "instance_id": stays, "at_once": true })).await?.expect(202)?;
+    let ended = |pool: &Value| {
+        let decisions = pool["last_run"]["decisions"].as_array();
+        decisions.is_some_and(|all| all.iter().any(|one| one["what"] == "destroy" && one["reason"] == "sent_away" && one["instance_id"] == stays))
+    };
+    operator.when("the other to be destroyed", ended).await?;
     ada.check_books().await?;
     Ok(())
 }
