@@ -2,17 +2,17 @@
 //! gone have cost.
 //!
 //! Promises: each word is a line of the audit log, in the transaction of what it changes; a claim ends by itself; nothing here rents or
-//! destroys: the warm pool follows at its next look, within its budgets.
+//! destroys: the warm pool is woken, and does it within its budgets.
 
 use crate::pool::LeaseView;
-use crate::workers::POOL;
+use crate::workers::{ORDERED, POOL};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kiln_core::FieldError;
 use kiln_core::ids::{InstanceId, LeaseId};
 use kiln_core::time::{Millis, rfc3339, seconds};
-use kiln_http::flow::TRIES;
+use kiln_http::flow::{self, TRIES};
 use kiln_http::{Acts, Admin, App, Body, Id, Page, Paging, Problem, Result, action};
 use kiln_store::{Gone, Lease, NoClaim, Prewarm};
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,7 @@ pub async fn prewarm(State(app): State<App>, operator: Acts<action::PoolPrewarm>
         let line = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state.as_ref(), &policy, Some(prewarm).filter(|prewarm| prewarm.machines > 0), &line).await? {
             tracing::info!(machines, minutes = given, "machines are wanted ahead of the jobs");
+            flow::look_now(&app, ORDERED).await;
             return Ok(Json(PrewarmView { machines, until: rfc3339(prewarm.until) }));
         }
     }
@@ -155,6 +156,7 @@ pub async fn terminate(
     let line = operator.line(&app, now).await?;
     app.table().send_away(instance_id, *at_once, now, &line).await?.map_err(refused)?;
     tracing::info!(%instance_id, at_once, "a machine is to go, by an operator's word");
+    flow::look_now(&app, ORDERED).await;
     let stage = if *at_once { "lost" } else { "draining" };
     Ok((StatusCode::ACCEPTED, Json(TerminateView { instance_id: instance_id.to_string(), stage: stage.into() })))
 }
@@ -185,6 +187,7 @@ pub async fn release(State(app): State<App>, operator: Acts<action::PoolRelease>
         return Err(Problem::not_found());
     }
     tracing::info!(instance_id = %instance.instance_id, lease_id = %id, "a claim was released");
+    flow::look_now(&app, ORDERED).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

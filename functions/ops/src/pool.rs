@@ -1,16 +1,17 @@
 //! The pool, for operators: its policy and budgets, what it costs, and its machines.
 
 use crate::machines::PrewarmView;
-use crate::workers::{POOL, heartbeat_age_s, stage};
+use crate::workers::{ORDERED, POOL, heartbeat_age_s, stage};
 use axum::Json;
 use axum::extract::State;
+use kiln_core::FieldError;
 use kiln_core::fleet::Stage;
-use kiln_core::pool::budget::{Window, windows};
-use kiln_core::pool::{Keep, Policy};
+use kiln_core::pool::budget::{Window, shares, windows};
+use kiln_core::pool::{Keep, Policy, gpus};
 use kiln_core::time::{Millis, rfc3339};
-use kiln_http::flow::TRIES;
+use kiln_http::flow::{self, TRIES};
 use kiln_http::{Acts, Admin, App, Body, Result, action};
-use kiln_store::{Charged, Fleet, Lease, RunState, Told};
+use kiln_store::{Charged, Fleet, Instance, Lease, RunState, Told};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -111,14 +112,45 @@ impl LeaseView {
 }
 
 /// What machines have cost, and are covered for, in the current hour, day and month (UTC): in millionths of a dollar. No budget is passed by it.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Spend {
     #[schema(example = 120_000)]
     hour_microusd: i64,
     day_microusd: i64,
     month_microusd: i64,
+    /// Of that, what was spent by now: what is only reserved for the time to come is not in it.
+    #[schema(example = 40_000)]
+    spent_hour_microusd: i64,
+    spent_day_microusd: i64,
+    spent_month_microusd: i64,
+    /// What the machines there cost as they stand: those that are kept stopped their disk.
+    #[schema(example = 350_000)]
+    now_microusd_per_hour: i64,
     /// Jobs, ever, whose machine was ended under them since no budget covered it any further. Each is done again, and loses no try.
     killed_for_cover: u64,
+}
+
+impl Spend {
+    fn of(instances: &[&Instance], committed: &BTreeMap<Window, i64>, killed_for_cover: u64, now: Millis) -> Self {
+        // What is covered further while this is read may be in the one and not in the other.
+        let ahead = instances.iter().map(|instance| shares(instance.rate, instance.requested_at, now.max(instance.requested_at), instance.covered_to));
+        let mut reserved: BTreeMap<Window, i64> = BTreeMap::new();
+        for (window, share) in ahead.flatten() {
+            *reserved.entry(window).or_insert(0) += share;
+        }
+        let of = |sums: &BTreeMap<Window, i64>| windows(now).map(|window| sums.get(&window).copied().unwrap_or(0));
+        let ([hour_microusd, day_microusd, month_microusd], [hour, day, month]) = (of(committed), of(&reserved));
+        Self {
+            hour_microusd,
+            day_microusd,
+            month_microusd,
+            killed_for_cover,
+            spent_hour_microusd: (hour_microusd - hour).max(0),
+            spent_day_microusd: (day_microusd - day).max(0),
+            spent_month_microusd: (month_microusd - month).max(0),
+            now_microusd_per_hour: instances.iter().map(|instance| instance.rate.microusd_per_hour).sum(),
+        }
+    }
 }
 
 /// One machine.
@@ -170,7 +202,8 @@ pub struct PoolChange {
     safe_mode: Option<bool>,
     /// `idle`: a machine without work is kept for `idle_shutdown_s`; `learned`: only as long as the jobs that are expected need it.
     policy: Option<Keep>,
-    /// The most that a clock hour (UTC) may cost, in millionths of a dollar.
+    /// The most that a clock hour (UTC) may cost, in millionths of a dollar. No budget is set below what is committed of its window already, but with
+    /// safe mode.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     budget_hour_microusd: Option<Option<i64>>,
@@ -187,7 +220,7 @@ pub struct PoolChange {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     max_microusd_per_hour: Option<Option<i64>>,
-    /// GPUs that may be rented, by the provider's names; empty: any.
+    /// GPUs that may be rented, by the provider's names, such as `RTX 4090`; empty: any. A name that no known GPU has is refused.
     #[schema(max_items = 32)]
     gpus: Option<Vec<String>>,
     /// Whether machines are rented that may be taken away for somebody who pays more.
@@ -210,7 +243,7 @@ pub async fn show(State(app): State<App>, _: Admin) -> Result<Json<PoolView>> {
     Ok(Json(view(&fleet, policy, spent, now)))
 }
 
-/// Changes the pool's policy; the warm pool follows it at its next look.
+/// Changes the pool's policy; the warm pool looks at once and follows it.
 #[utoipa::path(patch, path = "/api/v1/admin/pool", tag = "ops", request_body = PoolChange, responses((status = 200, body = PoolView)), security(("admin" = [])))]
 pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, body: Body<PoolChange>) -> Result<Json<PoolView>> {
     // Of two changes at once the later is made to what the earlier left.
@@ -218,11 +251,17 @@ pub async fn change(State(app): State<App>, operator: Acts<action::PoolChange>, 
         let now = app.now();
         let (fleet, spent) = tokio::try_join!(app.table().fleet(POOL), spent(&app, now))?;
         let state = fleet.state.as_ref();
-        let policy = body.value.applied_to(state.map_or_else(|| app.settings().policy(), |state| state.policy.clone()));
+        let was = state.map_or_else(|| app.settings().policy(), |state| state.policy.clone());
+        let policy = body.value.applied_to(was.clone());
         policy.validate()?;
+        body.value.check_gpus(&fleet)?;
+        if !policy.safe_mode {
+            body.value.check_budgets(&was, &spent.0)?;
+        }
         let audit = operator.line(&app, now).await?;
         if app.table().set_policy(POOL, state, &policy, state.and_then(|state| state.prewarm), &audit).await? {
             tracing::info!(?policy, "the pool's policy was set");
+            flow::look_now(&app, ORDERED).await;
             return Ok(Json(view(&fleet, policy, spent, now)));
         }
     }
@@ -237,8 +276,8 @@ async fn spent(app: &App, now: Millis) -> std::result::Result<Spent, kiln_store:
 }
 
 fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis) -> PoolView {
-    let [hour_microusd, day_microusd, month_microusd] = windows(now).map(|window| committed.get(&window).copied().unwrap_or(0));
-    let instances = fleet.instances.iter().filter(|instance| instance.pool == POOL).map(|instance| InstanceView {
+    let ours: Vec<&Instance> = fleet.instances.iter().filter(|instance| instance.pool == POOL).collect();
+    let instances = ours.iter().map(|instance| InstanceView {
         id: instance.instance_id.to_string(),
         provider: instance.provider.clone(),
         provider_id: instance.provider_id.clone(),
@@ -257,7 +296,7 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
     let prewarm = fleet.state.as_ref().and_then(|state| state.prewarm).filter(|prewarm| prewarm.until > now);
     PoolView {
         policy,
-        spend: Spend { hour_microusd, day_microusd, month_microusd, killed_for_cover: fleet.run.killed_for_cover },
+        spend: Spend::of(&ours, &committed, fleet.run.killed_for_cover, now),
         prewarm: prewarm.map(|prewarm| PrewarmView { machines: prewarm.machines, until: rfc3339(prewarm.until) }),
         last_run: run(&fleet.run),
         avoided: avoided(&fleet.run, now),
@@ -283,6 +322,32 @@ fn run(run: &RunState) -> Option<RunView> {
 }
 
 impl PoolChange {
+    /// Each GPU that it names is one that is known, or that the fleet has met.
+    fn check_gpus(&self, fleet: &Fleet) -> std::result::Result<(), FieldError> {
+        let rented = fleet.instances.iter().filter_map(|instance| instance.gpu.as_deref());
+        let met: Vec<&str> = rented.chain(fleet.run.jobs_per_hour.keys().map(String::as_str)).collect();
+        match gpus::refused(self.gpus.as_deref().unwrap_or_default(), &met) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// No budget is set below what is committed already of a window that it is for. What it was before is no change.
+    fn check_budgets(&self, was: &Policy, committed: &BTreeMap<Window, i64>) -> std::result::Result<(), FieldError> {
+        for (span, given, was) in [
+            ("hour", self.budget_hour_microusd, was.budget_hour_microusd),
+            ("day", self.budget_day_microusd, was.budget_day_microusd),
+            ("month", self.budget_month_microusd, was.budget_month_microusd),
+        ] {
+            let least = committed.iter().filter(|(window, _)| window.name() == span).map(|(_, sum)| *sum).max().unwrap_or(0);
+            if given.flatten().is_some_and(|budget| budget < least && Some(budget) != was) {
+                let message = format!("at least what is committed now, {least} millionths of a dollar; safe mode ends all machines at once");
+                return Err(FieldError::new(format!("budget_{span}_microusd"), message));
+            }
+        }
+        Ok(())
+    }
+
     fn applied_to(&self, policy: Policy) -> Policy {
         Policy {
             desired_size: self.desired_size.unwrap_or(policy.desired_size),
@@ -320,5 +385,93 @@ mod tests {
         assert!(change(r#"{"maxx": 3}"#).is_err() && change(r#"{"interruptible": 1}"#).is_err());
         assert!(!change(r#"{"interruptible": false}"#).unwrap().applied_to(Policy::default()).interruptible);
         assert!(!change(r#"{"keep_stopped": false}"#).unwrap().applied_to(Policy::default()).keep_stopped);
+    }
+
+    #[test]
+    fn a_budget_is_not_set_below_what_is_committed_and_may_stay_there_go_up_or_be_taken_away() {
+        let committed: BTreeMap<Window, i64> = [("hour#2026-11-29T06", 50), ("hour#2026-11-29T07", 70), ("day#2026-11-29", 120), ("month#2026-11", 500)]
+            .map(|(name, sum)| (Window(name.into()), sum))
+            .into();
+        // Too small by what a machine cost that would not die.
+        let was = Policy { budget_month_microusd: Some(400), ..Policy::default() };
+        let refused = |text: &str| serde_json::from_str::<PoolChange>(text).unwrap().check_budgets(&was, &committed).err().map(|error| error.field);
+        for (change, field) in [
+            (r#"{"budget_hour_microusd": 69}"#, "budget_hour_microusd"),
+            (r#"{"budget_hour_microusd": 70, "budget_day_microusd": 119}"#, "budget_day_microusd"),
+            (r#"{"budget_month_microusd": 399}"#, "budget_month_microusd"),
+            (r#"{"budget_month_microusd": 0, "max": 0}"#, "budget_month_microusd"),
+        ] {
+            assert_eq!(refused(change).as_deref(), Some(field), "{change}");
+        }
+        for change in [
+            r#"{"budget_hour_microusd": 70, "budget_day_microusd": 120}"#,
+            r#"{"budget_month_microusd": 400}"#,
+            r#"{"budget_month_microusd": 500}"#,
+            r#"{"budget_month_microusd": null}"#,
+            r#"{"max": 0, "safe_mode": false}"#,
+        ] {
+            assert_eq!(refused(change), None, "{change}");
+        }
+    }
+
+    #[test]
+    fn what_was_spent_is_what_is_committed_less_what_is_reserved_for_the_time_to_come() {
+        // 2026-11-29T06:29:30Z.
+        let now: Millis = 1_795_933_770_000;
+        let machine = |n: u128, microusd_per_hour: i64, begun: Millis| -> Instance {
+            let row = serde_json::json!({
+                "v": 1, "instance_id": kiln_core::ids::InstanceId::new(begun, n), "pool": POOL, "provider": "vast", "label": "", "host": "vast-1",
+                "trusted": false, "stage": "ready", "requested_at": begun, "idle_since": begun, "boot_expires_at": begun, "covered_to": now + 200_000,
+                "rate": { "microusd_per_hour": microusd_per_hour, "microusd_once": 500 },
+            });
+            serde_json::from_value(row).unwrap()
+        };
+        let (works, stands) = (machine(1, 3_600_000, now - 100_000), machine(2, 36_000, now - 10_000));
+        let mut committed = BTreeMap::new();
+        for instance in [&works, &stands] {
+            for (window, share) in shares(instance.rate, instance.requested_at, instance.requested_at, instance.covered_to) {
+                *committed.entry(window).or_insert(0) += share;
+            }
+        }
+        // A machine that is gone by now.
+        *committed.entry(windows(now)[1].clone()).or_insert(0) += 7_000;
+        let spent = (100_000 + 500) + (100 + 500);
+        let expected = Spend {
+            killed_for_cover: 2,
+            hour_microusd: spent + 200_000 + 2_000,
+            day_microusd: spent + 200_000 + 2_000 + 7_000,
+            month_microusd: spent + 200_000 + 2_000,
+            spent_hour_microusd: spent,
+            spent_day_microusd: spent + 7_000,
+            spent_month_microusd: spent,
+            now_microusd_per_hour: 3_636_000,
+        };
+        assert_eq!(Spend::of(&[&works, &stands], &committed, 2, now), expected);
+        assert_eq!(Spend::of(&[], &BTreeMap::new(), 0, now), Spend::default());
+    }
+
+    #[test]
+    fn a_day_is_shown_as_it_was_recorded_and_charged_with_the_difference() {
+        let day = Charged {
+            provider: "vast".into(),
+            day: "2026-11-28".into(),
+            recorded_microusd: 5_000,
+            charged_microusd: 4_200,
+            counted_microusd: 0,
+            at: 0,
+            ttl: 0,
+        };
+        let shown = view(&Fleet::default(), Policy::default(), (BTreeMap::new(), vec![day]), 0);
+        let shown = serde_json::to_value(&shown.charges[0]).unwrap();
+        assert_eq!((&shown["day"], &shown["difference_microusd"]), (&serde_json::json!("2026-11-28"), &serde_json::json!(-800)));
+    }
+
+    #[test]
+    fn a_gpu_that_was_rented_or_measured_may_be_named_whatever_the_list_says() {
+        let change: PoolChange = serde_json::from_str(r#"{"gpus": ["L4", "R200 SXM"]}"#).unwrap();
+        assert_eq!(change.check_gpus(&Fleet::default()).unwrap_err().field, "gpus[1]");
+        let mut met = Fleet::default();
+        met.run.jobs_per_hour.insert("R200 SXM".into(), 100.0);
+        change.check_gpus(&met).unwrap();
     }
 }

@@ -7,6 +7,9 @@ use kiln_store::Instance;
 /// The one pool of this version.
 pub const POOL: &str = "main";
 
+/// What the warm pool is woken for, where an operator has changed what it is to do.
+pub const ORDERED: &str = "operator";
+
 /// The stage to show: the stored one knows neither of the slot nor of the order to leave.
 pub fn stage(instance: &Instance) -> Stage {
     match instance.stage {

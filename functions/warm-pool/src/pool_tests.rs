@@ -389,6 +389,25 @@ async fn a_claimed_machine_stays_until_its_claim_is_over_and_is_not_sent_away() 
 }
 
 #[tokio::test]
+async fn a_machine_that_is_sent_away_goes_and_another_stays() {
+    for at_once in [true, false] {
+        let world = World::with(Policy { desired_size: 2, ..one() }).await;
+        assert_eq!(world.run().await["started"], 2);
+        world.set(Policy { desired_size: 0, ..one() }).await;
+        let now = world.app.now();
+        world.change(|instance| idle(instance, now, 10)).await;
+        let known = world.known().await;
+        assert_eq!(world.app.table().send_away(&known[0].instance_id, at_once, now, &world.line("pool.terminate")).await.unwrap(), Ok(()));
+        // One that finishes first has a heartbeat's time to go by itself.
+        let heartbeat = seconds(world.app.settings().heartbeat_s);
+        world.change(|instance| instance.drained_at = instance.drained_at.map(|at| at - heartbeat)).await;
+        world.run().await;
+        let left: Vec<String> = world.exist().await.into_iter().map(|(id, _)| id.to_string()).collect();
+        assert_eq!(left, [known[1].provider_id.clone().unwrap()], "at once: {at_once}");
+    }
+}
+
+#[tokio::test]
 async fn machines_are_there_ahead_of_the_jobs_for_as_long_as_was_said() {
     let world = World::with(Policy { desired_size: 0, ..one() }).await;
     assert_eq!(world.run().await["started"], 0);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use kiln_core::time::{Millis, parse_rfc3339, rfc3339};
 use kiln_tests::client::Answer;
-use kiln_tests::{Client, System};
+use kiln_tests::{Client, Machine, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -114,6 +114,57 @@ async fn what_is_done_refused_or_asked_with_a_wrong_key_leaves_one_line_each_and
         }
     }
     ensure!(!system.log().lines().iter().any(|line| line.contains(KEY) || line.contains(WRONG)), "a key is in the log");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_order_about_a_machine_leaves_its_line_done_or_refused() -> Result<()> {
+    let machine = Machine::new()?;
+    // Its worker never speaks, and no schedule looks after the first time.
+    let settings = [("KILN_ADMIN_KEY", KEY), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_DESIRED", "1"), ("KILN_TICK_S", "3600")];
+    let system = System::start(&settings).await?;
+    machine.boot_token().await?;
+    let operator = system.client();
+    let call = async |method: Method, path: &str, body: Value| by(&operator, KEY, method, &format!("{POOL}/{path}"), Some(&body)).await;
+    let pool = by(&operator, KEY, Method::GET, POOL, None).await?.expect(200)?;
+    let id = pool["instances"][0]["id"].as_str().context("a machine")?.to_owned();
+
+    call(Method::POST, "prewarm", json!({ "machines": 1, "minutes": 5 })).await?.expect(200)?;
+    call(Method::POST, "prewarm", json!({ "machines": 2 })).await?.problem(422, "bad_field", "machines")?;
+    call(Method::POST, "leases", json!({ "instance_id": id, "minutes": 31 })).await?.problem(422, "bad_field", "minutes")?;
+    let lease = call(Method::POST, "leases", json!({ "instance_id": id, "minutes": 30 })).await?.expect(201)?;
+    let lease = lease["id"].as_str().context("id")?;
+    call(Method::POST, "leases", json!({ "instance_id": id, "minutes": 1 })).await?.problem(409, "instance_leased", "")?;
+    call(Method::POST, "terminate", json!({ "instance_id": id })).await?.problem(409, "instance_leased", "")?;
+    let release = format!("{POOL}/leases/{lease}");
+    let release = async || by(&operator, KEY, Method::DELETE, &release, None).await;
+    ensure!(release().await?.status == 204);
+    release().await?.problem(404, "not_found", "")?;
+    call(Method::POST, "terminate", json!({ "instance_id": id, "at_once": true })).await?.expect(202)?;
+    call(Method::POST, "terminate", json!({ "instance_id": format!("ins_{}", "0".repeat(26)) })).await?.problem(404, "not_found", "")?;
+    by(&operator, KEY, Method::PATCH, POOL, Some(&json!({ "safe_mode": true }))).await?.expect(200)?;
+    call(Method::POST, "prewarm", json!({ "machines": 1 })).await?.problem(409, "safe_mode", "")?;
+
+    let lines = all(&operator).await?;
+    let told: Vec<[&str; 3]> = lines.iter().map(|line| ["action", "subject", "outcome"].map(|name| text(line, name))).collect();
+    let (prewarm, leases, terminate) = (["pool.prewarm", "pool/prewarm"], ["pool.lease", "pool/leases"], ["pool.terminate", "pool/terminate"]);
+    let line = |[action, subject]: [&'static str; 2], outcome: &'static str| [action, subject, outcome];
+    let expected = [
+        line(prewarm, "done"),
+        line(prewarm, "422 bad_field"),
+        line(leases, "422 bad_field"),
+        line(leases, "done"),
+        line(leases, "409 instance_leased"),
+        line(terminate, "409 instance_leased"),
+        ["pool.release", lease, "done"],
+        ["pool.release", lease, "404 not_found"],
+        line(terminate, "done"),
+        line(terminate, "404 not_found"),
+        ["pool.change", "pool", "done"],
+        line(prewarm, "409 safe_mode"),
+    ];
+    ensure!(told == expected, "{told:#?}");
+    ensure!(text(&lines[8], "facts").contains(&id) && text(&lines[3], "facts").contains("30"), "{lines:#?}");
     Ok(())
 }
 

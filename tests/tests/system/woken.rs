@@ -1,5 +1,6 @@
 //! The warm pool is woken by the job that needs a machine, and whoever waits is told for what.
 
+use crate::pool::{Operator, decided};
 use anyhow::{Context, Result, ensure};
 use kiln_tests::system::wait_for;
 use kiln_tests::{Client, Machine, System};
@@ -31,7 +32,7 @@ async fn a_job_into_an_empty_pool_brings_its_machine_though_no_schedule_looks() 
 
 #[tokio::test]
 async fn a_machine_that_falls_idle_is_given_back_though_no_schedule_looks() -> Result<()> {
-    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "1"), ("KILN_TICK_S", "3600")]).await?;
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "1"), ("KILN_TICK_S", "3600"), ("KILN_SECOND_LOOK_S", "30")]).await?;
     let ada = system.signed_in("ada@example.org").await?;
     let admin = |method: Method| ada.request(method, "/api/v1/admin/pool").bearer_auth(ADMIN);
     ada.send(admin(Method::PATCH).json(&json!({ "policy": "learned" }))).await?.expect(200)?;
@@ -69,5 +70,31 @@ async fn whoever_waits_is_told_how_far_the_machine_is_and_why_there_is_none() ->
     // A job that is over waits for nothing.
     ada.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await?.expect(200)?;
     ensure!(ada.show(&job).await?["waits_for"].is_null());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_operator_orders_is_done_at_once_though_no_schedule_looks() -> Result<()> {
+    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "2"), ("KILN_TICK_S", "3600")]).await?;
+    let operator = Operator(system.client());
+    let in_stage = |pool: &Value, stage: &str| pool["instances"].as_array().map_or(0, |all| all.iter().filter(|one| one["stage"] == stage).count());
+    operator.post("/prewarm", json!({ "machines": 2 })).await?.expect(200)?;
+    let pool = operator.when("two machines ahead of the jobs", |pool| in_stage(pool, "ready") == 2).await?;
+    let [goes, stays] = [0_usize, 1].map(|n| pool["instances"][n]["id"].clone());
+    // Nobody takes the place of the one that goes.
+    operator.post("/prewarm", json!({ "machines": 0 })).await?.expect(200)?;
+    operator.post("/terminate", json!({ "instance_id": goes, "at_once": true })).await?.expect(202)?;
+    let pool = operator.when("the one to be destroyed", |pool| decided(pool, "destroy", "sent_away")).await?;
+    ensure!(pool["instances"].as_array().is_some_and(|all| all.iter().any(|one| one["id"] == stays && one["stage"] == "ready")), "{pool}");
+
+    let lease = operator.post("/leases", json!({ "instance_id": stays, "minutes": 1 })).await?.expect(201)?;
+    let looked = operator.pool().await?["last_run"]["at"].clone();
+    let release = format!("/leases/{}", lease["id"].as_str().context("id")?);
+    ensure!(operator.ask(Method::DELETE, &release, None).await?.status == 204);
+    operator.when("a look for the release", |pool| pool["last_run"]["at"] != looked).await?;
+
+    operator.change(json!({ "safe_mode": true })).await?.expect(200)?;
+    let pool = operator.when("safe mode to end the other", |pool| decided(pool, "destroy", "safe_mode")).await?;
+    ensure!(in_stage(&pool, "ready") == 0, "{pool}");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How many machines there should be, which, and what they may cost.
 //!
-//! - [`policy`]: what the operator asks; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
+//! - [`policy`]: what the operator asks; [`gpus`]: names of GPUs that it may name; [`plan`]: what to do now, from what was observed; [`reason`]: why, as data
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - `size`: the part of the plan that says what comes and what goes; `standby`: which machines are stopped and kept, started again, and given back
@@ -15,6 +15,7 @@ pub mod boots;
 pub mod budget;
 pub mod charges;
 pub mod forecast;
+pub mod gpus;
 pub mod history;
 pub mod offers;
 pub mod plan;
