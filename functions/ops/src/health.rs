@@ -214,6 +214,7 @@ mod tests {
             stage,
             requested_at: 0,
             boot_stage: None,
+            provider_says: None,
             heartbeat_at: heard_s_ago.map(|s| NOW - s * 1000),
             loading_since: None,
             restarts: 0,

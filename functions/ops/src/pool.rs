@@ -164,7 +164,8 @@ pub struct InstanceView {
     provider_id: Option<String>,
     gpu: Option<String>,
     stage: Stage,
-    /// While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+    /// While it is requested: `provisioning`, `pulling` (of its image), `starting`, as far as its provider tells. While it is loading: `models` (it fetches
+    /// them), `engines` (it loads them), `self-test`.
     #[schema(example = "models")]
     boot_stage: Option<String>,
     /// GPU and disk, or its disk alone while it is kept stopped; 0 where the machine is the operator's own.

@@ -490,6 +490,7 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
         stage: Stage::Requested,
         requested_at: now,
         boot_stage: None,
+        provider_says: None,
         heartbeat_at: None,
         loading_since: None,
         restarts: 0,

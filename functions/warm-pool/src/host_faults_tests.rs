@@ -93,7 +93,7 @@ impl Provider for Kind {
     }
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let provider_id = order.instance_id.to_string();
-        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true, taken: false, stopped: false });
+        self.0.lock().unwrap().push(Machine { provider_id: provider_id.clone(), label: order.label.clone(), running: true, ..Machine::default() });
         Ok(provider_id)
     }
     async fn destroy(&self, id: &str) -> anyhow::Result<()> {

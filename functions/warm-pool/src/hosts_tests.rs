@@ -151,3 +151,31 @@ async fn a_bid_that_ended_by_itself_or_before_it_was_ready_is_not_one_that_was_t
     world.run().await;
     assert!(!taken(&world).await && left(&world).await.avoid.contains_key(&host));
 }
+
+#[tokio::test]
+async fn what_became_of_a_machine_is_remembered_once_of_its_gpu_and_of_its_host_where_it_was_no_wish_of_ours() {
+    for fails in [true, false] {
+        let world = World::with(one()).await;
+        world.run().await;
+        let (known, now) = (world.known().await.remove(0), world.app.now());
+        if fails {
+            world.change(|instance| (instance.requested_at, instance.boot_expires_at) = (now - seconds(700), now - 1)).await;
+        } else {
+            world.set(Policy { safe_mode: true, ..one() }).await;
+        }
+        world.run().await;
+        for _ in 0..3 {
+            world.missing_for(&known, seconds(61)).await;
+            world.run().await;
+        }
+        assert!(world.known().await.iter().all(|instance| instance.instance_id != known.instance_id));
+        let (run, gpu) = (left(&world).await, known.gpu.unwrap());
+        let (here, elsewhere) = (run.reliability.of("vast", &gpu, &known.host, 0.9), run.reliability.of("vast", &gpu, "another", 0.9));
+        if fails {
+            // Of one trial beside twenty that are believed.
+            assert!((elsewhere - 0.9 * 20.0 / 21.0).abs() < 1e-6 && here < elsewhere, "{here} {elsewhere} {run:?}");
+        } else {
+            assert_eq!((here, elsewhere), (0.9, 0.9), "{run:?}");
+        }
+    }
+}

@@ -167,6 +167,9 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
         fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, deadline, &mut found).await?;
     }
     (0..found.taken).for_each(|_| run.history.spot.taken(app.now()));
+    for (machine, ended_at) in &found.over {
+        run.reliability.over(&machine.provider, machine.gpu.as_deref(), machine.avoided_as(), machine.over(*ended_at), app.now());
+    }
     found.left.iter().for_each(|(host, until, why)| run.leave(host, *until, why));
     let rent_at: Vec<&dyn Provider> = listed.into_iter().map(|(provider, _)| provider).filter(|provider| provider.rents()).collect();
     let quarantined = quarantine::quarantine(app, &mut fleet, run).await;
@@ -177,7 +180,7 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     }
     (run.wanted, run.ran_at) = (plan.wanted, Some(app.now()));
     if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() {
-        (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan)).collect(), Some(app.now()));
+        (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan, &fleet)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, deadline, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let done = act::all(&pool, &plan, run, &found).await;
@@ -239,12 +242,18 @@ async fn stand(app: &App, policy: &Policy, looked: &mut Looked, plan: &Plan, don
 }
 
 /// The plan in an operator's words.
-fn told(plan: &Plan) -> Vec<Told> {
+fn told(plan: &Plan, fleet: &Fleet) -> Vec<Told> {
+    // What did not boot may have had its provider say why.
+    let said = |id: &InstanceId| fleet.instances.iter().find(|instance| instance.instance_id == *id)?.provider_says.clone();
+    let text = |id: Option<&InstanceId>, reason: &Reason| match id.filter(|_| matches!(reason, Reason::BootTooLong { .. })).and_then(said) {
+        Some(says) => format!("{reason}; its provider said: {says}"),
+        None => reason.to_string(),
+    };
     let tell = |what: &str, id: Option<&InstanceId>, reason: &Reason| Told {
         what: what.to_owned(),
         instance_id: id.cloned(),
         reason: reason.code().to_owned(),
-        text: reason.to_string(),
+        text: text(id, reason),
     };
     let decided = plan.decisions.iter().filter_map(|decision| match decision {
         Decision::Rent { reason } => Some(tell("rent", None, reason)),

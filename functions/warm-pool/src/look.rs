@@ -96,6 +96,7 @@ pub(crate) async fn look(
     };
     let learned = Learned {
         jobs_per_hour: run.jobs_per_hour.clone(),
+        reliability: run.reliability.clone(),
         avoid: run.avoid.clone(),
         taken_away: run.history.spot.share(),
         spot_paused: run.history.spot.paused,
@@ -211,5 +212,27 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
         interruptible: instance.interruptible,
         taken_away: instance.taken_at.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool_tests::process;
+
+    #[tokio::test]
+    async fn a_kind_s_jobs_take_what_was_measured_of_them_and_what_the_price_list_says_until_then() {
+        let app = process(&kiln_dynamo::Memory::new(1)).await;
+        let depth = Depth { queued: 3, by_kind: [("noop/queued".into(), 2), ("upscale/queued".into(), 1)].into(), ..Depth::default() };
+        let takes = |fleet: &Fleet| {
+            let all = demand(&app, &depth, fleet, &RunState::default(), 0);
+            [2, 1].map(|queued| all.iter().find(|demand| demand.queued == queued).unwrap().service_ms)
+        };
+        let listed = ["noop", "upscale"].map(|kind| seconds(app.prices().kinds[kind].expected_s));
+        let mut fleet = Fleet::default();
+        assert_eq!(takes(&fleet), listed);
+        // Four jobs in twenty seconds.
+        assert!(fleet.timings.add("t.noop.r6", 4) && fleet.timings.add("t.noop.rs", 20_000));
+        assert_eq!(takes(&fleet), [5_000, listed[1]]);
     }
 }

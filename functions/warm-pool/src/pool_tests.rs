@@ -37,7 +37,7 @@ impl World {
         tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
         let memory = Memory::new(1);
         let app = process(&memory).await;
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         let vast = Providers::new(vec![Box::new(Vast::new(&url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
         let world = Self { app, vast, url, http: Client::new(), memory };
         world.set(policy).await;
@@ -80,14 +80,14 @@ impl World {
         self.control(Method::POST, "pace", thresholds).await;
         let ms = std::time::Duration::from_millis;
         let pace = Pace { create: ms(create), penalty: ms(penalty), destroy: ms(3 * others), list: ms(others), show: ms(2 * others), charges: ms(others) };
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         let vast = Vast::new(&self.url, KEY, wanted).unwrap().at_pace(if hasty { Pace { penalty: pace.penalty, ..Pace::NONE } } else { pace });
         self.vast = Providers::new(vec![Box::new(vast)]);
     }
 
     /// From now on machines are said to give themselves back after so many seconds.
     pub(crate) fn lives_for(&mut self, max_life_s: u64) {
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s };
+        let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s };
         self.vast = Providers::new(vec![Box::new(Vast::new(&self.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
     }
 
@@ -138,8 +138,14 @@ impl World {
 
 /// A function's process on that table.
 pub(crate) async fn process(memory: &Memory) -> App {
-    let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_WARM_POOL", "the-pool")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    App::on(env.into(), memory.sdk_config()).await.unwrap()
+    process_with(memory, &[]).await
+}
+
+/// One that has these settings, too.
+pub(crate) async fn process_with(memory: &Memory, more: &[(&str, &str)]) -> App {
+    let env = [("KILN_STAGE", "local"), ("KILN_TABLE", TABLE), ("KILN_WARM_POOL", "the-pool")];
+    let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    App::on(env.collect(), memory.sdk_config()).await.unwrap()
 }
 
 pub(crate) fn one() -> Policy {
@@ -503,6 +509,48 @@ async fn a_host_that_did_not_boot_is_avoided() {
 }
 
 #[tokio::test]
+async fn safe_mode_gives_back_what_is_known_though_its_provider_does_not_say_what_there_is() {
+    let world = World::with(one()).await;
+    world.run().await;
+    world.fault(json!({ "kind": "error", "method": "GET", "until_cleared": true })).await;
+    world.set(Policy { safe_mode: true, ..one() }).await;
+    let done = world.run().await;
+    assert_eq!((done["stopped"].clone(), done["failed"].clone(), world.exist().await.len()), (json!(1), json!(0), 0));
+    // That it is gone is believed only once the provider says it.
+    let known = world.known().await.remove(0);
+    world.missing_for(&known, seconds(61)).await;
+    world.run().await;
+    assert_eq!(world.known().await.len(), 1);
+    world.control(Method::DELETE, "faults", Value::Null).await;
+    world.run().await;
+    assert_eq!((world.known().await.len(), world.exist().await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_a_machine_is_at_before_its_worker_speaks_is_shown_and_its_provider_s_words_tell_why_it_did_not_boot() {
+    let world = World::with(one()).await;
+    crate::wake_tests::submit(&world.app).await;
+    world.run().await;
+    world.control(Method::POST, "clock", json!({ "advance_s": 3 })).await;
+    world.run().await;
+    let row = world.known().await.remove(0);
+    assert_eq!((row.boot_stage.as_deref(), row.provider_says.as_deref()), (Some("pulling"), Some("Pulling kiln/worker:1.")), "{row:?}");
+    // Whoever waits for it sees it, too.
+    let standing = world.app.table().standing().await.unwrap().unwrap();
+    assert_eq!((standing.waits.machine, standing.waits.boot_stage.as_deref()), (Some(Stage::Requested), Some("pulling")));
+    // Once its worker speaks that is what counts.
+    let now = world.app.now();
+    world.change(|row| (row.stage, row.heartbeat_at, row.boot_stage) = (Stage::Loading, Some(now), Some("models".into()))).await;
+    world.run().await;
+    assert_eq!(world.known().await[0].boot_stage.as_deref(), Some("models"));
+    world.change(|row| (row.stage, row.heartbeat_at, row.requested_at, row.boot_expires_at) = (Stage::Requested, None, now - seconds(700), now - 1)).await;
+    world.run().await;
+    let told = world.app.table().fleet(POOL).await.unwrap().run.told;
+    let why = told.iter().find(|told| told.reason == "boot_too_long").unwrap();
+    assert!(why.text.ends_with("its provider said: Pulling kiln/worker:1."), "{told:?}");
+}
+
+#[tokio::test]
 async fn safe_mode_ends_forty_machines_in_one_look_by_one_call_within_the_provider_s_thresholds() {
     let config = Config { offers: kiln_vast_stand_in::generate(7, 500), ..Config::new(KEY) };
     let mut world = World::at(config, Policy { desired_size: 40, max: 40, ..Policy::default() }).await;
@@ -624,7 +672,7 @@ async fn a_machine_is_not_kept_by_its_own_word_that_it_works_or_loads() {
 async fn two_deployments_of_one_name_at_one_account_leave_each_other_s_machines_alone() {
     let ours = World::with(one()).await;
     let mut theirs = World::with(one()).await;
-    let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+    let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
     theirs.vast = Providers::new(vec![Box::new(Vast::new(&ours.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
     for _ in 0..2 {
         ours.run().await;

@@ -8,7 +8,7 @@ use kiln_core::time::{Millis, seconds};
 use std::time::{Duration, Instant};
 
 /// A machine as its provider lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     pub provider_id: String,
     /// `kiln/DEPLOYMENT.TAG/POOL/INTENT` on what is ours; the tag is of this table alone.
@@ -18,6 +18,10 @@ pub struct Machine {
     pub taken: bool,
     /// It is stopped, and its disk is there, by the provider's word.
     pub stopped: bool,
+    /// What it is at on its way up, as far as its provider tells: `provisioning`, `pulling` (of its image), `starting`.
+    pub boot_stage: Option<&'static str>,
+    /// The provider's last words of it, for an operator: short, in one line.
+    pub says: Option<String>,
 }
 
 /// How machines are kept stopped at a provider.

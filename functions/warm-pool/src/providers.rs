@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use kiln_core::pool::Policy;
 use kiln_core::pool::offers::Offer;
 use kiln_core::time::{Millis, seconds};
+use kiln_core::{kinds, models};
 use kiln_http::App;
 use kiln_http::pay::UNSET;
 use std::collections::BTreeSet;
@@ -130,13 +131,18 @@ fn ec2(app: &App, named: bool) -> Option<Box<dyn Provider>> {
     Some(Box::new(if named { ec2 } else { ec2.only_gives_back() }))
 }
 
+/// What a machine that can do all that is offered downloads of models, in GB of 10⁹ bytes.
+fn models_gb() -> f64 {
+    models::bytes(&kinds::CAPABILITIES.map(str::to_owned)) as f64 / 1e9
+}
+
 /// What is rented.
 fn wanted(app: &App) -> anyhow::Result<Wanted> {
     let number = |name: &str, usual: u32| app.env(name).map_or(Ok(usual), |text| text.parse::<u32>().with_context(|| format!("{name} is no whole number")));
     let Some(image) = app.env("KILN_WORKER_IMAGE") else { bail!("KILN_WORKER_IMAGE names no container of the worker") };
     let wanted = Wanted {
         image: image.to_owned(),
-        image_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?),
+        download_gb: f64::from(number("KILN_WORKER_IMAGE_GB", 6)?) + models_gb(),
         disk_gb: number("KILN_WORKER_DISK_GB", 32)?,
         api_url: app.public_url().to_owned(),
         max_life_s: u64::from(number("KILN_MAX_LIFE_S", 86_400)?),
@@ -244,5 +250,22 @@ impl Provider for Broken {
 
     async fn destroy(&self, _: &str) -> anyhow::Result<()> {
         Err(self.why())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool_tests::process_with;
+
+    #[tokio::test]
+    async fn what_a_rental_downloads_is_the_image_as_it_is_set_and_each_model_once() {
+        let memory = kiln_dynamo::Memory::new(1);
+        let download_gb = async |more: &[(&str, &str)]| wanted(&process_with(&memory, more).await).unwrap().download_gb;
+        let (image, usual) = (("KILN_WORKER_IMAGE", "kiln/worker:1"), download_gb(&[("KILN_WORKER_IMAGE", "kiln/worker:1")]).await);
+        assert!(models_gb() > 0.0 && (usual - 6.0 - models_gb()).abs() < 1e-9, "{usual}");
+        assert!((download_gb(&[image, ("KILN_WORKER_IMAGE_GB", "40")]).await - 40.0 - models_gb()).abs() < 1e-9);
+        let none = wanted(&process_with(&memory, &[]).await).unwrap_err().to_string();
+        assert!(none.contains("KILN_WORKER_IMAGE "), "{none}");
     }
 }

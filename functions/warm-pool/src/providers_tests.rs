@@ -39,7 +39,7 @@ impl Provider for Own {
     async fn create(&self, order: &Order) -> Result<String, NotMade> {
         let mut machines = self.1.lock().unwrap();
         let id = format!("{}", machines.len());
-        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true, taken: false, stopped: false });
+        machines.push(Machine { provider_id: id.clone(), label: order.label.clone(), running: true, ..Machine::default() });
         Ok(id)
     }
     async fn destroy(&self, id: &str) -> anyhow::Result<()> {

@@ -46,6 +46,8 @@ pub(crate) struct Found<'a> {
     pub taken: u32,
     /// Hosts that none is to be rented of, until when, and why.
     pub left: Vec<(String, Millis, &'static str)>,
+    /// Lives of rented machines that are over, and since when.
+    pub over: Vec<(Instance, Millis)>,
     /// What was asked for again and is still stopped: the word to its provider may have been lost.
     pub to_start: Vec<(&'a dyn Provider, String)>,
 }
@@ -144,6 +146,7 @@ pub(crate) async fn reconcile<'a>(
                 }
                 found.unwanted.push((provider, machine.provider_id.clone()));
             }
+            comes_up(app, &mut instance, machine).await;
             remain.push(instance);
             continue;
         }
@@ -154,7 +157,7 @@ pub(crate) async fn reconcile<'a>(
             continue;
         }
         if let Some(ended) = listed {
-            tracing::warn!(instance_id = %instance.instance_id, "a machine has ended and is still there; it is destroyed");
+            tracing::warn!(instance_id = %instance.instance_id, says = ended.says, "a machine has ended and is still there; it is destroyed");
             // It may stand there for ever, until nobody pays more: it is replaced at once.
             if ended.taken && may_be_taken(&instance) && app.table().taken_away(&instance.instance_id, now).await? {
                 (instance.stage, instance.taken_at) = (Stage::Lost, Some(now));
@@ -199,6 +202,10 @@ pub(crate) async fn reconcile<'a>(
         }
         found.taken += u32::from(taken && instance.taken_at.is_none());
         found.ended(provider, &instance, now);
+        if !provider.own() {
+            let taken_at = instance.taken_at.or(taken.then_some(now));
+            found.over.push((Instance { taken_at, ..instance.clone() }, instance.missing_since.unwrap_or(now)));
+        }
         // Elsewhere its lease runs out by itself within a minute: this role may write no jobs.
         if let Some(slot) = instance.slot().filter(|_| provider.lists_at_once()) {
             flow::end_attempt(app, &instance.instance_id, &slot, instance.ended_by_us_at.is_some()).await?;
@@ -218,6 +225,18 @@ pub(crate) async fn reconcile<'a>(
     Ok(remain)
 }
 
+/// Keeps what its provider says of a machine whose worker has not spoken yet, for those who wait for it. What fails is told by the next look.
+async fn comes_up(app: &App, instance: &mut Instance, machine: &Machine) {
+    let unheard = instance.stage == Stage::Requested && instance.heartbeat_at.is_none() && instance.resumed_at.is_none();
+    let Some(boot_stage) = machine.boot_stage.filter(|_| unheard) else { return };
+    let says = machine.says.clone().or_else(|| instance.provider_says.clone());
+    let known = instance.boot_stage.as_deref() == Some(boot_stage) && instance.provider_says == says;
+    if !known && let Err(error) = app.table().comes_up(&instance.instance_id, boot_stage, says.as_deref()).await {
+        tracing::warn!(%error, instance_id = %instance.instance_id, "what a machine is at could not be noted");
+    }
+    (instance.boot_stage, instance.provider_says) = (Some(boot_stage.to_owned()), says);
+}
+
 /// One that doesn't run and is wanted so: it is kept stopped, has just been stopped to be kept, or is on its way back. `None` where it has ended.
 async fn stands<'a>(
     app: &App,
@@ -231,6 +250,7 @@ async fn stands<'a>(
         let stopped = app.table().stopped(instance, now).await?;
         if stopped.is_some() {
             tracing::info!(instance_id = %instance.instance_id, "a machine is kept stopped");
+            found.over.push((instance.clone(), now));
         }
         return Ok(stopped);
     }

@@ -129,3 +129,42 @@ async fn a_provider_that_never_answers_keeps_no_run_from_ending_in_time_with_its
     assert_eq!(world.run().await["failed"], 0);
     assert_eq!(world.exist().await.len(), 0);
 }
+
+#[tokio::test]
+async fn what_machines_were_measured_to_do_decides_which_is_ordered_next() {
+    use kiln_store::table::{n, to_item};
+    let offer = |id: u64, gpu: &str, dlperf: f64| kiln_vast_stand_in::Offer {
+        id,
+        machine_id: id,
+        host_id: id,
+        gpu_name: gpu.into(),
+        datacenter: true,
+        dph_base: 0.4,
+        dlperf,
+        ..Default::default()
+    };
+    let (said, true_one) = ("RTX 3090", "RTX 4090");
+    for measured in [false, true] {
+        let offers = vec![offer(1, said, 100.0), offer(2, said, 100.0), offer(3, true_one, 50.0), offer(4, true_one, 50.0)];
+        let world = World::at(Config { offers, ..Config::new(KEY) }, Policy { gpus: vec![true_one.into()], ..one() }).await;
+        assert_eq!(world.run().await["started"], 1);
+        world.set(Policy { desired_size: 2, ..one() }).await;
+        assert_eq!(world.run().await["started"], 1);
+        let gpus = async || {
+            let mut gpus: Vec<String> = world.known().await.into_iter().filter_map(|instance| instance.gpu).collect();
+            gpus.sort();
+            gpus
+        };
+        assert_eq!(gpus().await, [said, true_one], "what its provider says of it comes first");
+        for instance in world.known().await.into_iter().filter(|_| measured) {
+            let mut item = to_item(&kiln_store::keys::instance(&instance.instance_id), &instance).unwrap();
+            // Ten jobs, of twenty seconds each and of five.
+            let ms: u64 = if instance.gpu.as_deref() == Some(said) { 200_000 } else { 50_000 };
+            item.extend([("t.noop.r7".to_owned(), n(10)), ("t.noop.rs".to_owned(), n(ms))]);
+            assert!(world.app.table().put(item, None).await.unwrap());
+        }
+        world.set(Policy { desired_size: 3, ..one() }).await;
+        assert_eq!(world.run().await["started"], 1);
+        assert_eq!(gpus().await, if measured { [said, true_one, true_one] } else { [said, said, true_one] });
+    }
+}

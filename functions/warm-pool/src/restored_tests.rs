@@ -20,7 +20,7 @@ async fn beside() -> (World, World) {
     let source = World::with(Policy { desired_size: 2, ..one() }).await;
     source.run().await;
     let mut restored = World::with(one()).await;
-    let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+    let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
     restored.vast = Providers::new(vec![Box::new(Vast::new(&source.url, KEY, wanted).unwrap().at_pace(Pace::NONE))]);
     let old = source.app.now() - seconds(86_400);
     for instance in source.known().await {

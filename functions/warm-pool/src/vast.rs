@@ -47,6 +47,8 @@ const ROUNDS: usize = 3;
 const RESUME_USUAL: Millis = seconds(30);
 /// One that has not spoken by then waits for a GPU that somebody else has, it may be for ever.
 const RESUME_MOST: Millis = seconds(90);
+/// Most bytes of what the service says of a machine.
+const MOST_SAID: usize = 200;
 /// Longest entry of `env`, name and value together.
 const MOST_ENTRY: usize = 256;
 
@@ -55,8 +57,8 @@ const MOST_ENTRY: usize = 256;
 pub struct Wanted {
     /// The worker's container.
     pub image: String,
-    /// What of it is downloaded, in GB of 10⁹ bytes: the host charges by the byte.
-    pub image_gb: f64,
+    /// What is downloaded of it and of the models, in GB of 10⁹ bytes: the host charges by the byte.
+    pub download_gb: f64,
     pub disk_gb: u32,
     /// Kiln's public address, without the API's path.
     pub api_url: String,
@@ -67,7 +69,7 @@ pub struct Wanted {
 impl Wanted {
     /// Where nothing is to be rented.
     pub fn nothing() -> Self {
-        Self { image: String::new(), image_gb: 0.0, disk_gb: 0, api_url: String::new(), max_life_s: 0 }
+        Self { image: String::new(), download_gb: 0.0, disk_gb: 0, api_url: String::new(), max_life_s: 0 }
     }
 
     /// Whether an order can say it.
@@ -171,6 +173,8 @@ struct Listed {
     actual_status: Option<String>,
     #[serde(default)]
     intended_status: Option<String>,
+    #[serde(default)]
+    status_msg: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -546,7 +550,7 @@ impl Vast {
         };
         let traffic = |cost: Option<f64>| Some(cost.unwrap_or(0.0).max(0.0)).filter(|cost| *cost <= MOST_TRAFFIC);
         traffic(found.inet_up_cost)?;
-        let download = traffic(found.inet_down_cost)? * self.wanted.image_gb;
+        let download = traffic(found.inet_down_cost)? * self.wanted.download_gb;
         Some(Offer {
             provider: self.name().into(),
             id: found.id.to_string(),
@@ -574,8 +578,22 @@ impl From<Listed> for Machine {
         let ended = stopped || to_stop && unheard || matches!(actual, Some("exited" | "destroyed" | "terminated"));
         // Of those that may be taken we stop none. A container that has ended by itself has exited.
         let taken = stopped && actual != Some("exited");
-        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken, stopped }
+        let boot_stage = match actual {
+            None | Some("created") => Some("provisioning"),
+            Some("loading") => Some("pulling"),
+            Some("running") => Some("starting"),
+            Some(_) => None,
+        };
+        let (boot_stage, says) = (boot_stage.filter(|_| !ended), listed.status_msg.as_deref().and_then(in_a_line));
+        Self { provider_id: listed.id.to_string(), label: listed.label.unwrap_or_default(), running: !ended, taken, stopped, boot_stage, says }
     }
+}
+
+/// What a host, too, may have written, as one short line; nothing where it says nothing.
+fn in_a_line(text: &str) -> Option<String> {
+    let line = text.split(|letter: char| letter.is_control() || letter.is_whitespace()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let most = line.floor_char_boundary(MOST_SAID);
+    (!line.is_empty()).then(|| line[..most].to_owned())
 }
 
 #[cfg(test)]

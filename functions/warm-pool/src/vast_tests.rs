@@ -26,7 +26,7 @@ impl Shop {
     }
 
     fn vast(&self, key: &str) -> Vast {
-        let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
+        let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: "https://kiln.example.org".into(), max_life_s: 86_400 };
         Vast::new(&self.url, key, wanted).unwrap().at_pace(Pace::NONE)
     }
 
@@ -94,6 +94,24 @@ fn that_a_machine_is_to_stop_is_no_word_that_it_has() {
     assert_eq!([of("exited", "running"), of("offline", "stopped")], [(false, false); 2]);
 }
 
+#[test]
+fn what_the_service_says_of_a_machine_is_one_short_line_and_its_status_what_it_is_at() {
+    let of = |actual: Option<&str>, said: Option<&str>| {
+        let listed = json!({ "id": 1, "actual_status": actual, "intended_status": "running", "status_msg": said });
+        let machine = Machine::from(serde_json::from_value::<Listed>(listed).unwrap());
+        (machine.boot_stage, machine.says)
+    };
+    assert_eq!(of(None, None), (Some("provisioning"), None));
+    let pulling = of(Some("loading"), Some("Error response from daemon:\n\tpull access denied\u{1b}[31m\r\n"));
+    assert_eq!(pulling, (Some("pulling"), Some("Error response from daemon: pull access denied [31m".into())));
+    assert_eq!([of(Some("created"), Some(" \n")), of(Some("running"), Some(""))], [(Some("provisioning"), None), (Some("starting"), None)]);
+    assert_eq!([of(Some("exited"), None), of(Some("offline"), None)], [(None, None), (None, None)]);
+    // Cut between letters, and not within one.
+    let long = of(Some("loading"), Some(&"ä".repeat(500))).1.unwrap();
+    assert_eq!(long, "ä".repeat(100));
+    assert_eq!(of(Some("loading"), Some(&format!("x{}", "ä".repeat(500)))).1.unwrap().len(), 199);
+}
+
 #[tokio::test]
 async fn a_machine_is_found_rented_listed_and_given_back() {
     let (shop, policy) = (Shop::open().await, on_demand());
@@ -107,7 +125,9 @@ async fn a_machine_is_found_rented_listed_and_given_back() {
     let order = order(1, Some(offers[0].clone()));
     let id = vast.create(&order).await.unwrap();
     let listed = vast.list().await.unwrap();
-    assert_eq!(listed, [Machine { provider_id: id.clone(), label: order.label, running: true, taken: false, stopped: false }]);
+    assert!(listed[0].boot_stage.is_some(), "{listed:?}");
+    let up = Machine { provider_id: id.clone(), label: order.label, running: true, ..Machine::default() };
+    assert_eq!(listed, [Machine { boot_stage: listed[0].boot_stage, says: listed[0].says.clone(), ..up }]);
     vast.destroy(&id).await.unwrap();
     assert_eq!(vast.list().await.unwrap(), []);
     // What is gone is gone.
@@ -255,7 +275,8 @@ async fn bids_are_offered_beside_what_stays_and_an_order_names_its_bid() {
     assert_eq!(shop.exist().await[0]["is_bid"], true);
     // Somebody pays more: it has ended, and is listed all the same.
     shop.control(Method::POST, &format!("instances/{id}/outbid"), json!({})).await;
-    assert_eq!(vast.list().await.unwrap(), [Machine { provider_id: id, label: order.label, running: false, taken: true, stopped: true }]);
+    let outbid = Machine { provider_id: id, label: order.label, taken: true, stopped: true, says: Some("Outbid.".into()), ..Machine::default() };
+    assert_eq!(vast.list().await.unwrap(), [outbid]);
 }
 
 #[tokio::test]
@@ -289,4 +310,24 @@ async fn a_host_that_asks_too_much_for_traffic_is_none_to_rent_of() {
     let shop = Shop::with(Config { offers, ..Config::new(KEY) }).await;
     let offers = shop.vast(KEY).offers(&on_demand()).await.unwrap();
     assert!(!offers.is_empty() && offers.iter().all(|offer| offer.rate.microusd_per_hour > 20_000), "{offers:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_verified_or_no_datacenter_s_is_not_offered_however_cheap_it_is() {
+    let offer = |id: u64, verified: bool, datacenter: bool, dph_base: f64| kiln_vast_stand_in::Offer {
+        id,
+        machine_id: id,
+        host_id: id,
+        verified,
+        datacenter,
+        dph_base,
+        min_bid: dph_base / 2.0,
+        ..Default::default()
+    };
+    let offers = vec![offer(1, true, true, 0.5), offer(2, false, true, 0.05), offer(3, true, false, 0.05), offer(4, false, false, 0.05)];
+    let shop = Shop::with(Config { offers, ..Config::new(KEY) }).await;
+    for policy in [on_demand(), Policy::default()] {
+        let ids: Vec<String> = shop.vast(KEY).offers(&policy).await.unwrap().into_iter().map(|offer| offer.id).collect();
+        assert!(!ids.is_empty() && ids.iter().all(|id| id == "1"), "{policy:?}: {ids:?}");
+    }
 }

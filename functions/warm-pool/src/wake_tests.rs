@@ -1,7 +1,7 @@
 //! Who wakes the warm pool, and that what woke it is seen: over the store's own code and a table in memory.
 
-use crate::pool_tests::{World, idle, process};
-use crate::{POOL, handle, invoked};
+use crate::pool_tests::{World, idle, process, process_with};
+use crate::{POOL, handle, invoked, tick};
 use kiln_core::ids::{AccountId, JobId};
 use kiln_core::job::{Job, Priority};
 use kiln_core::machine;
@@ -182,4 +182,26 @@ async fn one_that_works_already_wakes_nobody() {
         .await;
     flow::fell_idle(&world.app, &world.known().await[0]).await;
     assert_eq!(world.memory.take_invocations(), []);
+}
+
+#[tokio::test]
+async fn a_tick_looks_twice_while_jobs_wait_once_while_nothing_does_and_once_where_it_was_woken() {
+    let world = World::with(policy(3)).await;
+    let app = process_with(&world.memory, &[("KILN_SECOND_LOOK_S", "2")]).await;
+    let looks = async |event: Value| {
+        let epoch = async || world.app.table().fleet(POOL).await.unwrap().run.epoch;
+        let before = epoch().await;
+        tick(&app, event).await.unwrap();
+        epoch().await - before
+    };
+    assert_eq!(looks(json!({})).await, 1);
+    submit(&world.app).await;
+    let begun = std::time::Instant::now();
+    assert_eq!(looks(json!({})).await, 2);
+    assert!(begun.elapsed().as_secs() >= 2, "{:?} apart", begun.elapsed());
+    assert_eq!(looks(wake()).await, 1);
+    // The setting switches it off.
+    let app = process_with(&world.memory, &[("KILN_SECOND_LOOK_S", "0")]).await;
+    assert!(crate::has_work(&tick(&app, json!({})).await.unwrap()));
+    assert_eq!(world.app.table().fleet(POOL).await.unwrap().run.epoch, 5);
 }

@@ -207,12 +207,7 @@ impl Provider for LocalProvider {
     }
 
     async fn list(&self) -> Result<Vec<Machine>> {
-        Ok(self
-            .0
-            .list()
-            .into_iter()
-            .map(|worker| Machine { provider_id: worker.id, label: worker.label, running: true, taken: false, stopped: false })
-            .collect())
+        Ok(self.0.list().into_iter().map(|worker| Machine { provider_id: worker.id, label: worker.label, running: true, ..Machine::default() }).collect())
     }
 
     async fn is_gone(&self, provider_id: &str) -> Result<bool> {

@@ -2,6 +2,7 @@
 //! what a worker may fetch; nothing else is ever loaded or handed out.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Model {
@@ -36,6 +37,12 @@ pub fn needed(capabilities: &[String]) -> Vec<PinnedFile> {
     models().into_iter().filter(|model| capabilities.contains(&model.capability)).flat_map(|model| model.files).collect()
 }
 
+/// What a machine downloads that is to have these capabilities: each content once.
+pub fn bytes(capabilities: &[String]) -> u64 {
+    let contents: BTreeMap<String, u64> = needed(capabilities).into_iter().map(|file| (file.sha256, file.bytes)).collect();
+    contents.values().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +60,9 @@ mod tests {
         }
         assert_eq!(needed(&CAPABILITIES.map(str::to_owned)), all);
         assert_eq!(needed(&["no such thing".into()]), []);
+        // What two names share is downloaded once.
+        let (all, once) = (all.iter().map(|file| file.bytes).sum::<u64>(), bytes(&CAPABILITIES.map(str::to_owned)));
+        assert!(once > 0 && once < all, "{once} of {all}");
+        assert_eq!(bytes(&[]), 0);
     }
 }

@@ -48,7 +48,8 @@ pub struct JobView {
 pub struct WaitsFor {
     /// How far the machine is that will take the next job: `requested`, `loading`, `ready` or `busy`; null where none is there or on its way.
     pub machine: Option<Stage>,
-    /// What that machine is at while it is loading: `models`, `engines` or `self-test`.
+    /// What that machine is at: while it is requested `provisioning`, `pulling` or `starting`, as far as its provider tells; while it is loading `models`,
+    /// `engines` or `self-test`.
     #[schema(example = "models")]
     pub boot_stage: Option<String>,
     /// In how many seconds this job is expected to start; an estimate.

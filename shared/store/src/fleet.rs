@@ -8,8 +8,9 @@ use kiln_core::ids::{AccountId, InstanceId, JobId, LeaseId};
 use kiln_core::job::Job;
 use kiln_core::pool::budget::Rate;
 use kiln_core::pool::charges::Daily;
+use kiln_core::pool::reliability::Over;
 use kiln_core::pool::usage::{Life, ToldPhase, end, ended};
-use kiln_core::pool::{Arrivals, Boots, History, Policy, Standing};
+use kiln_core::pool::{Arrivals, Boots, History, Policy, Reliability, Standing};
 use kiln_core::time::Millis;
 use kiln_core::timing::Timings;
 use serde::{Deserialize, Serialize};
@@ -39,9 +40,12 @@ pub struct Instance {
     /// When it was asked for. One that is kept stopped begins anew in the books with each stretch: then since when it is stopped, or was asked for
     /// again.
     pub requested_at: Millis,
-    /// What its worker is at while it is loading, in the worker's words.
+    /// What its worker is at while it is loading, in the worker's words; before it has spoken, what its provider does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_stage: Option<String>,
+    /// The provider's last words of it before its worker spoke, in one short line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_says: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<Millis>,
     /// Since when its worker loads, from when it registered until it is ready.
@@ -167,6 +171,18 @@ impl Instance {
         self.drain && (self.leaves_at.is_none() || self.leaves_at != self.drained_at)
     }
 
+    /// What its life says of its like, now that it has ended: neither our wish nor that somebody pays more is a fault.
+    pub fn over(&self, ended_at: Millis) -> Over {
+        let wished = self.was_asked_to_go() || self.rests || self.ended_by_us_at.is_some() || self.taken_at.is_some() || self.leaves_at.is_some();
+        let booted = match self.ready_at {
+            // One that was kept stopped may have its GPU taken by somebody else.
+            _ if self.resumed_at.is_some() || self.runs_for.is_some() => None,
+            Some(_) => Some(true),
+            None => Some(false).filter(|_| self.provider_id.is_some() && !wished),
+        };
+        Over { booted, stayed_ms: self.ready_at.map_or(0, |at| ended_at - at), lost: self.ready_at.is_some() && !wished }
+    }
+
     /// When what it is at has ended, that is believed to have at `at`: never before what was told of it, and after the end of the life before it.
     pub(crate) fn end(&self, at: Millis) -> Millis {
         let goes_on = self.runs_for.is_some() || self.resumed_at.is_some();
@@ -262,6 +278,9 @@ pub struct RunState {
     /// Jobs an hour of each GPU, as last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_per_hour: BTreeMap<String, f64>,
+    /// How it went with machines that are gone.
+    #[serde(default)]
+    pub reliability: Reliability,
     /// What the last run that decided anything did, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<Told>,
@@ -315,6 +334,7 @@ impl RunState {
         let took = |resumed: bool| instances.iter().filter(move |instance| instance.resumed_at.is_some() == resumed);
         self.boots.look(took(false).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
         self.resumes.look(took(true).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
+        self.reliability.look(now);
         self.avoid.retain(|_, until| *until > now);
         while self.avoid.len() > MOST_LEARNED {
             self.avoid.pop_first();
@@ -427,7 +447,7 @@ impl Table {
     /// same again is as good as once.
     pub async fn register(&self, id: &InstanceId, boot_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         let condition = Expr::new("(boot_hash = :boot AND boot_expires_at > :now) OR (boot_used = :boot AND token_hash = :token)").value("boot", s(boot_hash));
-        self.begin(id, ", boot_used = :boot REMOVE boot_hash", condition, token_hash, said, now).await
+        self.begin(id, ", boot_used = :boot REMOVE boot_stage, boot_hash", condition, token_hash, said, now).await
     }
 
     /// A boot token that was used is used again: two hold it, and neither can be told from the other. Ends the instance, if that is so.
@@ -443,7 +463,7 @@ impl Table {
     /// A restarted process registers with its own token, which is replaced.
     pub async fn register_again(&self, id: &InstanceId, old_hash: &str, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
         let condition = Expr::new("token_hash = :old").value("old", s(old_hash)).value("one", n(1));
-        self.begin(id, " ADD restarts :one", condition, token_hash, said, now).await
+        self.begin(id, " REMOVE boot_stage ADD restarts :one", condition, token_hash, said, now).await
     }
 
     async fn begin(&self, id: &InstanceId, boot: &str, condition: Expr, token_hash: &str, said: &Said<'_>, now: Millis) -> Result<bool, Error> {
@@ -511,6 +531,16 @@ impl Table {
             None => Expr::new("REMOVE missing_since"),
         };
         self.update(&keys::instance(id), update, Some(Expr::new("attribute_exists(pk)"))).await.map(drop)
+    }
+
+    /// What its provider says of a machine on its way up: what it is at, and in which words, where there are any. Nothing once its worker has spoken.
+    pub async fn comes_up(&self, id: &InstanceId, boot_stage: &str, says: Option<&str>) -> Result<(), Error> {
+        let update = match says {
+            Some(says) => Expr::new("SET boot_stage = :boot, provider_says = :says").value("says", s(says)),
+            None => Expr::new("SET boot_stage = :boot"),
+        };
+        let unheard = Expr::new("attribute_exists(pk) AND attribute_not_exists(heartbeat_at)");
+        self.update(&keys::instance(id), update.value("boot", s(boot_stage)), Some(unheard)).await.map(drop)
     }
 
     /// It was taken away: neither of its tokens works any more. `false` where that was known, or it is gone.

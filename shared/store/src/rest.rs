@@ -52,6 +52,7 @@ impl Instance {
         Self {
             requested_at: at,
             boot_stage: None,
+            provider_says: None,
             heartbeat_at: None,
             loading_since: None,
             restarts: 0,

@@ -45,7 +45,7 @@ async fn an_instance_is_offered_rented_listed_and_terminated_at_the_stand_in() -
         let instance_id = InstanceId::new(1, n);
         let order = Order { label: format!("kiln/test.tag/main/{instance_id}"), instance_id, boot_token: format!("kib_{n}.once"), offer: Some(offer) };
         let provider_id = ec2.create(&order).await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        made.push(Machine { provider_id, label: order.label, running: true, taken: false, stopped: false });
+        made.push(Machine { provider_id, label: order.label, running: true, ..Machine::default() });
     }
     let mut listed = ec2.list().await?;
     listed.sort_by(|a, b| a.label.cmp(&b.label));

@@ -41,7 +41,7 @@ async fn a_machine_that_is_rented_boots_by_its_order_alone_and_gives_itself_back
     let stand_in = StandIn::new(Config { machine_command: Some(command), times, ..Config::new(KEY) });
     tokio::spawn(async move { axum::serve(listener, stand_in.router()).await });
 
-    let wanted = Wanted { image: "kiln/worker:1".into(), image_gb: 5.0, disk_gb: 20, api_url: system.url.clone(), max_life_s: 86_400 };
+    let wanted = Wanted { image: "kiln/worker:1".into(), download_gb: 5.0, disk_gb: 20, api_url: system.url.clone(), max_life_s: 86_400 };
     let vast = Vast::new(&url, KEY, wanted)?;
     let offer = vast.offers(&Policy::default()).await?.into_iter().next();
     let order = Order { instance_id: InstanceId::new(1, 1), label: "kiln/test/main/ins".into(), boot_token: boot_token.clone(), offer };
@@ -99,7 +99,7 @@ async fn a_machine_without_models_gets_them_from_the_bucket_and_is_shown_no_othe
         let pool: Value = http.get(format!("{}/api/v1/admin/pool", system.url)).bearer_auth(ADMIN).send().await?.json().await?;
         let instances = pool["instances"].as_array().context("instances")?;
         for step in instances.iter().filter_map(|machine| machine["boot_stage"].as_str()) {
-            ensure!(["models", "engines", "self-test"].contains(&step), "{step}");
+            ensure!(["provisioning", "pulling", "starting", "models", "engines", "self-test"].contains(&step), "{step}");
         }
         Ok(instances.iter().any(|machine| machine["stage"] == "ready" && machine["boot_stage"].is_null()).then_some(()))
     })

@@ -273,7 +273,7 @@ fn machine(instance: &Instance) -> Option<Machine> {
         label: label.unwrap_or_default().to_owned(),
         running: matches!(state, InstanceStateName::Pending | InstanceStateName::Running),
         taken: taken(instance),
-        stopped: false,
+        ..Machine::default()
     })
 }
 

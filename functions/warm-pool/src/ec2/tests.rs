@@ -252,7 +252,7 @@ async fn what_may_still_cost_is_listed_and_only_what_is_terminated_or_unknown_is
         ("terminated", None, true),
     ] {
         cloud.set(&id, state);
-        let machine = |running| Machine { provider_id: id.clone(), label: "kiln/test.tag/main/ins_1".into(), running, taken: false, stopped: false };
+        let machine = |running| Machine { provider_id: id.clone(), label: "kiln/test.tag/main/ins_1".into(), running, ..Machine::default() };
         assert_eq!(ec2.list().await.unwrap(), listed.map(machine).into_iter().collect::<Vec<_>>(), "{state}");
         assert_eq!(ec2.is_gone(&id).await.unwrap(), gone, "{state}");
     }

@@ -4,7 +4,7 @@
 //! - [`history`]: what earlier looks leave to this one
 //! - [`room`]: how many more jobs may come before it rents, and so who wakes the warm pool; [`standing`]: that, and what jobs wait for
 //! - `size`: the part of the plan that says what comes and what goes; `standby`: which machines are stopped and kept, started again, and given back
-//! - [`spot`]: how it goes with machines that may be taken away
+//! - [`spot`]: how it goes with machines that may be taken away; [`reliability`]: how it went with those that are gone
 //! - [`arrivals`]: how many jobs came lately; [`boots`]: what boots took; [`budget`]: what a machine is covered for; [`charges`]: what its provider says it cost; [`forecast`]: what expected jobs need; [`offers`]: which machine to rent
 //! - [`usage`]: what a machine was used for, and what that cost; [`quarantine`]: which hosts fail what others do
 //!
@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod quarantine;
 pub mod reason;
+pub mod reliability;
 pub mod room;
 mod size;
 pub mod spot;
@@ -35,6 +36,7 @@ pub use history::History;
 pub use plan::{Decision, Demand, Observation, Plan, Seen, plan};
 pub use policy::{Keep, Policy};
 pub use reason::Reason;
+pub use reliability::Reliability;
 pub use room::room;
 pub use spot::Spot;
 pub use standing::{Standing, Waits};

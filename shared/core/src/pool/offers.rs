@@ -6,6 +6,7 @@
 
 use super::budget::Rate;
 use super::policy::Policy;
+use super::reliability::Reliability;
 use crate::time::Millis;
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ pub struct Offer {
     pub machine: Option<String>,
     pub gpu: String,
     pub rate: Rate,
-    /// The provider's own estimate that it stays up, 0 to 1.
+    /// The provider's own estimate that it stays up, 0 to 1; what was seen here weighs beside it ([`Reliability`]).
     pub reliability: f64,
     /// The provider's benchmark of it; only ratios count.
     pub speed: f64,
@@ -49,6 +50,8 @@ impl Offer {
 pub struct Learned {
     /// Jobs an hour that one machine of this GPU did, where enough were seen.
     pub jobs_per_hour: BTreeMap<String, f64>,
+    /// How it went with machines that are gone.
+    pub reliability: Reliability,
     /// Hosts that failed, and until when they are avoided.
     pub avoid: BTreeMap<String, Millis>,
     /// Interruptible machines that were taken away lately, as a share of those rented ([`Spot`](super::Spot)).
@@ -75,7 +78,8 @@ pub fn ranked<'a>(offers: &'a [Offer], policy: &Policy, learned: &Learned, now: 
 /// Useful jobs for a dollar: those of an hour by the hour's price and what is paid once, less what is lost with machines that fail or are taken away.
 fn worth(offer: &Offer, offers: &[Offer], learned: &Learned) -> f64 {
     let jobs = learned.jobs_per_hour.get(&offer.gpu).copied().unwrap_or_else(|| offer.speed * per_speed(offers, learned));
-    let stays = offer.reliability.clamp(0.0, 1.0) * if offer.interruptible { 1.0 - learned.taken_away } else { 1.0 };
+    let reliable = learned.reliability.of(&offer.provider, &offer.gpu, &offer.host, offer.reliability);
+    let stays = reliable * if offer.interruptible { 1.0 - learned.taken_away } else { 1.0 };
     jobs * stays / offer.rate.hour() as f64
 }
 
@@ -128,6 +132,26 @@ mod tests {
         // Measured alone, it says what the other one's speed is worth.
         let learned = Learned { jobs_per_hour: [("RTX 4090".into(), 800.0)].into(), ..Learned::default() };
         assert_eq!(order(&offers, &Policy::default(), &learned), ["fast", "cheap"]);
+    }
+
+    #[test]
+    fn of_equals_that_one_is_first_which_can_be_relied_on_by_its_provider_s_word_and_by_what_was_seen() {
+        use super::super::reliability::Over;
+        let offers = [offer("a", "A", 100, 1.0), Offer { reliability: 0.97, ..offer("b", "B", 100, 1.0) }];
+        assert_eq!(order(&offers, &Policy::default(), &Learned::default()), ["a", "b"]);
+        let mut learned = Learned::default();
+        let lost = Over { booted: Some(true), stayed_ms: 600_000, lost: true };
+        // Of machines with that GPU many were lost, wherever they were.
+        (0..10).for_each(|n| learned.reliability.over("p", Some("A"), &format!("elsewhere {n}"), lost, 1_000));
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["b", "a"]);
+        // Of two of one kind the one whose host did not boot.
+        let offers = [offer("a", "A", 100, 1.0), offer("b", "A", 100, 1.0)];
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["a", "b"]);
+        learned.reliability.over("p", Some("A"), "host-a", Over { booted: Some(false), stayed_ms: 0, lost: false }, 1_000);
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["b", "a"]);
+        // It is a word of its price, too: half the price is worth it.
+        let offers = [offer("a", "A", 50, 1.0), offer("b", "A", 100, 1.0)];
+        assert_eq!(order(&offers, &Policy::default(), &learned), ["a", "b"]);
     }
 
     #[test]

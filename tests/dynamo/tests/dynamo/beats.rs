@@ -70,3 +70,27 @@ async fn a_worker_that_says_that_it_leaves_is_not_believed_that_it_stays() -> Re
     ensure!((row.drain, row.drained_at, row.leaves_at) == (true, Some(at(30)), Some(at(40))) && row.was_asked_to_go(), "{row:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_its_provider_says_of_a_machine_counts_until_its_worker_speaks() -> Result<()> {
+    let table = table(&Memory::new(3));
+    let row = Instance { boot_hash: Some("boot".into()), ..instance(1) };
+    let id = row.instance_id.clone();
+    ensure!(table.put(to_item(&keys::instance(&id), &row)?, None).await?);
+    let says = async || -> Result<(Option<String>, Option<String>)> {
+        let row = table.instance(&id).await?.context("the row")?;
+        Ok((row.boot_stage, row.provider_says))
+    };
+    table.comes_up(&id, "pulling", Some("Pulling it.")).await?;
+    ensure!(says().await? == (Some("pulling".into()), Some("Pulling it.".into())));
+    // Where it says no more, its last words stand.
+    table.comes_up(&id, "starting", None).await?;
+    ensure!(says().await? == (Some("starting".into()), Some("Pulling it.".into())));
+    ensure!(table.register(&id, "boot", TOKEN, &said(), at(10)).await?);
+    table.comes_up(&id, "pulling", Some("late")).await?;
+    ensure!(says().await? == (None, Some("Pulling it.".into())));
+    // Of one that is gone nothing is written.
+    table.comes_up(&InstanceId::new(NOW, 9), "pulling", None).await?;
+    ensure!(table.instance(&InstanceId::new(NOW, 9)).await?.is_none());
+    Ok(())
+}

@@ -10,6 +10,7 @@ mod endpoints;
 mod expressions;
 mod faults;
 mod generator;
+mod learn;
 mod likeness;
 mod limits;
 mod rent;

@@ -30,6 +30,7 @@ pub(crate) fn instance(n: u128) -> Instance {
         stage: Stage::Requested,
         requested_at: NOW,
         boot_stage: None,
+        provider_says: None,
         heartbeat_at: None,
         loading_since: None,
         restarts: 0,
