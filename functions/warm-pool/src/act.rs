@@ -467,55 +467,19 @@ async fn order(pool: &Pool<'_>, choice: &mut Choice, reason: &Reason, run: &mut 
     let offered = offer.as_ref().map(|offer| offer.host.clone());
     let machine = offer.as_ref().and_then(|offer| offer.machine.clone());
     let offered_as = offered.clone().filter(|_| provider.has_many());
+    let intent = Instance::intent(id.clone(), POOL, provider.name(), label.clone(), boot.hash, now + seconds(app.settings().boot_s), now);
     let instance = Instance {
-        v: 1,
-        instance_id: id.clone(),
-        pool: POOL.into(),
-        provider: provider.name().into(),
-        provider_id: None,
-        label: label.clone(),
         // Of an offer that stands for many machines each is a host of its own: as a witness, and for what fails there.
         host: offered.filter(|_| !provider.has_many()).or_else(|| provider.host()).unwrap_or_else(|| id.to_string()),
         machine,
         offered_as,
         trusted: provider.own(),
-        stage: Stage::Requested,
-        requested_at: now,
-        boot_stage: None,
-        heartbeat_at: None,
-        loading_since: None,
-        restarts: 0,
-        idle_since: now,
-        drain: false,
-        drained_at: None,
-        leaves_at: None,
-        capabilities: vec![],
         gpu: offer.as_ref().map(|offer| offer.gpu.clone()),
-        version: None,
-        boot_hash: Some(boot.hash),
-        boot_used: None,
-        boot_twice: false,
-        boot_expires_at: now + seconds(app.settings().boot_s),
-        registered_at: None,
-        ready_at: None,
-        busy_since: None,
-        told: None,
         rate,
         disk_microusd_per_hour: offer.as_ref().filter(|_| provider.keeps().is_some()).and_then(Offer::kept_for),
-        rests: false,
-        runs_for: None,
-        sleeping_hash: None,
-        resumed_at: None,
         covered_to: now + deadlines(app).first_ms(),
         interruptible: offer.as_ref().is_some_and(|offer| offer.interruptible),
-        taken_at: None,
-        missing_since: None,
-        token_hash: None,
-        slot_job: None,
-        slot_account: None,
-        slot_attempt: None,
-        lease: None,
-        timings: Default::default(),
+        ..intent
     };
     match app.table().rent(&instance, policy, run.epoch).await? {
         Ok(()) => {}
