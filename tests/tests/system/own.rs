@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 const ADMIN: &str = "the-admin-key-of-this-test";
 const SOON: Duration = Duration::from_secs(60);
 
-async fn ask(client: &Client, method: Method, path: &str, body: Value) -> Result<kiln_tests::client::Answer> {
+pub(crate) async fn ask(client: &Client, method: Method, path: &str, body: Value) -> Result<kiln_tests::client::Answer> {
     client.send(client.request(method, &format!("/api/v1/admin/pool{path}")).bearer_auth(ADMIN).json(&body)).await
 }
 
@@ -21,16 +21,16 @@ async fn pool(client: &Client) -> Result<Value> {
 }
 
 /// The pool, once this is so.
-async fn when(client: &Client, what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(crate) async fn when(client: &Client, what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
     wait_for(what, SOON, async || Ok(Some(pool(client).await?).filter(&so))).await
 }
 
 /// The worker's process, as its container starts it: again and again on the same volume.
-fn worker(system: &System, folder: &Path, boot_token: &str) -> Result<Child> {
+pub(crate) fn worker(system: &System, folder: &Path, boot_token: &str, more: &[(&str, &str)]) -> Result<Child> {
     let mut command = Command::new(binary("kiln-worker")?);
     command.env("KILN_API", format!("{}/api/v1", system.url)).env("KILN_BOOT_TOKEN", boot_token).env("KILN_TEST_ENGINES", "1").env("KILN_POLL_S", "2");
     command.env("KILN_MODELS_DIR", folder.join("models")).env("KILN_WORKER_STATE", folder.join("state")).env("KILN_DRAIN_S", "5");
-    Ok(command.kill_on_drop(true).spawn()?)
+    Ok(command.envs(more.iter().copied()).kill_on_drop(true).spawn()?)
 }
 
 async fn ended(mut worker: Child) -> Result<Option<i32>> {
@@ -38,8 +38,8 @@ async fn ended(mut worker: Child) -> Result<Option<i32>> {
 }
 
 /// Of the pool's own kind there is none: what is done here is done there.
-async fn nothing_else() -> Result<(System, Client)> {
-    let system = System::start(&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "0")]).await?;
+pub(crate) async fn nothing_else(more: &[(&str, &str)]) -> Result<(System, Client)> {
+    let system = System::start(&[&[("KILN_ADMIN_KEY", ADMIN), ("KILN_POOL_MAX", "0")], more].concat()).await?;
     let operator = system.client();
     when(&operator, "the pool's first look", |pool| !pool["last_run"].is_null()).await?;
     Ok((system, operator))
@@ -47,7 +47,7 @@ async fn nothing_else() -> Result<(System, Client)> {
 
 #[tokio::test]
 async fn a_machine_of_one_s_own_begins_with_its_token_does_jobs_is_restarted_and_ends_by_a_word() -> Result<()> {
-    let (system, operator) = nothing_else().await?;
+    let (system, operator) = nothing_else(&[]).await?;
     let ada = system.signed_in("ada@example.org").await?;
     let made = ask(&operator, Method::POST, "/machines", json!({ "host": "workbench", "gpu": "RTX 4090" })).await?.expect(201)?;
     let (id, token) = (made["instance_id"].as_str().context("id")?, made["boot_token"].as_str().context("token")?);
@@ -57,7 +57,7 @@ async fn a_machine_of_one_s_own_begins_with_its_token_does_jobs_is_restarted_and
     ensure!(shown["stage"] == "requested" && shown["microusd_per_hour"] == 0 && shown["provider_id"].is_null() && shown["boot_by"].is_string(), "{shown}");
 
     let folder = tempfile::tempdir()?;
-    let first = worker(&system, folder.path(), token)?;
+    let first = worker(&system, folder.path(), token, &[])?;
     let job = ada.noop(1).await?;
     ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
     let free = |pool: &Value| pool["instances"][0]["stage"] == "ready" && pool["instances"][0]["job_id"].is_null();
@@ -69,7 +69,7 @@ async fn a_machine_of_one_s_own_begins_with_its_token_does_jobs_is_restarted_and
     unsafe { libc::kill(first.id().context("it runs")? as i32, libc::SIGTERM) };
     ensure!(ended(first).await? == Some(0));
     ensure!(pool(&operator).await?["instances"][0]["stage"] == "draining", "it has said that it leaves");
-    let second = worker(&system, folder.path(), token)?;
+    let second = worker(&system, folder.path(), token, &[])?;
     when(&operator, "it to be back", |pool| free(pool) && pool["instances"][0]["id"] == id).await?;
     let job = ada.noop(1).await?;
     ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
@@ -79,7 +79,7 @@ async fn a_machine_of_one_s_own_begins_with_its_token_does_jobs_is_restarted_and
     ensure!(ended(second).await? == Some(0));
     when(&operator, "its row to end", |pool| pool["instances"] == json!([])).await?;
     // Whoever starts it again by its volume, and by its token, is told that it is over.
-    ensure!(ended(worker(&system, folder.path(), token)?).await? == Some(3));
+    ensure!(ended(worker(&system, folder.path(), token, &[])?).await? == Some(3));
     let audit = operator.send(operator.request(Method::GET, "/api/v1/admin/audit?action=pool.machine").bearer_auth(ADMIN)).await?.expect(200)?;
     let lines = audit["items"].as_array().context("items")?;
     ensure!(lines.len() == 1 && lines[0]["outcome"] == "done" && !audit.to_string().contains(token), "{audit}");
@@ -89,7 +89,7 @@ async fn a_machine_of_one_s_own_begins_with_its_token_does_jobs_is_restarted_and
 
 #[tokio::test]
 async fn an_own_machine_that_makes_no_sense_is_refused_by_its_field_and_only_so_many_are_taken() -> Result<()> {
-    let (_system, operator) = nothing_else().await?;
+    let (_system, operator) = nothing_else(&[]).await?;
     let long = "a".repeat(65);
     for (body, field) in [
         (json!({}), "host"),
