@@ -85,6 +85,9 @@ pub(crate) async fn register(State(app): State<App>, worker: MaybeWorker, body: 
                 // Had the attempt been taken over before, nothing was ended and the slot is still held.
                 app.table().clear_slot(&id, &slot, app.now()).await?;
             }
+            if let Some(left_at) = before.leaves_at.filter(|_| before.is_own() && before.left_by_itself()) {
+                app.table().comes_back(&id, &worker.token_hash, left_at).await?;
+            }
             let known = app.table().register_again(&id, &worker.token_hash, &secret.hash, &said, now).await?;
             (id, secret, known)
         }

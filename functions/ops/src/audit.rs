@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
     /// Those of this action.
-    #[param(pattern = r"^(sign-in|pool\.(change|prewarm|terminate|lease|release)|account\.(change|grant))$", example = "pool.change")]
+    #[param(pattern = r"^(sign-in|pool\.(change|prewarm|terminate|lease|release|machine)|account\.(change|grant))$", example = "pool.change")]
     action: Option<String>,
     /// Those of the key with this fingerprint, as the lines name it.
     #[param(pattern = "^[0-9a-f]{16}$", example = "5f0c3b1a9d2e4c67")]

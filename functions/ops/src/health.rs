@@ -102,7 +102,10 @@ pub async fn health(State(app): State<App>, Extension(cache): Extension<Arc<Cach
 async fn look(app: &App) -> Health {
     let read = tokio::try_join!(app.table().depth(), app.table().fleet(POOL));
     match read {
-        Ok((depth, fleet)) => {
+        Ok((depth, mut fleet)) => {
+            // A machine of the operator's own that may never come, or is switched off, is nobody's worker and nobody's fault.
+            let speaks = |instance: &Instance| heartbeat_age_s(instance, app.now()).is_some_and(|age| age <= app.settings().instance_lost_s);
+            fleet.instances.retain(|instance| !instance.is_own() || speaks(instance));
             let policy = fleet.state.map_or_else(|| app.settings().policy(), |state| state.policy);
             judge(depth, &fleet.instances, &policy, app.settings(), app.now())
         }

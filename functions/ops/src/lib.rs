@@ -7,6 +7,7 @@ mod audit;
 mod health;
 mod machines;
 mod metrics;
+mod own;
 mod pool;
 mod usage;
 mod workers;
@@ -30,6 +31,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(machines::lease))
         .routes(routes!(machines::release))
         .routes(routes!(machines::history))
+        .routes(routes!(own::add))
         .routes(routes!(usage::list))
         .routes(routes!(audit::list))
 }

@@ -158,10 +158,14 @@ impl Spend {
 pub struct InstanceView {
     #[schema(example = "ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E")]
     id: String,
+    /// `own` where it is the operator's own, registered by hand.
     #[schema(example = "local")]
     provider: String,
-    /// Null while the provider has not answered.
+    /// Null while the provider has not answered, and where there is none.
     provider_id: Option<String>,
+    /// The computer that it is or runs on, as its provider or the operator names it; its own id where nothing tells.
+    #[schema(example = "vast-84213")]
+    host: String,
     gpu: Option<String>,
     stage: Stage,
     /// While it is requested: `provisioning`, `pulling` (of its image), `starting`, as far as its provider tells. While it is loading: `models` (it fetches
@@ -282,6 +286,7 @@ fn view(fleet: &Fleet, policy: Policy, (committed, charges): Spent, now: Millis)
         id: instance.instance_id.to_string(),
         provider: instance.provider.clone(),
         provider_id: instance.provider_id.clone(),
+        host: instance.host.clone(),
         gpu: instance.gpu.clone(),
         stage: stage(instance),
         boot_stage: instance.boot_stage.clone(),

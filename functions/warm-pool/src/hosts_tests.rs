@@ -119,6 +119,8 @@ async fn a_host_whose_boot_token_was_used_twice_is_left_and_one_that_an_operator
     let run = left(&world).await;
     assert_eq!(run.avoid_why.into_iter().collect::<Vec<_>>(), [(known[0].host.clone(), "boot_token_twice".to_owned())]);
     assert!(run.avoid[&known[0].host] > now + seconds(80_000));
+    // Neither of the two that hold it keeps the machine.
+    assert!(world.exist().await.iter().all(|(id, _)| Some(id.to_string()) != known[0].provider_id), "it still exists at its provider");
     let there = world.known().await;
     assert!(there.iter().all(|instance| known.contains(instance) || instance.stage == Stage::Lost || instance.host != known[0].host), "{there:?}");
 }

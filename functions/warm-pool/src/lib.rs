@@ -12,6 +12,7 @@ mod deadline;
 pub mod ec2;
 mod look;
 mod metrics;
+mod own;
 mod provider;
 mod providers;
 mod quarantine;
@@ -159,9 +160,9 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
     }
     let mut fleet = app.table().fleet(POOL).await?;
     let policy = fleet.state.take().map_or_else(|| app.settings().policy(), |state| state.policy_at(app.now()));
-    // Two deployments of one name may share an account: the tag tells theirs from ours.
-    let ours = format!("kiln/{}.{}/", app.deployment(), run.tag);
+    let ours = run.ours(app.deployment());
     fleet.instances = reconcile::of_this_table(app, providers, &ours, fleet.instances).await;
+    let closed = own::close(app, &mut fleet, run).await;
     let mut found = reconcile::Found::default();
     for (provider, machines) in &listed {
         fleet.instances = reconcile::reconcile(app, *provider, &ours, fleet.instances, machines, deadline, &mut found).await?;
@@ -179,8 +180,8 @@ async fn act(app: &App, providers: &Providers, run: &mut RunState, woken_for: Op
         tracing::info!(reason = note.code(), "{note}");
     }
     (run.wanted, run.ran_at) = (plan.wanted, Some(app.now()));
-    if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() {
-        (run.told, run.told_at) = (quarantined.into_iter().chain(told(&plan, &fleet)).collect(), Some(app.now()));
+    if !plan.decisions.is_empty() || !plan.notes.is_empty() || !quarantined.is_empty() || !closed.is_empty() {
+        (run.told, run.told_at) = (closed.into_iter().chain(quarantined).chain(told(&plan, &fleet)).collect(), Some(app.now()));
     }
     let pool = act::Pool { app, providers, ours: &ours, deadline, rent_at: &rent_at, policy: &policy, fleet: &fleet, learned: &looked.learned };
     let done = act::all(&pool, &plan, run, &found).await;
@@ -282,6 +283,8 @@ mod hosts_tests;
 mod keep_tests;
 #[cfg(test)]
 mod leaving_tests;
+#[cfg(test)]
+mod own_tests;
 #[cfg(test)]
 mod pool_tests;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the plan is made from: the fleet, the jobs, what boots and jobs take, and what is committed of the budgets.
 
-use crate::Providers;
+use crate::{Providers, own};
 use kiln_core::fleet::Stage;
 use kiln_core::kinds;
 use kiln_core::pool::budget::{Deadlines, Rate, windows};
@@ -72,11 +72,13 @@ pub(crate) async fn look(
         kept.is_some_and(|keeps| lives(instance, keeps.life) && may_run(instance))
     };
     let see = |instance: &Instance| Seen { keeps: keeps(instance), ..see(instance, depth.as_ref(), app.settings().boot_s, now) };
-    let instances: Vec<Seen> = fleet.instances.iter().map(see).collect();
-    let useful = useful(app, depth.as_ref()).await;
-    run.learn(&fleet.instances, now);
     // A word that is lost, or two, are no silence.
     let lost_after_s = app.settings().instance_lost_s.max(4 * app.settings().heartbeat_s);
+    // Safe mode ends what only may come, too.
+    let counts = |instance: &&Instance| policy.safe_mode || own::counts(instance, lost_after_s, now);
+    let instances: Vec<Seen> = fleet.instances.iter().filter(counts).map(see).collect();
+    let useful = useful(app, depth.as_ref()).await;
+    run.learn(&fleet.instances, now);
     run.history.look(run.ran_at, &instances, unserved(depth.as_ref(), useful), lost_after_s, now);
     let seen = Observation {
         demand: depth.as_ref().map(|depth| demand(app, depth, fleet, run, now)),
@@ -199,8 +201,8 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
             None if instance.stage == Stage::Stopped => Millis::MAX,
             // One that was kept stopped and speaks again has a whole boot's time to be ready.
             None if instance.resumed_at.is_some() && instance.heartbeat_at.is_some() => instance.requested_at + seconds(boot_s),
-            None => instance.boot_expires_at,
-            Some(_) => instance.loading_since.map_or(Millis::MAX, |since| since + seconds(boot_s)),
+            None if !instance.is_own() => instance.boot_expires_at,
+            _ => instance.loading_since.map_or(Millis::MAX, |since| since + seconds(boot_s)),
         },
         rate: instance.rate,
         covered_to: if instance.rate == Rate::default() { Millis::MAX } else { instance.covered_to },
@@ -208,7 +210,8 @@ fn see(instance: &Instance, depth: Option<&Depth>, boot_s: u64, now: Millis) -> 
         rests: rests && instance.drained_at.is_some_and(|at| now - at <= AWAITED),
         runs_for: instance.runs_for.unwrap_or(instance.rate),
         resumes: instance.resumed_at.is_some() && instance.ready_at.is_none(),
-        leased_to: instance.lease.as_ref().map(|lease| lease.until),
+        // An own one is not given back for want of work: it costs nothing, and nothing would bring it again.
+        leased_to: if instance.is_own() { Some(Millis::MAX) } else { instance.lease.as_ref().map(|lease| lease.until) },
         able: kinds::offered(true).any(|kind| waits(kind) && instance.capabilities.iter().any(|can| can == kind.capability)),
         interruptible: instance.interruptible,
         taken_away: instance.taken_at.is_some(),

@@ -48,13 +48,23 @@ pub enum Action {
     PoolTerminate,
     PoolLease,
     PoolRelease,
+    PoolMachine,
     AccountChange,
     AccountGrant,
 }
 
 impl Action {
-    pub const ALL: [Self; 8] =
-        [Self::SignIn, Self::PoolChange, Self::PoolPrewarm, Self::PoolTerminate, Self::PoolLease, Self::PoolRelease, Self::AccountChange, Self::AccountGrant];
+    pub const ALL: [Self; 9] = [
+        Self::SignIn,
+        Self::PoolChange,
+        Self::PoolPrewarm,
+        Self::PoolTerminate,
+        Self::PoolLease,
+        Self::PoolRelease,
+        Self::PoolMachine,
+        Self::AccountChange,
+        Self::AccountGrant,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +74,7 @@ impl Action {
             Self::PoolTerminate => "pool.terminate",
             Self::PoolLease => "pool.lease",
             Self::PoolRelease => "pool.release",
+            Self::PoolMachine => "pool.machine",
             Self::AccountChange => "account.change",
             Self::AccountGrant => "account.grant",
         }
@@ -91,7 +102,7 @@ pub mod action {
             }
         )* };
     }
-    named!(PoolChange PoolPrewarm PoolTerminate PoolLease PoolRelease AccountChange AccountGrant);
+    named!(PoolChange PoolPrewarm PoolTerminate PoolLease PoolRelease PoolMachine AccountChange AccountGrant);
 }
 
 /// The operator, who looks. What changes something takes [`Acts`], and is refused with this.

@@ -317,6 +317,11 @@ const MEASURED_JOBS: u64 = 10;
 const MOST_LEARNED: usize = 200;
 
 impl RunState {
+    /// What the labels of this fleet's machines begin with, once a run has given it its tag: two deployments of one name may share an account.
+    pub fn ours(&self, deployment: &str) -> String {
+        format!("kiln/{deployment}.{}/", self.tag)
+    }
+
     /// No machine is rented of the host until then.
     pub fn leave(&mut self, host: &str, until: Millis, why: &str) {
         self.avoid.insert(host.to_owned(), until);
@@ -331,7 +336,8 @@ impl RunState {
     /// Remembers what boots took, measures what machines of each GPU do, and forgets whom to avoid when that is over. Kinds are weighed as one mix, that of all machines:
     /// what a GPU is compared by is how long it takes for the same jobs.
     pub fn learn(&mut self, instances: &[Instance], now: Millis) {
-        let took = |resumed: bool| instances.iter().filter(move |instance| instance.resumed_at.is_some() == resumed);
+        // Whoever sets up an own machine takes the time that they take.
+        let took = |resumed: bool| instances.iter().filter(move |instance| !instance.is_own() && instance.resumed_at.is_some() == resumed);
         self.boots.look(took(false).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
         self.resumes.look(took(true).filter_map(|instance| Some((instance.requested_at, instance.ready_at?))));
         self.reliability.look(now);

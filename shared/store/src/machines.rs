@@ -125,7 +125,8 @@ impl Table {
                 let set = "SET stage = :lost, drain = :yes, drained_at = if_not_exists(drained_at, :now), ended_by_us_at = if_not_exists(ended_by_us_at, :now)";
                 Expr::new(format!("{set} REMOVE token_hash, boot_hash, sleeping_hash, rests")).value("lost", s(Stage::Lost.as_str()))
             }
-            false => Expr::new(FINISH),
+            // An own one that has left by itself, to be restarted, would come back.
+            false => Expr::new(format!("{FINISH}, leaves_at")),
         };
         let change = change.value("yes", AttributeValue::Bool(true)).value("now", n(now));
         let free = Expr::new("attribute_exists(pk) AND (attribute_not_exists(lease) OR lease.#until <= :now)").name("until");

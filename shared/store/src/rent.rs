@@ -8,8 +8,10 @@
 use crate::fleet::Instance;
 use crate::table::{Expr, Parts, Table, Written, absent, n, to_item};
 use crate::{Error, keys};
+use kiln_core::fleet::Stage;
+use kiln_core::ids::InstanceId;
 use kiln_core::pool::Policy;
-use kiln_core::pool::budget::{Window, shares, windows};
+use kiln_core::pool::budget::{Rate, Window, shares, windows};
 use kiln_core::time::{Millis, seconds};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -26,6 +28,63 @@ pub enum NoCover {
     Moved,
     /// It is another run's turn to act.
     NotOurTurn,
+}
+
+impl Instance {
+    /// One that is asked for at `now` and costs nothing: who sends the token of this hash before `boot_by` is its worker. Its host is one of its own.
+    pub fn intent(id: InstanceId, pool: &str, provider: &str, label: String, boot_hash: String, boot_by: Millis, now: Millis) -> Self {
+        Self {
+            v: 1,
+            host: id.to_string(),
+            instance_id: id,
+            pool: pool.into(),
+            provider: provider.into(),
+            provider_id: None,
+            label,
+            machine: None,
+            offered_as: None,
+            trusted: false,
+            stage: Stage::Requested,
+            requested_at: now,
+            boot_stage: None,
+            provider_says: None,
+            heartbeat_at: None,
+            loading_since: None,
+            restarts: 0,
+            idle_since: now,
+            drain: false,
+            drained_at: None,
+            leaves_at: None,
+            capabilities: vec![],
+            gpu: None,
+            version: None,
+            boot_hash: Some(boot_hash),
+            boot_used: None,
+            boot_twice: false,
+            boot_expires_at: boot_by,
+            registered_at: None,
+            ready_at: None,
+            busy_since: None,
+            told: None,
+            rate: Rate::default(),
+            disk_microusd_per_hour: None,
+            rests: false,
+            runs_for: None,
+            sleeping_hash: None,
+            resumed_at: None,
+            covered_to: now,
+            interruptible: false,
+            taken_at: None,
+            ended_by_us_at: None,
+            missing_since: None,
+            token_hash: None,
+            slot_job: None,
+            slot_account: None,
+            slot_attempt: None,
+            lease: None,
+            timings: Default::default(),
+        }
+    }
 }
 
 #[derive(Deserialize)]

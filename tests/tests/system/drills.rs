@@ -1,9 +1,12 @@
 //! Fault drills: real processes die, messages are lost and tripled, answers are lost. Each time the job ends, the credits are
 //! right and the artifact is one.
 
-use anyhow::{Result, ensure};
+use crate::own;
+use anyhow::{Context, Result, ensure};
+use kiln_tests::system::wait_for;
 use kiln_tests::{Client, System, Verdict};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,6 +57,38 @@ async fn a_worker_killed_in_the_middle_of_its_work_is_replaced() -> Result<()> {
     Ok(())
 }
 
+/// In seconds; longer than the other drills', so that what else takes a second is little beside it.
+const LEASE_S: u64 = 8;
+
+/// On machines that nothing lists, so that the lease alone tells of a death, as it does of a rented one.
+#[tokio::test]
+async fn a_dead_worker_s_job_starts_again_within_two_leases_where_another_worker_is_free() -> Result<()> {
+    let (system, operator) = own::nothing_else(&[("KILN_LEASE_S", &LEASE_S.to_string())]).await?;
+    let folder = tempfile::tempdir()?;
+    let marker = folder.path().join("once");
+    let drill = [("KILN_DRILL_STOP_AT", "mid_work"), ("KILN_DRILL_ONCE", &*marker.to_string_lossy())];
+    let mut workers = Vec::new();
+    for host in ["one", "two"] {
+        let made = own::ask(&operator, Method::POST, "/machines", json!({ "host": host })).await?.expect(201)?;
+        workers.push(own::worker(&system, &folder.path().join(host), made["boot_token"].as_str().context("a token")?, &drill)?);
+    }
+    let ready = |pool: &Value| pool["instances"].as_array().is_some_and(|all| all.iter().all(|one| one["stage"] == "ready"));
+    own::when(&operator, "two workers", ready).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let id = ada.noop(300).await?;
+    wait_for("the second attempt", WITHIN, async || Ok((ada.show(&id).await?["attempt"] == 2).then_some(()))).await?;
+    // The marker is made where the worker kills itself.
+    let took = marker.metadata()?.modified()?.elapsed()?;
+    ensure!(
+        took <= Duration::from_secs(2 * LEASE_S),
+        "a dead worker's job began again {:.1} s after its death; two leases are {} s",
+        took.as_secs_f64(),
+        2 * LEASE_S
+    );
+    one_success(&ada, &id).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_worker_killed_after_its_upload_leaves_no_second_artifact() -> Result<()> {
     let job = worker_killed_at("after_upload").await?;
@@ -86,14 +121,14 @@ async fn the_api_killed_between_commit_and_send_loses_no_job() -> Result<()> {
         });
     }
     // The commit is done, the answer never comes.
-    ensure!(ada.post_once("/api/v1/jobs", serde_json::json!({ "kind": "noop" }), "k").await.is_err());
+    ensure!(ada.post_once("/api/v1/jobs", json!({ "kind": "noop" }), "k").await.is_err());
     system.kill().await?;
     ensure!(killed.load(Ordering::SeqCst));
     system.restart().await?;
     let again = system.client();
     again.set_cookie(ada.cookie());
     // The integrator asks again with its key and gets the job that was accepted.
-    let job = again.post_once("/api/v1/jobs", serde_json::json!({ "kind": "noop" }), "k").await?.expect(202)?;
+    let job = again.post_once("/api/v1/jobs", json!({ "kind": "noop" }), "k").await?.expect(202)?;
     one_success(&again, job["id"].as_str().unwrap_or_default()).await?;
     Ok(())
 }
@@ -192,7 +227,7 @@ async fn answers_lost_after_the_write_double_nothing() -> Result<()> {
     }
     let mut ids = Vec::new();
     for n in 0..3 {
-        let job = ada.post_once("/api/v1/jobs", serde_json::json!({ "kind": "noop" }), &format!("k{n}")).await?.expect(202)?;
+        let job = ada.post_once("/api/v1/jobs", json!({ "kind": "noop" }), &format!("k{n}")).await?.expect(202)?;
         ids.push(job["id"].as_str().unwrap_or_default().to_owned());
     }
     for id in &ids {

@@ -1,13 +1,14 @@
 //! What a machine can do that sleeps, lies or comes late: a worker played by the test, with a real boot token.
 
 use anyhow::{Context, Result, ensure};
+use kiln_core::time::parse_rfc3339;
 use kiln_tests::client::Answer;
 use kiln_tests::system::wait_for;
 use kiln_tests::{Client, Machine, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Digest;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ADMIN: &str = "an-admin-key-of-the-tests";
 const SOON: Duration = Duration::from_secs(60);
@@ -207,5 +208,53 @@ async fn a_registration_whose_answer_was_lost_may_be_repeated_with_the_same_secr
     // Its first registration can't be repeated any more: that is a second use of the boot token.
     client.post("/api/v1/fleet/register", said(&first)).await?.problem(401, "unknown_worker", "")?;
     worker.ask("heartbeat", json!({ "stage": "ready" })).await?.problem(401, "unknown_worker", "")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_boot_token_that_comes_after_its_deadline_is_refused_and_registers_nothing() -> Result<()> {
+    let machine = Machine::new()?;
+    let settings =
+        [("KILN_ADMIN_KEY", ADMIN), ("KILN_WORKER_BIN", machine.program.as_str()), ("KILN_POOL_DESIRED", "1"), ("KILN_TICK_S", "3600"), ("KILN_BOOT_S", "1")];
+    let system = System::start(&settings).await?;
+    let token = machine.boot_token().await?;
+    let id = token.trim_start_matches("kib_").split('.').next().context("a token")?;
+    let boot_by = machine_of(&system, id).await?["boot_by"].as_str().and_then(parse_rfc3339).context("boot_by")?;
+    wait_for("its deadline to pass", SOON, || async {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        Ok((i64::try_from(now)? > boot_by).then_some(()))
+    })
+    .await?;
+    let register = json!({ "boot_token": token, "version": "1", "capabilities": ["image"], "gpu": "RTX 4090" });
+    system.client().post("/api/v1/fleet/register", register).await?.problem(401, "unknown_worker", "")?;
+    let row = machine_of(&system, id).await?;
+    ensure!(row["stage"] == "requested" && row["heartbeat_age_s"].is_null() && row["gpu"].is_null(), "{row}");
+    Ok(())
+}
+
+/// What STS is asked for, and not only what the policy's text would be.
+#[tokio::test]
+async fn a_worker_s_queues_are_lent_to_it_by_name_for_an_hour_at_most_and_for_three_actions() -> Result<()> {
+    let system = System::start_watched(&[("KILN_ADMIN_KEY", ADMIN)]).await?;
+    let ada = system.signed_in("ada@example.org").await?;
+    let job = ada.noop(0).await?;
+    ensure!(ada.ended(&job, SOON).await?["state"] == "succeeded");
+    let calls = system.faults.as_ref().context("a proxy")?.calls();
+    let asked: Vec<_> = calls.iter().filter(|call| call.name == "AssumeRole").collect();
+    ensure!(!asked.is_empty(), "nothing was lent");
+    for call in asked {
+        let url = reqwest::Url::parse(&format!("http://sts/?{}", String::from_utf8(call.body.to_vec())?))?;
+        let said = |name: &str| url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned()).context(name.to_owned());
+        let lasts: u32 = said("DurationSeconds")?.parse()?;
+        ensure!((900..=3600).contains(&lasts), "{lasts} s");
+        ensure!(said("RoleSessionName")?.starts_with("ins_"), "{url}");
+        let policy: Value = serde_json::from_str(&said("Policy")?)?;
+        let statements = policy["Statement"].as_array().context("statements")?;
+        ensure!(statements.len() == 1 && statements[0]["Effect"] == "Allow", "{policy}");
+        ensure!(statements[0]["Action"] == json!(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]), "{policy}");
+        let queues = statements[0]["Resource"].as_array().context("queues")?;
+        let one = |queue: &Value| queue.as_str().is_some_and(|arn| arn.starts_with("arn:aws:sqs:") && !arn.contains('*'));
+        ensure!(queues.len() == 2 && queues.iter().all(one), "{policy}");
+    }
     Ok(())
 }

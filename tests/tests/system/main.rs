@@ -26,6 +26,7 @@ mod mail;
 mod money_told;
 mod named_hooks;
 mod orgs;
+mod own;
 mod pool;
 mod prices;
 mod rented;

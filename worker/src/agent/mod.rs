@@ -44,8 +44,6 @@ use tokio::time::Instant;
 const REGISTER: Backoff = Backoff::new(200, 10_000, 24);
 const HEARTBEAT: Backoff = Backoff::new(500, 5_000, u32::MAX);
 const PAUSE: Backoff = Backoff::new(250, 15_000, u32::MAX);
-/// How long the engines' self-tests may take, all of them: on two old cores they take a few hundred milliseconds.
-const GATE: Duration = Duration::from_secs(60);
 /// A step of the boot, as the pool shows it.
 const ENGINES: &str = "engines";
 /// How long after a drain's limit a stopped attempt's report may take.
@@ -271,7 +269,7 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
         Err(error) => return Exit::Failed(format!("loading the engines: {error}")),
     };
     agent.slot.boot("self-test");
-    let registry = match gate(registry).await {
+    let registry = match gate(registry, settings.gate()).await {
         Ok(registry) => registry,
         Err(why) => return Exit::Unfit(why),
     };
@@ -282,13 +280,13 @@ pub async fn run(settings: Settings, load: impl FnOnce() -> Result<Registry, Loa
 }
 
 /// The health gate: every engine does its self-test in time, or this machine gets no work.
-async fn gate(registry: Registry) -> Result<Registry, String> {
+async fn gate(registry: Registry, most: Duration) -> Result<Registry, String> {
     let began = Instant::now();
     let tests = tokio::task::spawn_blocking(move || registry.self_test().map(|()| registry));
-    let registry = match tokio::time::timeout(GATE, tests).await {
+    let registry = match tokio::time::timeout(most, tests).await {
         Ok(Ok(tested)) => tested.map_err(|why| format!("an engine's self-test failed: {why}"))?,
         Ok(Err(error)) => return Err(format!("an engine's self-test broke down: {error}")),
-        Err(_) => return Err(format!("the engines' self-tests take longer than {} s", GATE.as_secs())),
+        Err(_) => return Err(format!("the engines' self-tests take longer than {} s", most.as_secs())),
     };
     tracing::info!(ms = began.elapsed().as_millis() as u64, "the engines have tested themselves");
     Ok(registry)

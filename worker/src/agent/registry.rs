@@ -85,3 +85,15 @@ fn image(settings: &Settings) -> Result<Vec<Arc<dyn Engine>>, LoadError> {
         Err(other) => Err(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_its_gpu_is_unfit_and_one_without_models_is_not() {
+        assert!(matches!(LoadError::of(ModelError::NoGpu("no driver".into())), LoadError::Unfit(why) if why.contains("no driver")));
+        let absent = ModelError::Missing { path: "a".into(), source: std::io::ErrorKind::NotFound.into() };
+        assert!(matches!(LoadError::of(absent), LoadError::MissingModels(_)));
+    }
+}

@@ -40,6 +40,9 @@ pub struct Settings {
     /// Seconds that a poll stays parked. Shorter costs more calls while nothing is to do, and lets an idle worker exit sooner.
     #[arg(long, env = "KILN_POLL_S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=20))]
     pub poll_s: u64,
+    /// Seconds that the engines' self-tests may take, all of them. A machine that takes longer ends with 5.
+    #[arg(long, env = "KILN_GATE_S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub gate_s: u64,
     /// How log lines look: one JSON object each, or text to read.
     #[arg(long, env = "KILN_LOG", value_enum, default_value_t = LogForm::Text)]
     pub log: LogForm,
@@ -72,6 +75,11 @@ impl Settings {
     /// How long a parked poll waits.
     pub fn poll(&self) -> Duration {
         Duration::from_secs(self.poll_s)
+    }
+
+    /// How long the engines' self-tests may take, all of them: on two old cores they take a few hundred milliseconds.
+    pub fn gate(&self) -> Duration {
+        Duration::from_secs(self.gate_s)
     }
 
     /// The boot token, from wherever it was given.

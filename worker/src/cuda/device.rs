@@ -20,6 +20,12 @@ impl Converter {
         Converter { device }
     }
 
+    /// Bytes of the device's memory that nobody has.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let (free, _) = self.device.cuda_stream().context().mem_get_info().map_err(candle_core::Error::wrap)?;
+        Ok(free as u64)
+    }
+
     /// As `convert::tile_in`, into a tensor [1, 3, h, w]. Only the bytes of `region` are sent to the device.
     pub fn tile_in(&self, rgb: &[u8], width: usize, height: usize, region: Region) -> Result<Tensor> {
         assert_eq!(rgb.len(), width * height * 3, "the picture has another size");

@@ -6,7 +6,8 @@ use kiln_core::models::needed;
 use kiln_worker::agent::{self, Drains, Exit, LoadError, Registry};
 use kiln_worker::engine::{Context, Engine, EngineError, Input, Output};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 
 /// Its self-test says so, or panics.
 struct Sick(Option<&'static str>);
@@ -34,6 +35,40 @@ async fn an_engine_that_fails_its_self_test_gets_no_work_and_no_second_start() {
         assert!(fake.calls("ReceiveMessage standard").is_empty());
         assert!(fake.calls("heartbeat").iter().all(|beat| beat.body["stage"] == "loading"));
     }
+}
+
+/// Its self-test ends when the test does.
+struct Stuck(Mutex<Receiver<()>>);
+
+impl Engine for Stuck {
+    fn kinds(&self) -> &'static [&'static str] {
+        &["test"]
+    }
+    fn self_test(&self) -> Result<(), String> {
+        self.0.lock().unwrap().recv().map_err(|error| error.to_string())
+    }
+    fn run(&self, _: &str, _: &Value, _: &[Input], _: &dyn Context) -> Result<Vec<Output>, EngineError> {
+        unreachable!("it gets no work")
+    }
+}
+
+#[tokio::test]
+async fn a_self_test_that_does_not_end_in_its_time_ends_the_worker() {
+    let (fake, (ends, end)) = (Fake::start().await, std::sync::mpsc::channel());
+    let load = move || Ok(Registry::new(vec![Arc::new(Stuck(Mutex::new(end)))]));
+    let exit = agent::run(settings(&fake, &["--gate-s", "1"]), load, Drains::default()).await;
+    assert!(matches!(&exit, Exit::Unfit(why) if why.contains("longer than 1 s")), "{exit:?}");
+    assert!(exit.code() == 5 && fake.calls("ReceiveMessage standard").is_empty());
+    drop(ends);
+}
+
+#[tokio::test]
+async fn a_machine_without_the_gpu_that_it_must_have_ends_before_its_self_test() {
+    let fake = Fake::start().await;
+    let load = || Err(LoadError::Unfit("this build computes on a GPU, and there is none to compute on".into()));
+    let exit = agent::run(settings(&fake, &[]), load, Drains::default()).await;
+    assert!(matches!(&exit, Exit::Unfit(why) if why.contains("there is none")), "{exit:?}");
+    assert!(exit.code() == 5 && fake.calls("ReceiveMessage standard").is_empty());
 }
 
 #[tokio::test]

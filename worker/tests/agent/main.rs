@@ -249,6 +249,27 @@ async fn refused_credentials_are_renewed_and_polling_goes_on() {
 }
 
 #[tokio::test]
+async fn credentials_are_renewed_before_their_time_is_over_though_none_was_refused() {
+    let fake = Fake::start().await;
+    let base = fake.api().trim_end_matches("/api/v1").to_owned();
+    let queue = |priority: &str| json!({"url": format!("{base}/queue/{priority}"), "capability": "image", "priority": priority});
+    let lent = json!({"access_key_id": "id", "secret_access_key": "secret", "session_token": "session", "expires_in_s": 2,
+        "region": "us-east-1", "endpoint": base, "queues": [queue("rush"), queue("standard")]});
+    fake.usually("credentials", 200, lent);
+    let (agent, drains) = start(&fake, &[], |_, _| Ok(vec![output("a.png")]));
+    fake.until("credentials", 1).await;
+    let first = std::time::Instant::now();
+    fake.until("credentials", 2).await;
+    // At four fifths of their time, and not at once.
+    assert!(first.elapsed() >= std::time::Duration::from_millis(1_000), "{:?}", first.elapsed());
+    fake.until("credentials", 3).await;
+    fake.hint("standard", JOB);
+    fake.until("complete", 1).await;
+    drains.ask(Drain::Soon);
+    assert_eq!(agent.await.unwrap(), Exit::Drained);
+}
+
+#[tokio::test]
 async fn a_drain_asked_by_the_server_lets_the_attempt_end_however_long_it_takes() {
     let fake = Fake::start().await;
     let (finish, finished) = std::sync::mpsc::channel::<()>();

@@ -94,3 +94,17 @@ async fn what_its_provider_says_of_a_machine_counts_until_its_worker_speaks() ->
     ensure!(table.instance(&InstanceId::new(NOW, 9)).await?.is_none());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_boot_token_works_until_its_deadline_and_late_it_registers_nothing() -> Result<()> {
+    let table = table(&Memory::new(3));
+    let row = Instance { boot_hash: Some("boot".into()), ..instance(1) };
+    ensure!(table.put(to_item(&keys::instance(&row.instance_id), &row)?, None).await?);
+    for late in [600, 601, 86_400] {
+        ensure!(!table.register(&row.instance_id, "boot", TOKEN, &said(), at(late)).await?, "{late} s after its order");
+        ensure!(!table.boot_again(&row.instance_id, "boot").await?);
+        ensure!(table.instance(&row.instance_id).await?.as_ref() == Some(&row));
+    }
+    ensure!(table.register(&row.instance_id, "boot", TOKEN, &said(), at(599)).await?);
+    Ok(())
+}

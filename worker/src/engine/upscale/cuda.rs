@@ -46,6 +46,10 @@ impl Network for CudaNetwork {
         self.network.reach()
     }
 
+    fn free_bytes(&self) -> std::result::Result<Option<u64>, EngineError> {
+        self.converter.free_bytes().map(Some).map_err(device_failed)
+    }
+
     fn run(&self, input: &Planes, keep: Region) -> std::result::Result<Planes, EngineError> {
         self.network.run(input, keep)
     }

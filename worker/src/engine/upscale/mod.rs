@@ -45,6 +45,10 @@ pub trait Network: Send + Sync {
     fn scale(&self) -> usize;
     /// How far an output pixel sees, in input pixels.
     fn reach(&self) -> usize;
+    /// Bytes that are free on its device, where that has a memory of its own; others may hold the rest.
+    fn free_bytes(&self) -> Result<Option<u64>, EngineError> {
+        Ok(None)
+    }
     /// Enlarges `keep`, a part of `input`. Around it `input` must hold `reach` more pixels, or end where the picture ends.
     fn run(&self, input: &Planes, keep: Region) -> Result<Planes, EngineError>;
 
@@ -68,13 +72,16 @@ pub struct UpscaleSettings {
     /// Longest side of a tile, in input pixels (`KILN_UPSCALE_TILE`). A larger tile recomputes less of its overlap (15 % at 256)
     /// and takes more memory (about 50 MB at 256 on the CPU, growing with its square).
     pub tile: usize,
+    /// A GPU that takes longer for 256 × 256 input pixels fails the self-test, in milliseconds (`KILN_UPSCALE_MOST_MS`). Two old CPU cores take a
+    /// tenth of what is set unless told: what is slower than that is a GPU that is throttled, shared or broken.
+    pub most_ms: u64,
     /// A build for GPUs that finds none gives up, and does not compute on the CPU: what is rented for its GPU is paid for it.
     pub need_gpu: bool,
 }
 
 impl Default for UpscaleSettings {
     fn default() -> Self {
-        UpscaleSettings { models_dir: models::DEFAULT_DIR.into(), tile: 256, need_gpu: false }
+        UpscaleSettings { models_dir: models::DEFAULT_DIR.into(), tile: 256, most_ms: 2_000, need_gpu: false }
     }
 }
 
@@ -89,6 +96,10 @@ impl UpscaleSettings {
             let tile = tile.parse().ok().filter(|tile| (16..=4096).contains(tile));
             settings.tile = tile.ok_or("KILN_UPSCALE_TILE must be a whole number from 16 to 4096")?;
         }
+        if let Ok(most) = std::env::var("KILN_UPSCALE_MOST_MS") {
+            let most = most.parse().ok().filter(|most| (1..=60_000).contains(most));
+            settings.most_ms = most.ok_or("KILN_UPSCALE_MOST_MS must be a whole number from 1 to 60000")?;
+        }
         Ok(settings)
     }
 }
@@ -97,6 +108,7 @@ impl UpscaleSettings {
 pub struct Upscale {
     networks: Vec<Box<dyn Network>>,
     tile: usize,
+    most_ms: u64,
 }
 
 impl Upscale {
@@ -106,12 +118,12 @@ impl Upscale {
         for scale in 2..=4 {
             networks.push(network_for(&models::load_upscaler(&settings.models_dir, scale)?, settings.need_gpu)?);
         }
-        Ok(Upscale::with_networks(networks, settings.tile))
+        Ok(Upscale::with_networks(networks, settings))
     }
 
     /// With networks of the caller's, one per factor.
-    pub fn with_networks(networks: Vec<Box<dyn Network>>, tile: usize) -> Upscale {
-        Upscale { networks, tile }
+    pub fn with_networks(networks: Vec<Box<dyn Network>>, settings: &UpscaleSettings) -> Upscale {
+        Upscale { networks, tile: settings.tile, most_ms: settings.most_ms }
     }
 }
 
@@ -140,11 +152,7 @@ impl Engine for Upscale {
 
     fn self_test(&self) -> Result<(), String> {
         self.networks.iter().try_for_each(|network| self_test::check(network.as_ref()))?;
-        // On a GPU; the CPU has the memory, and its time is better spent on the first job.
-        if cfg!(feature = "cuda") {
-            self.networks.iter().try_for_each(|network| self_test::whole_tile(network.as_ref(), self.tile))?;
-        }
-        Ok(())
+        self.networks.iter().try_for_each(|network| self_test::whole_tile(network.as_ref(), self.tile, self.most_ms))
     }
 
     fn run(&self, _kind: &str, params: &serde_json::Value, inputs: &[Input], context: &dyn Context) -> Result<Vec<Output>, EngineError> {
