@@ -1,6 +1,6 @@
 //! What the simulated world is like: kinds of jobs, boots, hosts, prices, the provider's lies, and the families of arrivals with their goals.
 //!
-//! Everything that a result depends on beside a seed stands here, and was committed before the planner was first run in this world.
+//! Everything that a result depends on beside a seed stands here, and was set before the planner was first run in this world.
 //! What was changed since, and why, stands in the README.
 
 use kiln_core::time::{Millis, seconds};
