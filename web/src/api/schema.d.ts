@@ -107,7 +107,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Changes the pool's policy; the warm pool follows it at its next look. */
+        /** Changes the pool's policy; the warm pool looks at once and follows it. */
         patch: operations["patch_admin_pool"];
         trace?: never;
     };
@@ -180,6 +180,23 @@ export interface paths {
         post?: never;
         /** Releases a claim. */
         delete: operations["delete_admin_pool_leases_id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/pool/machines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Registers a machine of one's own. It costs nothing, counts as there while its worker speaks, and is never given back for want of work. */
+        post: operations["post_admin_pool_machines"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1997,7 +2014,8 @@ export interface components {
             /** @description By when it must have booted, while it has not. */
             boot_by?: string | null;
             /**
-             * @description While it is loading: `models` (it fetches them), `engines` (it loads them), `self-test`.
+             * @description While it is requested: `provisioning`, `pulling` (of its image), `starting`, as far as its provider tells. While it is loading: `models` (it fetches
+             *     them), `engines` (it loads them), `self-test`.
              * @example models
              */
             boot_stage?: string | null;
@@ -2007,6 +2025,11 @@ export interface components {
              * @description Seconds since its last word; null before the first.
              */
             heartbeat_age_s?: number | null;
+            /**
+             * @description The computer that it is or runs on, as its provider or the operator names it; its own id where nothing tells.
+             * @example vast-84213
+             */
+            host: string;
             /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
             id: string;
             /** @description It may be taken away for somebody who pays more. */
@@ -2019,9 +2042,12 @@ export interface components {
              * @example 350000
              */
             microusd_per_hour: number;
-            /** @example local */
+            /**
+             * @description `own` where it is the operator's own, registered by hand.
+             * @example local
+             */
             provider: string;
-            /** @description Null while the provider has not answered. */
+            /** @description Null while the provider has not answered, and where there is none. */
             provider_id?: string | null;
             /** @description When it was ready for work since then. */
             ready_at?: string | null;
@@ -2221,6 +2247,31 @@ export interface components {
             referral?: string | null;
             /** @description What the mailed link ends in. */
             token: string;
+        };
+        /** @description A machine of the operator's own. */
+        MachineRequest: {
+            /**
+             * @description Its GPU, as its maker calls it; what its driver says, unless told.
+             * @example RTX 4090
+             */
+            gpu?: string | null;
+            /**
+             * @description The name of the computer. Two machines on one computer are to name the same.
+             * @example workbench
+             */
+            host: string;
+        };
+        /** @description What its worker begins with. */
+        MachineView: {
+            /**
+             * @description Its `KILN_BOOT_TOKEN`: works once, and is shown here alone.
+             * @example kib_ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E.EXAMPLE-not-a-secret-EXAMPLE-not-a-secret-0
+             */
+            boot_token: string;
+            /** @description Until then. */
+            expires_at: string;
+            /** @example ins_01JD6Z3M8Q4V5X7Y9A2B3C4D5E */
+            instance_id: string;
         };
         /** @enum {string} */
         MailState: "ok" | "bounced" | "complained";
@@ -2982,7 +3033,8 @@ export interface components {
             budget_day_microusd: number | null;
             /**
              * Format: int64
-             * @description The most that a clock hour (UTC) may cost, in millionths of a dollar.
+             * @description The most that a clock hour (UTC) may cost, in millionths of a dollar. No budget is set below what is committed of its window already, but with
+             *     safe mode.
              * @default null
              */
             budget_hour_microusd: number | null;
@@ -2998,7 +3050,7 @@ export interface components {
              */
             desired_size: number | null;
             /**
-             * @description GPUs that may be rented, by the provider's names; empty: any.
+             * @description GPUs that may be rented, by the provider's names, such as `RTX 4090`; empty: any. A name that no known GPU has is refused.
              * @default null
              */
             gpus: string[] | null;
@@ -3314,8 +3366,29 @@ export interface components {
              * @example 120000
              */
             hour_microusd: number;
+            /**
+             * Format: int64
+             * @description Jobs, ever, whose machine was ended under them since no budget covered it any further. Each is done again, and loses no try.
+             */
+            killed_for_cover: number;
             /** Format: int64 */
             month_microusd: number;
+            /**
+             * Format: int64
+             * @description What the machines there cost as they stand: those that are kept stopped their disk.
+             * @example 350000
+             */
+            now_microusd_per_hour: number;
+            /** Format: int64 */
+            spent_day_microusd: number;
+            /**
+             * Format: int64
+             * @description Of that, what was spent by now: what is only reserved for the time to come is not in it.
+             * @example 40000
+             */
+            spent_hour_microusd: number;
+            /** Format: int64 */
+            spent_month_microusd: number;
         };
         /** @enum {string} */
         Stage: "requested" | "loading" | "ready" | "busy" | "draining" | "stopped" | "lost" | "gone";
@@ -3500,7 +3573,8 @@ export interface components {
         /** @description What a queued job waits for: as the pool last looked, at most a minute ago. */
         WaitsFor: {
             /**
-             * @description What that machine is at while it is loading: `models`, `engines` or `self-test`.
+             * @description What that machine is at: while it is requested `provisioning`, `pulling` or `starting`, as far as its provider tells; while it is loading `models`,
+             *     `engines` or `self-test`.
              * @example models
              */
             boot_stage?: string | null;
@@ -4522,6 +4596,110 @@ export interface operations {
             };
             /** @description There is no such thing, or it isn't yours. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many; ask again after `retry_after_s`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Our fault; quote the x-request-id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too busy for the moment; ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_admin_pool_machines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MachineRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MachineView"];
+                };
+            };
+            /** @description The body is not JSON, or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or no longer. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Safe mode is on, there are 16 already, or the pool has not looked yet. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not declared as application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `field` is wrong; `detail` says how. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
